@@ -1,1 +1,15 @@
-//! quotes
+//! The domain of Quoteflow, without I/O: what a quote is, how it is identified, and where it is kept.
+//!
+//! A quote is one observation of a stock's price: the body of a Finnhub `/quote` answer with the
+//! three fields `symbol`, `fetched_at` and `quote_id` added. Numbers keep the text they came with,
+//! from the fetch to the object store.
+
+mod coordinates;
+mod key;
+mod quote;
+mod symbol;
+
+pub use coordinates::Coordinates;
+pub use key::{InvalidObjectKey, ObjectKey};
+pub use quote::{Completeness, InvalidQuote, Quote, QuoteId};
+pub use symbol::{InvalidSymbol, Symbol};

@@ -1,0 +1,139 @@
+//! Typed configuration from environment variables, every problem reported at once.
+
+use std::{collections::HashMap, fmt, str::FromStr};
+
+/// The environment as it was at start, and the problems found while reading it.
+///
+/// ```
+/// # use function_kit::Environment;
+/// let mut environment = Environment::from_iter([("BUCKET".to_owned(), "bronze".to_owned())]);
+/// let bucket: Option<String> = environment.required("BUCKET");
+/// let seconds: u32 = environment.or("INTERVAL_SECONDS", 6);
+/// assert_eq!((bucket.as_deref(), seconds), (Some("bronze"), 6));
+/// assert!(environment.problems().is_none());
+/// ```
+#[derive(Debug, Default)]
+pub struct Environment {
+    variables: HashMap<String, String>,
+    problems: Vec<String>,
+}
+
+/// Everything that is wrong with the environment, one problem a line, each with its variable's name.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError(Vec<String>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration is wrong: {}", self.0.join("; "))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        let variables = variables.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        Self { variables, problems: Vec::new() }
+    }
+}
+
+impl Environment {
+    /// The process's own environment. An empty variable counts as unset; so does one that is no UTF-8.
+    #[must_use]
+    pub fn of_process() -> Self {
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect()
+    }
+
+    /// The variable's value; `None`, and a problem noted, where it is unset or no `T`.
+    pub fn required<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
+        if !self.variables.contains_key(name) {
+            self.problem(format!("{name} is not set"));
+        }
+        self.optional(name)
+    }
+
+    /// The variable's value; `None` where it is unset; `None`, and a problem noted, where it is no `T`.
+    pub fn optional<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
+        match self.variables.get(name)?.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problem(format!("{name}: {error}"));
+                None
+            }
+        }
+    }
+
+    /// The variable's value, or `default` where it is unset; a problem is noted where it is no `T`.
+    pub fn or<T: FromStr<Err: fmt::Display>>(&mut self, name: &str, default: T) -> T {
+        self.optional(name).unwrap_or(default)
+    }
+
+    /// The variable's comma-separated values; `None` where it is unset; every bad one is a problem.
+    pub fn list<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<Vec<T>> {
+        let value = self.variables.get(name)?.clone();
+        let parse = |item: &str| match item.parse() {
+            Ok(item) => Some(item),
+            Err(error) => {
+                self.problem(format!("{name}: {error}"));
+                None
+            }
+        };
+        Some(value.split(',').map(str::trim).filter(|item| !item.is_empty()).filter_map(parse).collect())
+    }
+
+    /// Notes a problem that only the function itself can see, such as two values that do not fit.
+    pub fn problem(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+
+    /// All problems so far as one error, or `None`.
+    #[must_use]
+    pub fn problems(&self) -> Option<ConfigError> {
+        (!self.problems.is_empty()).then(|| ConfigError(self.problems.clone()))
+    }
+
+    /// The configuration, unless there was a problem or `config` is `None` (a required variable's).
+    ///
+    /// # Errors
+    /// [`ConfigError`] with all problems.
+    pub fn finish<T>(self, config: Option<T>) -> Result<T, ConfigError> {
+        match config {
+            Some(config) if self.problems.is_empty() => Ok(config),
+            _ => Err(ConfigError(self.problems)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once_with_its_variable() {
+        let mut environment = environment(&[("SECONDS", "six"), ("PORTS", "1, x,2,y"), ("EMPTY", "")]);
+        let missing = environment.required::<String>("BUCKET");
+        let empty = environment.required::<String>("EMPTY");
+        let seconds = environment.or("SECONDS", 6u32);
+        let ports = environment.list::<u16>("PORTS");
+        assert_eq!((missing, empty, seconds, ports), (None, None, 6, Some(vec![1, 2])));
+        let error = environment.finish(Some(())).unwrap_err().to_string();
+        for part in ["BUCKET is not set", "EMPTY is not set", "SECONDS: ", "PORTS: "] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert_eq!(error.matches("PORTS").count(), 2, "{error}");
+    }
+
+    #[test]
+    fn a_default_stands_where_a_variable_is_unset() {
+        let mut environment = environment(&[]);
+        assert_eq!(environment.or("SECONDS", 6u32), 6);
+        assert_eq!(environment.list::<u16>("PORTS"), None);
+        assert_eq!(environment.finish(Some(1)), Ok(1));
+    }
+}

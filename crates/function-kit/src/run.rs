@@ -1,0 +1,66 @@
+use std::{error::Error, fmt::Debug, process::ExitCode};
+
+use lambda_runtime::{Diagnostic, LambdaEvent};
+use serde::{Deserialize, Serialize};
+use tracing::level_filters::LevelFilter;
+
+use crate::{ConfigError, Environment, Retry, chain, diagnostic};
+
+/// Runs a function behind the Lambda Runtime API: reads its configuration, makes its handler once, and
+/// gives it every event.
+///
+/// `start` makes the handler from the environment. What is wrong with the environment ends the process
+/// with one log line that names every variable. `LOG_LEVEL` is one of `error`, `warn`, `info` (default),
+/// `debug`, `trace`; `--help` prints `about`.
+pub fn run<Start, Handler, Event, Outcome, Failure>(about: &str, start: Start) -> ExitCode
+where
+    Start: AsyncFnOnce(Environment) -> Result<Handler, Box<dyn Error + Send + Sync>>,
+    Handler: AsyncFn(LambdaEvent<Event>) -> Result<Outcome, Failure>,
+    Event: for<'de> Deserialize<'de>,
+    Outcome: Serialize,
+    Failure: Retry + Debug,
+{
+    if std::env::args().skip(1).any(|argument| argument == "--help" || argument == "-h") {
+        println!("{about}");
+        return ExitCode::SUCCESS;
+    }
+    let mut environment = Environment::of_process();
+    let level = environment.or("LOG_LEVEL", LevelFilter::INFO);
+    tracing_subscriber::fmt().json().flatten_event(true).with_target(false).with_max_level(level).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let outcome = runtime.block_on(async {
+        let handler = start(environment).await?;
+        serve(handler).await
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error.as_ref()),
+    }
+}
+
+async fn serve<Handler, Event, Outcome, Failure>(handler: Handler) -> Result<(), lambda_runtime::Error>
+where
+    Handler: AsyncFn(LambdaEvent<Event>) -> Result<Outcome, Failure>,
+    Event: for<'de> Deserialize<'de>,
+    Outcome: Serialize,
+    Failure: Retry + Debug,
+{
+    let handler = &handler;
+    let service = lambda_runtime::service_fn(move |event: LambdaEvent<Event>| async move {
+        handler(event).await.map_err(|error| {
+            let diagnostic: Diagnostic = diagnostic(&error);
+            tracing::error!(error_type = diagnostic.error_type, "{}", diagnostic.error_message);
+            diagnostic
+        })
+    });
+    lambda_runtime::run(service).await
+}
+
+fn fail(error: &(dyn Error + 'static)) -> ExitCode {
+    let kind = if error.is::<ConfigError>() { "Configuration" } else { "Start" };
+    tracing::error!(error_type = kind, "{}", chain(error));
+    ExitCode::FAILURE
+}

@@ -1,0 +1,54 @@
+use std::fmt;
+
+use uuid::Uuid;
+
+use crate::QuoteId;
+
+/// The namespace of the ids derived from Kafka coordinates (a random uuid, fixed for ever).
+const NAMESPACE: Uuid = Uuid::from_u128(0x5b0d_2c5e_7b1f_4a64_9d0a_3f6f_0c2e_8a11);
+
+/// Where a record stands in Kafka; with its timestamp, unique even when a topic is made anew.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Coordinates {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// The record's offset in the partition.
+    pub offset: i64,
+    /// The record's timestamp in milliseconds since 1970.
+    pub timestamp_ms: i64,
+}
+
+impl Coordinates {
+    /// The identity of a quote that came without one: uuid v5 over topic, partition, offset and
+    /// timestamp, so that a replay of the record derives it again.
+    #[must_use]
+    pub fn derive_quote_id(&self) -> QuoteId {
+        let name = format!("{}/{}/{}/{}", self.topic, self.partition, self.offset, self.timestamp_ms);
+        QuoteId::from(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
+    }
+}
+
+impl fmt::Display for Coordinates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}@{}", self.topic, self.partition, self.offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(offset: i64, timestamp_ms: i64) -> Coordinates {
+        Coordinates { topic: "stock-quotes".into(), partition: 0, offset, timestamp_ms }
+    }
+
+    #[test]
+    fn a_replay_derives_the_same_id_and_another_record_another() {
+        assert_eq!(at(1, 2).derive_quote_id(), at(1, 2).derive_quote_id());
+        assert_ne!(at(1, 2).derive_quote_id(), at(2, 2).derive_quote_id());
+        assert_ne!(at(1, 2).derive_quote_id(), at(1, 3).derive_quote_id());
+        assert_eq!(at(1, 2).derive_quote_id().to_string(), "f19f444d-c195-5b10-9e2d-c2e7a3a0bb60");
+    }
+}

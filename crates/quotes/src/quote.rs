@@ -1,0 +1,391 @@
+use std::{fmt, str::FromStr};
+
+use indexmap::IndexMap;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::{RawValue, to_raw_value};
+use uuid::Uuid;
+
+use crate::{Coordinates, InvalidSymbol, ObjectKey, Symbol};
+
+/// The prices of a Finnhub quote: current, change, change in percent, high, low, open, previous close.
+const PRICES: [&str; 7] = ["c", "d", "dp", "h", "l", "o", "pc"];
+const MARKET_TIME: &str = "t";
+const SYMBOL: &str = "symbol";
+const FETCHED_AT: &str = "fetched_at";
+const QUOTE_ID: &str = "quote_id";
+/// 9999-12-31T23:59:59Z, the last second of a BigQuery DATE.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// The identity of one observation, from the fetch to gold.
+///
+/// uuid v7 where `fetch-quotes` made it, so that it tells the millisecond of the fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct QuoteId(Uuid);
+
+impl QuoteId {
+    /// The identity of an observation made at `milliseconds` since 1970.
+    #[must_use]
+    pub fn at(milliseconds: u64) -> Self {
+        let nanoseconds = u32::try_from(milliseconds % 1000).unwrap_or_default() * 1_000_000;
+        let at = uuid::Timestamp::from_unix(uuid::NoContext, milliseconds / 1000, nanoseconds);
+        Self(Uuid::new_v7(at))
+    }
+
+    /// When the observation was made, in milliseconds since 1970; `None` for an id that does not say.
+    #[must_use]
+    pub fn fetched_at_ms(self) -> Option<u64> {
+        if self.0.get_version_num() != 7 {
+            return None;
+        }
+        self.0.get_timestamp().map(|at| {
+            let (seconds, nanoseconds) = at.to_unix();
+            seconds * 1000 + u64::from(nanoseconds / 1_000_000)
+        })
+    }
+}
+
+impl From<Uuid> for QuoteId {
+    fn from(id: Uuid) -> Self {
+        Self(id)
+    }
+}
+
+impl FromStr for QuoteId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        text.parse().map(Self)
+    }
+}
+
+impl fmt::Display for QuoteId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How much of a quote Finnhub knew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    /// Every price and the time are there.
+    Complete,
+    /// Some of current, high, low, open, previous close and time are zero or missing.
+    Partial,
+    /// All of them are: an unknown symbol, or an outage that answers 200.
+    NoData,
+}
+
+/// Why some bytes are no quote.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidQuote {
+    /// Not a JSON object.
+    #[error("not a JSON object: {0}")]
+    Json(String),
+    /// The field must be there.
+    #[error("the field {0:?} is missing")]
+    Missing(&'static str),
+    /// The symbol is no symbol.
+    #[error(transparent)]
+    Symbol(#[from] InvalidSymbol),
+    /// The field holds something else than it must.
+    #[error("the field {field:?} is {found}, not {expected}")]
+    Field {
+        /// The field's name.
+        field: &'static str,
+        /// What it must hold.
+        expected: &'static str,
+        /// The beginning of what it holds.
+        found: String,
+    },
+}
+
+/// One observation of a stock's price, with every field that its producer gave it.
+#[derive(Clone, Debug)]
+pub struct Quote {
+    id: QuoteId,
+    symbol: Symbol,
+    fetched_at: i64,
+    fields: IndexMap<String, Box<RawValue>>,
+}
+
+impl Quote {
+    /// The quote that Finnhub's answer `body` makes for `symbol`, asked at `fetched_at_ms`
+    /// (milliseconds since 1970).
+    ///
+    /// # Errors
+    /// [`InvalidQuote`] where the body is no JSON object, or a price or the time is no number.
+    pub fn observe(symbol: &Symbol, fetched_at_ms: u64, body: &[u8]) -> Result<Self, InvalidQuote> {
+        let fetched_at = i64::try_from(fetched_at_ms / 1000).unwrap_or(i64::MAX);
+        let id = QuoteId::at(fetched_at_ms);
+        let mut fields = parse_object(body)?;
+        fields.insert(SYMBOL.to_owned(), raw(symbol));
+        fields.insert(FETCHED_AT.to_owned(), raw(&fetched_at));
+        fields.insert(QUOTE_ID.to_owned(), raw(&id));
+        let quote = Self { id, symbol: symbol.clone(), fetched_at, fields };
+        quote.check_numbers()?;
+        Ok(quote)
+    }
+
+    /// The quote in a Kafka record's `value`. A message from another producer may lack `quote_id` and
+    /// `fetched_at`: they are derived from the record's coordinates, so that a replay derives them again.
+    ///
+    /// # Errors
+    /// [`InvalidQuote`] says what the message lacks or has wrong.
+    pub fn from_message(value: &[u8], at: &Coordinates) -> Result<Self, InvalidQuote> {
+        let mut fields = parse_object(value)?;
+        if is_absent(&fields, QUOTE_ID) {
+            fields.insert(QUOTE_ID.to_owned(), raw(&at.derive_quote_id()));
+        }
+        if is_absent(&fields, FETCHED_AT) {
+            fields.insert(FETCHED_AT.to_owned(), raw(&at.timestamp_ms.div_euclid(1000)));
+        }
+        Self::from_fields(fields)
+    }
+
+    /// The quote in an archived object.
+    ///
+    /// # Errors
+    /// [`InvalidQuote`] says what the object lacks or has wrong.
+    pub fn from_object(bytes: &[u8]) -> Result<Self, InvalidQuote> {
+        Self::from_fields(parse_object(bytes)?)
+    }
+
+    fn from_fields(fields: IndexMap<String, Box<RawValue>>) -> Result<Self, InvalidQuote> {
+        let symbol: String = field(&fields, SYMBOL, "a text")?;
+        let fetched_at: i64 = field(&fields, FETCHED_AT, "a number of whole seconds since 1970")?;
+        if !(0..=LAST_SECOND).contains(&fetched_at) {
+            return Err(InvalidQuote::Field {
+                field: FETCHED_AT,
+                expected: "seconds since 1970 before the year 10000",
+                found: fetched_at.to_string(),
+            });
+        }
+        let id = field(&fields, QUOTE_ID, "a uuid")?;
+        let quote = Self { id, symbol: symbol.parse()?, fetched_at, fields };
+        quote.check_numbers()?;
+        Ok(quote)
+    }
+
+    fn check_numbers(&self) -> Result<(), InvalidQuote> {
+        for name in PRICES {
+            optional_field::<f64>(&self.fields, name, "a finite number")?;
+        }
+        self.market_time().map(|_| ())
+    }
+
+    /// The observation's identity.
+    #[must_use]
+    pub fn id(&self) -> QuoteId {
+        self.id
+    }
+
+    /// Whose price it is.
+    #[must_use]
+    pub fn symbol(&self) -> &Symbol {
+        &self.symbol
+    }
+
+    /// When it was fetched, in seconds since 1970.
+    #[must_use]
+    pub fn fetched_at(&self) -> i64 {
+        self.fetched_at
+    }
+
+    /// The UTC day on which it was fetched: the warehouse's partition.
+    #[must_use]
+    pub fn fetched_date(&self) -> Date {
+        let at = Timestamp::from_second(self.fetched_at).unwrap_or(Timestamp::MAX);
+        at.to_zoned(TimeZone::UTC).date()
+    }
+
+    /// The price's own field `name` (`c d dp h l o pc t`) as the text it came with; `None` where it is
+    /// absent or null.
+    #[must_use]
+    pub fn number_text(&self, name: &str) -> Option<&str> {
+        present(&self.fields, name).map(RawValue::get)
+    }
+
+    /// The market's last-trade time in seconds since 1970, as Finnhub tells it: it may stand still or lie.
+    ///
+    /// # Errors
+    /// [`InvalidQuote::Field`] where it is no whole number.
+    pub fn market_time(&self) -> Result<Option<i64>, InvalidQuote> {
+        optional_field(&self.fields, MARKET_TIME, "a whole number of seconds since 1970")
+    }
+
+    /// How much of it Finnhub knew.
+    #[must_use]
+    pub fn completeness(&self) -> Completeness {
+        let required = ["c", "h", "l", "o", "pc", "t"];
+        let known = required
+            .iter()
+            .filter(|name| self.number_text(name).is_some_and(|text| text.parse() != Ok(0.0)))
+            .count();
+        match known {
+            0 => Completeness::NoData,
+            6 => Completeness::Complete,
+            _ => Completeness::Partial,
+        }
+    }
+
+    /// The quote as JSON: its fields in the order and with the number texts in which they came.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        raw(&self.fields).get().as_bytes().to_vec()
+    }
+
+    /// The key under which it is archived.
+    #[must_use]
+    pub fn object_key(&self) -> ObjectKey {
+        ObjectKey::new(self.symbol.clone(), self.fetched_at)
+    }
+}
+
+fn parse_object(bytes: &[u8]) -> Result<IndexMap<String, Box<RawValue>>, InvalidQuote> {
+    serde_json::from_slice(bytes).map_err(|error| InvalidQuote::Json(error.to_string()))
+}
+
+/// What is serialised here (texts, integers, uuids, parsed JSON) always can be.
+fn raw(value: &impl Serialize) -> Box<RawValue> {
+    to_raw_value(value).unwrap_or_default()
+}
+
+fn present<'a>(fields: &'a IndexMap<String, Box<RawValue>>, name: &str) -> Option<&'a RawValue> {
+    fields.get(name).map(AsRef::as_ref).filter(|value| value.get() != "null")
+}
+
+fn is_absent(fields: &IndexMap<String, Box<RawValue>>, name: &str) -> bool {
+    present(fields, name).is_none()
+}
+
+fn field<T: DeserializeOwned>(
+    fields: &IndexMap<String, Box<RawValue>>,
+    name: &'static str,
+    expected: &'static str,
+) -> Result<T, InvalidQuote> {
+    optional_field(fields, name, expected)?.ok_or(InvalidQuote::Missing(name))
+}
+
+fn optional_field<T: DeserializeOwned>(
+    fields: &IndexMap<String, Box<RawValue>>,
+    name: &'static str,
+    expected: &'static str,
+) -> Result<Option<T>, InvalidQuote> {
+    let Some(value) = present(fields, name) else { return Ok(None) };
+    serde_json::from_str(value.get()).map(Some).map_err(|_| InvalidQuote::Field {
+        field: name,
+        expected,
+        found: value.get().chars().take(40).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BODY: &[u8] =
+        br#"{"c":150.250,"d":2.5,"dp":1.69,"h":152.0,"l":148.5,"o":149.0,"pc":147.75,"t":1704067200}"#;
+
+    fn at() -> Coordinates {
+        Coordinates {
+            topic: "stock-quotes".into(),
+            partition: 0,
+            offset: 7,
+            timestamp_ms: 1_704_067_256_789,
+        }
+    }
+
+    fn symbol() -> Symbol {
+        "AAPL".parse().unwrap()
+    }
+
+    #[test]
+    fn an_observation_keeps_every_number_as_it_was_written_and_adds_three_fields() {
+        let quote = Quote::observe(&symbol(), 1_704_067_256_123, BODY).unwrap();
+        let expected = format!(
+            r#"{{"c":150.250,"d":2.5,"dp":1.69,"h":152.0,"l":148.5,"o":149.0,"pc":147.75,"t":1704067200,"symbol":"AAPL","fetched_at":1704067256,"quote_id":"{}"}}"#,
+            quote.id()
+        );
+        assert_eq!(String::from_utf8(quote.to_json()).unwrap(), expected);
+        assert_eq!(quote.id().fetched_at_ms(), Some(1_704_067_256_123));
+        assert_eq!(quote.object_key().to_string(), "AAPL/1704067256.json");
+        assert_eq!(quote.fetched_date().to_string(), "2024-01-01");
+        assert_eq!(quote.completeness(), Completeness::Complete);
+    }
+
+    #[test]
+    fn a_message_and_its_object_are_the_same_bytes() {
+        let message = Quote::observe(&symbol(), 1_704_067_256_123, BODY).unwrap().to_json();
+        let archived = Quote::from_message(&message, &at()).unwrap();
+        assert_eq!(archived.to_json(), message);
+        assert_eq!(Quote::from_object(&message).unwrap().id(), archived.id());
+    }
+
+    #[test]
+    fn a_message_of_another_producer_gets_the_same_identity_at_every_replay() {
+        let message = br#"{"c":1,"symbol":"AAPL","extra":{"kept":[1.00]},"quote_id":null}"#;
+        let quote = Quote::from_message(message, &at()).unwrap();
+        assert_eq!(quote.id(), at().derive_quote_id());
+        assert_eq!(quote.id().fetched_at_ms(), None);
+        assert_eq!(quote.fetched_at(), 1_704_067_256);
+        assert!(String::from_utf8(quote.to_json()).unwrap().contains(r#""extra":{"kept":[1.00]}"#));
+        assert_eq!(Quote::from_message(message, &at()).unwrap().to_json(), quote.to_json());
+    }
+
+    #[test]
+    fn what_is_no_quote_is_refused_with_the_field_that_is_wrong() {
+        let refused = |message: &str| Quote::from_message(message.as_bytes(), &at()).unwrap_err().to_string();
+        assert!(refused("[]").contains("not a JSON object"));
+        assert!(refused("nonsense").contains("not a JSON object"));
+        assert!(refused("").contains("not a JSON object"));
+        assert_eq!(refused("{}"), r#"the field "symbol" is missing"#);
+        assert!(refused(r#"{"symbol":7}"#).contains(r#"the field "symbol" is 7"#));
+        assert!(refused(r#"{"symbol":"../etc"}"#).contains("../etc"));
+        assert!(refused(r#"{"symbol":"A","fetched_at":1704067256000}"#).contains("fetched_at"));
+        assert!(refused(r#"{"symbol":"A","fetched_at":-1}"#).contains("fetched_at"));
+        assert!(refused(r#"{"symbol":"A","quote_id":"x"}"#).contains("quote_id"));
+        assert!(refused(r#"{"symbol":"A","c":"150"}"#).contains(r#"the field "c""#));
+        assert!(refused(r#"{"symbol":"A","c":1e999}"#).contains(r#"the field "c""#));
+        assert!(refused(r#"{"symbol":"A","t":1.5}"#).contains(r#"the field "t""#));
+    }
+
+    #[test]
+    fn absent_and_null_changes_are_quotes_like_any_other() {
+        let body = br#"{"c":1,"d":null,"h":2,"l":1,"o":1,"pc":1,"t":1}"#;
+        let quote = Quote::observe(&symbol(), 0, body).unwrap();
+        assert_eq!((quote.number_text("d"), quote.number_text("dp")), (None, None));
+        assert_eq!(quote.completeness(), Completeness::Complete);
+    }
+
+    #[test]
+    fn zeros_are_told_apart() {
+        let completeness = |body: &str| {
+            let quote = Quote::observe(&symbol(), 0, body.as_bytes()).unwrap();
+            quote.completeness()
+        };
+        assert_eq!(
+            completeness(r#"{"c":0,"d":null,"dp":null,"h":0,"l":0,"o":0,"pc":0,"t":0}"#),
+            Completeness::NoData
+        );
+        assert_eq!(completeness("{}"), Completeness::NoData);
+        assert_eq!(completeness(r#"{"c":9.5,"h":0,"l":0,"o":0,"pc":0,"t":1}"#), Completeness::Partial);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_kept_whole(bytes in any::<Vec<u8>>()) {
+            let _ = Quote::from_message(&bytes, &at());
+        }
+
+        #[test]
+        fn any_number_keeps_its_text(integer in 0u32.., fraction in "[0-9]{1,8}") {
+            let text = format!("{integer}.{fraction}");
+            let quote = Quote::observe(&symbol(), 0, format!(r#"{{"c":{text}}}"#).as_bytes()).unwrap();
+            prop_assert_eq!(quote.number_text("c"), Some(text.as_str()));
+            let again = Quote::from_object(&quote.to_json()).unwrap();
+            prop_assert_eq!(again.number_text("c"), Some(text.as_str()));
+        }
+    }
+}
