@@ -30,6 +30,32 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// A value that is never printed: an API key, a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value itself, for the one place that sends it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(value: &str) -> Result<Self, Self::Err> {
+        Ok(Self(value.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
 impl FromIterator<(String, String)> for Environment {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
         let variables = variables.into_iter().filter(|(_, value)| !value.is_empty()).collect();
@@ -127,6 +153,12 @@ mod tests {
             assert!(error.contains(part), "{error}");
         }
         assert_eq!(error.matches("PORTS").count(), 2, "{error}");
+    }
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        let secret: Secret = environment(&[("KEY", "marked")]).required("KEY").unwrap();
+        assert_eq!((format!("{secret:?}").as_str(), secret.reveal()), ("***", "marked"));
     }
 
     #[test]

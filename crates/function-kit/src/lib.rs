@@ -6,6 +6,6 @@ pub mod config;
 mod error;
 mod run;
 
-pub use config::{ConfigError, Environment};
+pub use config::{ConfigError, Environment, Secret};
 pub use error::{Retry, chain, diagnostic};
 pub use run::run;

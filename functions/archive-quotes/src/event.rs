@@ -1,0 +1,107 @@
+use std::collections::BTreeMap;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use quotes::{Coordinates, InvalidQuote, Quote};
+use serde::{Deserialize, Deserializer, de::Error};
+use serde_json::{Value, value::RawValue};
+
+/// The event of a Kafka event source mapping, `aws:kafka` or `aws:SelfManagedKafka`.
+///
+/// Format: <https://docs.aws.amazon.com/lambda/latest/dg/with-msk.html>. Only what is needed is read, and
+/// each record by itself: one odd record, or headers in one of their several encodings, must not fail
+/// the others.
+#[derive(Debug, Deserialize)]
+pub struct KafkaEvent {
+    #[serde(default, deserialize_with = "null_is_empty")]
+    records: BTreeMap<String, Vec<Box<RawValue>>>,
+}
+
+fn null_is_empty<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Vec<Box<RawValue>>>, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// One Kafka record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where it stands.
+    pub at: Coordinates,
+    /// Its value; `None` for a tombstone.
+    pub value: Option<Vec<u8>>,
+}
+
+/// A record of an event that is no record: something without coordinates, or whose value is no base64.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRecord {
+    /// The topic-partition under which the event had it, with its offset or position.
+    pub at: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// The record as the event had it.
+    pub json: String,
+}
+
+#[derive(Deserialize)]
+struct WireRecord {
+    topic: String,
+    #[serde(deserialize_with = "number_or_text")]
+    partition: i64,
+    #[serde(deserialize_with = "number_or_text")]
+    offset: i64,
+    #[serde(default, deserialize_with = "number_or_text")]
+    timestamp: i64,
+    #[serde(default)]
+    value: Option<String>,
+}
+
+fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Number(number) => number.as_i64().ok_or_else(|| D::Error::custom("no whole number")),
+        Value::String(text) => text.parse().map_err(D::Error::custom),
+        other => Err(D::Error::custom(format!("{other} is no number"))),
+    }
+}
+
+impl KafkaEvent {
+    /// Every record of every partition.
+    #[must_use]
+    pub fn into_records(self) -> Vec<Result<Record, BadRecord>> {
+        let numbered = |(partition, records): (String, Vec<Box<RawValue>>)| {
+            records.into_iter().enumerate().map(move |(position, json)| read(&partition, position, &json))
+        };
+        self.records.into_iter().flat_map(numbered).collect()
+    }
+}
+
+fn read(partition: &str, position: usize, json: &RawValue) -> Result<Record, BadRecord> {
+    let bad = |at: String, reason: String| BadRecord { at, reason, json: json.get().to_owned() };
+    let unplaced = |reason: String| bad(format!("{partition}@#{position}"), reason);
+    let wire: WireRecord = serde_json::from_str(json.get()).map_err(|error| unplaced(error.to_string()))?;
+    let partition = i32::try_from(wire.partition)
+        .map_err(|_| unplaced(format!("the partition {} is out of range", wire.partition)))?;
+    let at =
+        Coordinates { topic: wire.topic, partition, offset: wire.offset, timestamp_ms: wire.timestamp };
+    let value = wire
+        .value
+        .map(|text| STANDARD.decode(text))
+        .transpose()
+        .map_err(|error| bad(at.to_string(), format!("the value is no base64: {error}")))?;
+    Ok(Record { at, value })
+}
+
+/// Why a record holds no quote.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoQuote {
+    #[error("the record has no value")]
+    Tombstone,
+    #[error(transparent)]
+    Invalid(#[from] InvalidQuote),
+}
+
+impl Record {
+    pub(crate) fn quote(&self) -> Result<Quote, NoQuote> {
+        let value = self.value.as_deref().ok_or(NoQuote::Tombstone)?;
+        Ok(Quote::from_message(value, &self.at)?)
+    }
+}

@@ -1,0 +1,217 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use lambda_runtime::Context;
+use proptest::prelude::*;
+
+use super::*;
+
+/// A bucket in memory; `outage` lets that many writes through and fails the next one.
+#[derive(Clone, Default)]
+struct Memory {
+    objects: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    outage: Arc<Mutex<Option<usize>>>,
+}
+
+impl Memory {
+    fn keys(&self) -> Vec<String> {
+        self.objects.lock().unwrap().keys().cloned().collect()
+    }
+
+    fn get(&self, key: &str) -> Vec<u8> {
+        self.objects.lock().unwrap()[key].clone()
+    }
+}
+
+impl Store for Memory {
+    async fn put_once(&self, key: &str, bytes: &[u8]) -> Result<Put, StoreError> {
+        if let Some(left) = self.outage.lock().unwrap().as_mut() {
+            if *left == 0 {
+                return Err(StoreError {
+                    operation: "PutObject",
+                    bucket: "memory".into(),
+                    key: key.into(),
+                    reason: "503 Slow Down".into(),
+                    retryable: true,
+                });
+            }
+            *left -= 1;
+        }
+        let mut objects = self.objects.lock().unwrap();
+        Ok(match objects.get(key) {
+            None => {
+                objects.insert(key.to_owned(), bytes.to_vec());
+                Put::Written
+            }
+            Some(there) if there == bytes => Put::SameBytes,
+            Some(_) => Put::OtherBytes,
+        })
+    }
+}
+
+struct Bench {
+    bronze: Memory,
+    quarantine: Memory,
+    function: ArchiveQuotes<Memory>,
+}
+
+fn bench() -> Bench {
+    let (bronze, quarantine) = (Memory::default(), Memory::default());
+    let function = ArchiveQuotes::new(bronze.clone(), quarantine.clone());
+    Bench { bronze, quarantine, function }
+}
+
+impl Bench {
+    async fn handle(&self, event: &str) -> Result<Outcome, ArchiveError> {
+        let mut context = Context::default();
+        context.deadline = u64::MAX / 2;
+        let payload = serde_json::from_str(event).unwrap();
+        self.function.handle(LambdaEvent { payload, context }).await
+    }
+}
+
+fn record(partition: i32, offset: i64, value: &str) -> String {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    format!(
+        r#"{{"topic":"stock-quotes","partition":{partition},"offset":{offset},"timestamp":1700000000000,"timestampType":"CREATE_TIME","key":"QUFQTA==","value":"{}","headers":[]}}"#,
+        STANDARD.encode(value)
+    )
+}
+
+fn event(records: &[String]) -> String {
+    format!(
+        r#"{{"eventSource":"aws:kafka","bootstrapServers":"b:9092","records":{{"stock-quotes-0":[{}]}}}}"#,
+        records.join(",")
+    )
+}
+
+fn quote(symbol: &str, fetched_at: i64, price: &str) -> String {
+    format!(
+        r#"{{"c":{price},"symbol":"{symbol}","fetched_at":{fetched_at},"quote_id":"{}"}}"#,
+        quotes::QuoteId::at(0)
+    )
+}
+
+#[tokio::test]
+async fn every_recorded_payload_is_stored_whole() {
+    for (name, payload, expected) in [
+        ("msk", include_str!("../tests/payloads/msk.json"), (2, 0)),
+        ("self-managed", include_str!("../tests/payloads/self-managed.json"), (1, 0)),
+        ("odd encodings", include_str!("../tests/payloads/odd-encodings.json"), (3, 0)),
+        ("several partitions", include_str!("../tests/payloads/several-partitions.json"), (3, 0)),
+        ("empty", include_str!("../tests/payloads/empty.json"), (0, 0)),
+        ("poison", include_str!("../tests/payloads/poison.json"), (1, 7)),
+    ] {
+        let bench = bench();
+        let outcome = bench.handle(payload).await.unwrap();
+        assert_eq!((outcome.archived, outcome.quarantined), expected, "{name}");
+        assert_eq!(bench.bronze.keys().len(), expected.0, "{name}: {:?}", bench.bronze.keys());
+        assert_eq!(bench.quarantine.keys().len(), expected.1, "{name}: {:?}", bench.quarantine.keys());
+    }
+}
+
+#[tokio::test]
+async fn an_object_is_the_message_byte_for_byte() {
+    let bench = bench();
+    let message = quote("BRK.B", 1_704_067_256, "150.250");
+    bench.handle(&event(&[record(0, 1, &message)])).await.unwrap();
+    assert_eq!(bench.bronze.get("BRK.B/1704067256.json"), message.as_bytes());
+}
+
+#[tokio::test]
+async fn a_quarantined_record_keeps_its_bytes_its_reason_and_its_coordinates() {
+    let bench = bench();
+    bench.handle(&event(&[record(3, 15, r#"{"symbol":"../x"}"#)])).await.unwrap();
+    let [key] = bench.quarantine.keys().try_into().unwrap();
+    assert!(key.starts_with("stock-quotes-3_15/"), "{key}");
+    let kept: Quarantined = serde_json::from_slice(&bench.quarantine.get(&key)).unwrap();
+    assert_eq!((kept.topic.as_deref(), kept.partition, kept.offset), (Some("stock-quotes"), Some(3), Some(15)));
+    assert!(kept.reason.contains("../x"), "{}", kept.reason);
+    assert_eq!(kept.value.as_deref(), Some("eyJzeW1ib2wiOiIuLi94In0="));
+}
+
+#[tokio::test]
+async fn a_batch_tried_again_writes_nothing_twice() {
+    let bench = bench();
+    let batch = event(&[
+        record(0, 1, &quote("AAPL", 1, "1")),
+        record(0, 2, &quote("AAPL", 2, "2")),
+        record(0, 3, "poison"),
+    ]);
+    *bench.bronze.outage.lock().unwrap() = Some(1);
+    let error = bench.handle(&batch).await.unwrap_err();
+    assert!(error.is_retryable());
+    *bench.bronze.outage.lock().unwrap() = None;
+    let outcome = bench.handle(&batch).await.unwrap();
+    assert_eq!(outcome.archived + outcome.already_archived, 2);
+    assert_eq!(outcome.already_archived, 1);
+    assert_eq!((bench.bronze.keys().len(), bench.quarantine.keys().len()), (2, 1));
+    let again = bench.handle(&batch).await.unwrap();
+    assert_eq!(again, Outcome { archived: 0, already_archived: 2, quarantined: 1 });
+    assert_eq!((bench.bronze.keys().len(), bench.quarantine.keys().len()), (2, 1));
+}
+
+#[tokio::test]
+async fn two_quotes_of_one_second_are_both_kept_whatever_the_order_of_tries() {
+    let bench = bench();
+    let (first, second) = (record(0, 1, &quote("AAPL", 1, "1")), record(0, 2, &quote("AAPL", 1, "2")));
+    bench.handle(&event(&[first.clone(), second.clone()])).await.unwrap();
+    bench.handle(&event(&[second, first])).await.unwrap();
+    assert_eq!(bench.bronze.keys(), ["AAPL/1-stock-quotes-0-2.json", "AAPL/1.json"]);
+}
+
+#[tokio::test]
+async fn an_unavailable_bucket_fails_the_event_and_names_the_record() {
+    let bench = bench();
+    *bench.bronze.outage.lock().unwrap() = Some(0);
+    let error = bench.handle(&event(&[record(0, 41, &quote("AAPL", 1, "1"))])).await.unwrap_err();
+    let message = function_kit::chain(&error);
+    assert!(message.contains("stock-quotes-0@41") && message.contains("503"), "{message}");
+}
+
+#[tokio::test]
+async fn a_function_out_of_time_says_so_before_it_is_stopped() {
+    let bench = bench();
+    let mut context = Context::default();
+    context.deadline = 0;
+    let payload = serde_json::from_str(&event(&[record(0, 1, &quote("AAPL", 1, "1"))])).unwrap();
+    // An unfinished write is needed to run out of time: a lock that is held stands for a slow bucket.
+    let error = ArchiveQuotes::new(Stuck, Stuck).handle(LambdaEvent { payload, context }).await.unwrap_err();
+    assert!(matches!(error, ArchiveError::Deadline { records: 1 }));
+    drop(bench);
+}
+
+struct Stuck;
+
+impl Store for Stuck {
+    async fn put_once(&self, _: &str, _: &[u8]) -> Result<Put, StoreError> {
+        std::future::pending().await
+    }
+}
+
+#[test]
+fn every_problem_of_the_environment_is_named() {
+    let error = Config::read(Environment::default()).unwrap_err().to_string();
+    assert!(error.contains("BRONZE_BUCKET") && error.contains("QUARANTINE_BUCKET"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn any_value_ends_in_one_bucket_or_the_other(value in any::<String>()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bench = bench();
+            bench.handle(&event(&[record(0, 1, &value)])).await.unwrap();
+            assert_eq!(bench.bronze.keys().len() + bench.quarantine.keys().len(), 1);
+        });
+    }
+
+    #[test]
+    fn any_record_of_an_event_is_read_or_kept(json in any::<String>()) {
+        let json = serde_json::to_string(&json).unwrap();
+        let event: KafkaEvent = serde_json::from_str(&format!(r#"{{"records":{{"t-0":[{json}]}}}}"#)).unwrap();
+        assert_eq!(event.into_records().len(), 1);
+    }
+}
