@@ -1,1 +1,256 @@
-//! load-quotes
+//! load-quotes: S3 events → rows of `bronze_stock_quotes_raw`, each quote once.
+//!
+//! The objects of a whole batch are loaded by one MERGE. A message is acknowledged only after its quotes
+//! are in bronze; a message whose object holds no quote fails alone, and ends in the dead-letter queue.
+
+mod announce;
+mod event;
+mod objects;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::{Duration, SystemTime},
+};
+
+use function_kit::{ConfigError, Environment, Retry, chain};
+use futures::{StreamExt, stream};
+use lambda_runtime::LambdaEvent;
+use quotes::Quote;
+use serde::Serialize;
+use serde_json::Value;
+use warehouse::{BronzeRow, Loaded, Warehouse, WarehouseConfig, WarehouseError};
+
+pub use announce::{Announcements, QuotesLoaded};
+pub use event::{Message, ObjectRef, UnknownMessage, messages};
+pub use objects::{Bucket, Objects, ReadError};
+
+/// What `--help` prints.
+pub const ABOUT: &str = "load-quotes: S3 events -> BigQuery bronze. A Lambda function: it is run by the Lambda Runtime API \
+     (AWS_LAMBDA_RUNTIME_API) and configured by the environment: BIGQUERY_PROJECT, BIGQUERY_DATASET, \
+     BIGQUERY_ENDPOINT or GOOGLE_APPLICATION_CREDENTIALS, LOADED_QUEUE_URL, AWS_ENDPOINT_URL, LOG_LEVEL. See \
+     functions/load-quotes/README.md.";
+
+/// How many objects are read at once.
+const CONCURRENCY: usize = 16;
+/// How many objects are held at once, so that memory stays bounded whatever an event names.
+const CHUNK: usize = 1000;
+/// What is kept of the function's time for reporting that it ran out.
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// The configuration of load-quotes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where bronze is.
+    pub warehouse: WarehouseConfig,
+    /// `LOADED_QUEUE_URL`: where loads are announced; nowhere if unset.
+    pub loaded_queue_url: Option<String>,
+}
+
+impl Config {
+    /// Reads the configuration from the environment.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn read(mut environment: Environment) -> Result<Self, ConfigError> {
+        let warehouse = WarehouseConfig::read(&mut environment);
+        let loaded_queue_url = environment.optional("LOADED_QUEUE_URL");
+        environment.finish(warehouse.map(|warehouse| Self { warehouse, loaded_queue_url }))
+    }
+}
+
+/// Where quotes are loaded into.
+pub trait Bronze {
+    /// Loads each quote once; see [`Warehouse::load`].
+    fn load(&self, rows: &[BronzeRow]) -> impl Future<Output = Result<Loaded, WarehouseError>> + Send;
+}
+
+impl Bronze for Warehouse {
+    async fn load(&self, rows: &[BronzeRow]) -> Result<Loaded, WarehouseError> {
+        self.load(rows).await
+    }
+}
+
+/// What SQS is told: the messages that must come again; those not named are done.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BatchResponse {
+    /// The messages to come again.
+    #[serde(rename = "batchItemFailures")]
+    pub failures: Vec<ItemFailure>,
+}
+
+/// A message that must come again.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct ItemFailure {
+    /// Its `messageId`.
+    #[serde(rename = "itemIdentifier")]
+    pub id: String,
+}
+
+/// Why a whole event must come again.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The warehouse did not take the rows.
+    #[error("{rows} quotes were not loaded")]
+    Warehouse {
+        /// How many.
+        rows: usize,
+        /// What the warehouse said.
+        source: WarehouseError,
+    },
+    /// An event without a queue names an object that could not be loaded.
+    #[error("the event was not loaded: {0}")]
+    Event(#[source] MessageError),
+    /// The function's time was over before everything was loaded.
+    #[error("the function's time was over before all {messages} messages were loaded")]
+    Deadline {
+        /// How many messages the event has.
+        messages: usize,
+    },
+}
+
+/// Why one message failed.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// It is no event of S3.
+    #[error(transparent)]
+    Unknown(#[from] UnknownMessage),
+    /// Its object could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Its object holds no quote.
+    #[error("{key} holds no quote: {source}")]
+    NoQuote {
+        /// The object's key.
+        key: String,
+        /// What is wrong with it.
+        source: quotes::InvalidQuote,
+    },
+}
+
+impl Retry for LoadError {
+    fn is_retryable(&self) -> bool {
+        match self {
+            Self::Warehouse { source, .. } => source.is_retryable(),
+            Self::Event(MessageError::Read(error)) => error.is_retryable(),
+            Self::Event(_) => false,
+            Self::Deadline { .. } => true,
+        }
+    }
+}
+
+/// The function.
+pub struct LoadQuotes<O, B> {
+    objects: O,
+    bronze: B,
+    announcements: Announcements,
+}
+
+/// The messages that must come again, and the failure of an event that came without messages.
+#[derive(Default)]
+struct Failures {
+    messages: BTreeSet<String>,
+    event: Option<MessageError>,
+}
+
+impl Failures {
+    fn add(&mut self, ids: Vec<Option<String>>, error: MessageError) {
+        let ids: Vec<String> = ids.into_iter().flatten().collect();
+        tracing::error!(message_ids = ?ids, "not loaded: {}", chain(&error));
+        if ids.is_empty() {
+            self.event = Some(error);
+        }
+        self.messages.extend(ids);
+    }
+
+    fn into_response(self) -> Result<BatchResponse, LoadError> {
+        match self.event {
+            Some(error) => Err(LoadError::Event(error)),
+            None => {
+                Ok(BatchResponse { failures: self.messages.into_iter().map(|id| ItemFailure { id }).collect() })
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    loaded: Loaded,
+    gone: usize,
+}
+
+impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
+    /// The function, reading `objects`, loading into `bronze` and announcing what is new.
+    pub fn new(objects: O, bronze: B, announcements: Announcements) -> Self {
+        Self { objects, bronze, announcements }
+    }
+
+    /// Loads every quote that the event names.
+    ///
+    /// # Errors
+    /// [`LoadError`] where the whole event must come again; a single message's failure is in the
+    /// response.
+    pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<BatchResponse, LoadError> {
+        let remaining = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+        let messages = messages(&event.payload);
+        let count = messages.len();
+        tokio::time::timeout(remaining.saturating_sub(MARGIN), self.load(messages))
+            .await
+            .map_err(|_| LoadError::Deadline { messages: count })?
+    }
+
+    async fn load(&self, messages: Vec<Message>) -> Result<BatchResponse, LoadError> {
+        let mut failures = Failures::default();
+        let mut named: HashMap<ObjectRef, Vec<Option<String>>> = HashMap::new();
+        for Message { id, objects } in messages {
+            match objects {
+                Ok(objects) => {
+                    objects.into_iter().for_each(|object| named.entry(object).or_default().push(id.clone()));
+                }
+                Err(error) => failures.add(vec![id], error.into()),
+            }
+        }
+        let mut tally = Tally::default();
+        let mut objects = named.into_iter().peekable();
+        while objects.peek().is_some() {
+            let read: Vec<_> = stream::iter(objects.by_ref().take(CHUNK))
+                .map(async |(object, ids)| (self.read(&object).await, ids))
+                .buffer_unordered(CONCURRENCY)
+                .collect()
+                .await;
+            let mut rows = Vec::new();
+            for (row, ids) in read {
+                match row {
+                    Ok(Some(row)) => rows.push(row),
+                    Ok(None) => tally.gone += 1,
+                    Err(error) => failures.add(ids, error),
+                }
+            }
+            let loaded = self.bronze.load(&rows).await;
+            let loaded = loaded.map_err(|source| LoadError::Warehouse { rows: rows.len(), source })?;
+            tally.loaded.inserted += loaded.inserted;
+            tally.loaded.already_there += loaded.already_there;
+            self.announcements.quotes_loaded(loaded.inserted).await;
+        }
+        tracing::info!(
+            loaded = tally.loaded.inserted,
+            already_loaded = tally.loaded.already_there,
+            gone = tally.gone,
+            failed = failures.messages.len(),
+            "loaded every quote"
+        );
+        failures.into_response()
+    }
+
+    async fn read(&self, object: &ObjectRef) -> Result<Option<BronzeRow>, MessageError> {
+        let Some(bytes) = self.objects.get(object).await? else {
+            tracing::warn!(key = object.key, "the object was deleted before it was loaded");
+            return Ok(None);
+        };
+        let quote = Quote::from_object(&bytes)
+            .map_err(|source| MessageError::NoQuote { key: object.key.clone(), source })?;
+        Ok(Some(BronzeRow::new(&quote, &object.key)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,262 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use backon::{ExponentialBuilder, Retryable};
+use function_kit::{Environment, Retry, chain};
+use gcp_bigquery_client::{
+    Client, auth::Authenticator, client_builder::ClientBuilder, error::BQError,
+    model::{
+        get_query_results_parameters::GetQueryResultsParameters, query_parameter::QueryParameter,
+        query_parameter_type::QueryParameterType, query_parameter_value::QueryParameterValue,
+        query_request::QueryRequest, query_response::QueryResponse,
+    },
+};
+use serde_json::Value;
+
+use crate::WarehouseError;
+
+const CONNECT: Duration = Duration::from_secs(2);
+/// How long a statement may take at the server before it answers that it goes on.
+const STATEMENT_MS: i32 = 20_000;
+/// How long one request may take.
+const REQUEST: Duration = Duration::from_secs(30);
+/// How often a running statement is asked for its result.
+const RESULT_POLLS: u32 = 3;
+/// How often a statement is tried, within the function's own time.
+const RETRIES: usize = 3;
+
+/// Where the warehouse is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WarehouseConfig {
+    /// `BIGQUERY_ENDPOINT`: a stand-in's URL (`http://127.0.0.1:9050`); `None` for Google's own.
+    pub endpoint: Option<String>,
+    /// `BIGQUERY_PROJECT`.
+    pub project: String,
+    /// `BIGQUERY_DATASET`, the raw tables' (`stock`).
+    pub dataset: String,
+    /// `GOOGLE_APPLICATION_CREDENTIALS`: a service account's key file; not used with an endpoint.
+    pub credentials: Option<String>,
+}
+
+impl WarehouseConfig {
+    /// Reads the configuration; `None`, and the problems noted, where something is missing.
+    pub fn read(environment: &mut Environment) -> Option<Self> {
+        let endpoint: Option<String> = environment.optional("BIGQUERY_ENDPOINT");
+        let project = environment.required("BIGQUERY_PROJECT");
+        let dataset = environment.or("BIGQUERY_DATASET", "stock".to_owned());
+        let credentials = match endpoint {
+            Some(_) => None,
+            None => Some(environment.required("GOOGLE_APPLICATION_CREDENTIALS")?),
+        };
+        let endpoint = endpoint.map(|url| url.trim_end_matches('/').to_owned());
+        Some(Self { endpoint, project: project?, dataset, credentials })
+    }
+}
+
+/// A client of the warehouse.
+#[derive(Clone)]
+pub struct Warehouse {
+    client: Arc<Client>,
+    config: Arc<WarehouseConfig>,
+}
+
+/// A named parameter of a statement.
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    name: &'static str,
+    kind: &'static str,
+    value: String,
+}
+
+impl Parameter {
+    /// A `STRING`.
+    #[must_use]
+    pub fn string(name: &'static str, value: String) -> Self {
+        Self { name, kind: "STRING", value }
+    }
+
+    /// A `DATE`.
+    #[must_use]
+    pub fn date(name: &'static str, value: jiff::civil::Date) -> Self {
+        Self { name, kind: "DATE", value: value.to_string() }
+    }
+
+    /// An `INT64`.
+    #[must_use]
+    pub fn int(name: &'static str, value: i64) -> Self {
+        Self { name, kind: "INT64", value: value.to_string() }
+    }
+}
+
+impl From<Parameter> for QueryParameter {
+    fn from(parameter: Parameter) -> Self {
+        Self {
+            name: Some(parameter.name.to_owned()),
+            parameter_type: Some(QueryParameterType {
+                array_type: None,
+                struct_types: None,
+                r#type: parameter.kind.to_owned(),
+            }),
+            parameter_value: Some(QueryParameterValue {
+                array_values: None,
+                struct_values: None,
+                value: Some(parameter.value),
+            }),
+        }
+    }
+}
+
+/// What a statement answered.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// The rows, each value as the text BigQuery sends (`None` for NULL).
+    pub rows: Vec<Vec<Option<String>>>,
+    /// How many rows a DML statement changed.
+    pub changed: u64,
+}
+
+impl Answer {
+    /// The first row's first value as an integer; 0 where there is none.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        let first = self.rows.first().and_then(|row| row.first());
+        first.and_then(Option::as_deref).and_then(|text| text.parse().ok()).unwrap_or_default()
+    }
+}
+
+/// A stand-in takes any token.
+#[derive(Clone)]
+struct AnyToken;
+
+#[async_trait]
+impl Authenticator for AnyToken {
+    async fn access_token(&self) -> Result<String, BQError> {
+        Ok("anything".to_owned())
+    }
+}
+
+impl fmt::Debug for Warehouse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Warehouse").field(&self.config).finish()
+    }
+}
+
+impl Warehouse {
+    /// A client for the configured warehouse; nothing is asked yet.
+    ///
+    /// # Errors
+    /// [`WarehouseError::Configuration`] where the credentials cannot be used.
+    pub async fn connect(config: WarehouseConfig) -> Result<Self, WarehouseError> {
+        let unusable = |error: BQError| WarehouseError::Configuration(chain(&error));
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(REQUEST)
+            .build()
+            .map_err(|error| WarehouseError::Configuration(chain(&error)))?;
+        let mut builder = ClientBuilder::new();
+        builder.with_client(http);
+        let client = match (&config.endpoint, &config.credentials) {
+            (Some(endpoint), _) => {
+                builder.with_v2_base_url(format!("{endpoint}/bigquery/v2"));
+                builder.build_from_authenticator(Arc::new(AnyToken)).await.map_err(unusable)?
+            }
+            (None, Some(key_file)) => {
+                builder.build_from_service_account_key_file(key_file).await.map_err(unusable)?
+            }
+            (None, None) => {
+                let reason = "neither BIGQUERY_ENDPOINT nor GOOGLE_APPLICATION_CREDENTIALS is given";
+                return Err(WarehouseError::Configuration(reason.to_owned()));
+            }
+        };
+        Ok(Self { client: Arc::new(client), config: Arc::new(config) })
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> &WarehouseConfig {
+        &self.config
+    }
+
+    /// The client beneath, for what this crate does not offer.
+    #[must_use]
+    pub(crate) fn bigquery(&self) -> &Client {
+        &self.client
+    }
+
+    /// The table's name, quoted for a statement; `suffix` names the layer's dataset (`""`, `"_gold"`).
+    #[must_use]
+    pub fn table(&self, suffix: &str, table: &str) -> String {
+        format!("`{}.{}{suffix}.{table}`", self.config.project, self.config.dataset)
+    }
+
+    /// Runs `sql`, called `statement` in errors, and tries again, with growing pauses, what may pass.
+    ///
+    /// # Errors
+    /// [`WarehouseError`] as of the last try.
+    pub async fn run(
+        &self,
+        statement: &'static str,
+        sql: &str,
+        parameters: &[Parameter],
+    ) -> Result<Answer, WarehouseError> {
+        let backoff = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(200))
+            .with_max_delay(Duration::from_secs(3))
+            .with_max_times(RETRIES)
+            .with_jitter();
+        (|| self.run_once(statement, sql, parameters))
+            .retry(backoff)
+            .when(Retry::is_retryable)
+            .notify(|error, pause| {
+                tracing::warn!(statement, pause_ms = pause.as_secs_f64() * 1000.0, "trying again: {error}");
+            })
+            .await
+    }
+
+    async fn run_once(
+        &self,
+        statement: &'static str,
+        sql: &str,
+        parameters: &[Parameter],
+    ) -> Result<Answer, WarehouseError> {
+        let mut request = QueryRequest::new(sql);
+        request.timeout_ms = Some(STATEMENT_MS);
+        request.parameter_mode = Some("NAMED".to_owned());
+        request.query_parameters = Some(parameters.iter().cloned().map(Into::into).collect());
+        let of = |error| WarehouseError::of(statement, error);
+        let jobs = self.client.job();
+        let mut response = jobs.query(&self.config.project, request).await.map_err(of)?;
+        for _ in 0..RESULT_POLLS {
+            if response.job_complete.unwrap_or(false) {
+                break;
+            }
+            let Some(job) = response.job_reference.as_ref().and_then(|job| job.job_id.as_deref()) else { break };
+            let location = response.job_reference.as_ref().and_then(|job| job.location.clone());
+            let wait = GetQueryResultsParameters {
+                timeout_ms: Some(STATEMENT_MS),
+                location,
+                ..Default::default()
+            };
+            response =
+                jobs.get_query_results(&self.config.project, job, wait).await.map_err(of)?.into();
+        }
+        if !response.job_complete.unwrap_or(false) {
+            return Err(WarehouseError::Unavailable { statement, reason: "it is still running".to_owned() });
+        }
+        Ok(answer(response))
+    }
+}
+
+fn answer(response: QueryResponse) -> Answer {
+    let text = |value: Option<Value>| match value {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text),
+        Some(other) => Some(other.to_string()),
+    };
+    let rows = response.rows.unwrap_or_default().into_iter();
+    let rows = rows
+        .map(|row| row.columns.unwrap_or_default().into_iter().map(|cell| text(cell.value)).collect())
+        .collect();
+    let changed = response.num_dml_affected_rows.and_then(|rows| rows.parse().ok()).unwrap_or_default();
+    Answer { rows, changed }
+}

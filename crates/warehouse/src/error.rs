@@ -1,0 +1,115 @@
+use function_kit::{Retry, chain};
+use gcp_bigquery_client::error::{BQError, NestedResponseError};
+
+/// Why the warehouse did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum WarehouseError {
+    /// Its address or its credentials are unusable.
+    #[error("the warehouse cannot be reached with this configuration: {0}")]
+    Configuration(String),
+    /// No answer, no whole answer, or no BigQuery's answer.
+    #[error("the warehouse did not answer {statement}: {reason}")]
+    Unavailable {
+        /// What it was asked.
+        statement: &'static str,
+        /// What happened.
+        reason: String,
+    },
+    /// It answered with an error.
+    #[error("the warehouse refused {statement}: {code} {message}")]
+    Refused {
+        /// What it was asked.
+        statement: &'static str,
+        /// The HTTP status.
+        code: i64,
+        /// What it said, with BigQuery's reason.
+        message: String,
+        /// Whether it may do it later: quotas, concurrent updates, outages.
+        passing: bool,
+    },
+}
+
+impl Retry for WarehouseError {
+    fn is_retryable(&self) -> bool {
+        match self {
+            Self::Configuration(_) => false,
+            Self::Unavailable { .. } => true,
+            Self::Refused { passing, .. } => *passing,
+        }
+    }
+}
+
+/// Reasons of <https://cloud.google.com/bigquery/docs/error-messages> that pass.
+const PASSING_REASONS: [&str; 7] = [
+    "rateLimitExceeded",
+    "quotaExceeded",
+    "jobRateLimitExceeded",
+    "backendError",
+    "internalError",
+    "tableUnavailable",
+    "jobBackendError",
+];
+/// What BigQuery says, with code 400, where statements on one table meet.
+const PASSING_MESSAGES: [&str; 3] =
+    ["too many dml statements", "could not serialize access", "concurrent update"];
+
+impl WarehouseError {
+    pub(crate) fn of(statement: &'static str, error: BQError) -> Self {
+        match error {
+            BQError::ResponseError { error } => Self::refused(statement, error.error),
+            BQError::RequestError(error) => {
+                Self::Unavailable { statement, reason: chain(&error.without_url()) }
+            }
+            error @ (BQError::AuthError(_) | BQError::YupAuthError(_) | BQError::NoToken) => {
+                Self::Unavailable { statement, reason: format!("no access token: {}", chain(&error)) }
+            }
+            error => Self::Configuration(chain(&error)),
+        }
+    }
+
+    fn refused(statement: &'static str, error: NestedResponseError) -> Self {
+        let reasons: Vec<&str> =
+            error.errors.iter().filter_map(|error| error.get("reason")).map(String::as_str).collect();
+        let text = error.message.to_lowercase();
+        let passing = matches!(error.code, 408 | 429 | 500..=599)
+            || reasons.iter().any(|reason| PASSING_REASONS.contains(reason))
+            || PASSING_MESSAGES.iter().any(|message| text.contains(message));
+        let message = match reasons.first() {
+            Some(reason) => format!("{reason}: {}", error.message),
+            None => error.message,
+        };
+        Self::Refused { statement, code: error.code, message, passing }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: i64, reason: &str, message: &str) -> WarehouseError {
+        let errors = vec![[("reason".to_owned(), reason.to_owned())].into()];
+        WarehouseError::refused(
+            "MERGE",
+            NestedResponseError { code, errors, message: message.to_owned(), status: String::new() },
+        )
+    }
+
+    #[test]
+    fn what_passes_is_tried_again_and_what_stays_is_not() {
+        for (code, reason, message) in [
+            (403, "quotaExceeded", "Exceeded rate limits"),
+            (403, "rateLimitExceeded", "Exceeded rate limits"),
+            (429, "jobRateLimitExceeded", "Job exceeded rate limits"),
+            (500, "internalError", "An internal error occurred"),
+            (503, "backendError", "Error encountered during execution. Retrying may solve the problem."),
+            (400, "invalidQuery", "Resources exceeded: Too many DML statements outstanding against table t"),
+            (400, "invalidQuery", "Could not serialize access to table t due to concurrent update"),
+        ] {
+            assert!(refused(code, reason, message).is_retryable(), "{code} {reason}");
+        }
+        for (code, reason) in [(400, "invalidQuery"), (403, "accessDenied"), (404, "notFound"), (401, "authError")]
+        {
+            assert!(!refused(code, reason, "no").is_retryable(), "{code} {reason}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+use std::collections::HashSet;
+
+use quotes::{Quote, QuoteId};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{BRONZE_TABLE, Parameter, WATERMARK_TABLE, Warehouse, WarehouseError};
+
+/// The most JSON that one statement carries, in bytes: a request may have 10 MB.
+const STATEMENT_BYTES: usize = 4 << 20;
+
+/// One row of the bronze table: an archived quote and where it was archived.
+#[derive(Debug, Clone, Serialize)]
+pub struct BronzeRow {
+    quote_id: QuoteId,
+    object_key: String,
+    symbol: String,
+    fetched_at: i64,
+    fetched_date: jiff::civil::Date,
+    c: Option<Box<RawValue>>,
+    d: Option<Box<RawValue>>,
+    dp: Option<Box<RawValue>>,
+    h: Option<Box<RawValue>>,
+    l: Option<Box<RawValue>>,
+    o: Option<Box<RawValue>>,
+    pc: Option<Box<RawValue>>,
+    t: Option<Box<RawValue>>,
+}
+
+impl BronzeRow {
+    /// The row of `quote`, archived under `object_key`.
+    #[must_use]
+    pub fn new(quote: &Quote, object_key: &str) -> Self {
+        let number =
+            |name| quote.number_text(name).and_then(|text| RawValue::from_string(text.to_owned()).ok());
+        Self {
+            quote_id: quote.id(),
+            object_key: object_key.to_owned(),
+            symbol: quote.symbol().to_string(),
+            fetched_at: quote.fetched_at(),
+            fetched_date: quote.fetched_date(),
+            c: number("c"),
+            d: number("d"),
+            dp: number("dp"),
+            h: number("h"),
+            l: number("l"),
+            o: number("o"),
+            pc: number("pc"),
+            t: number("t"),
+        }
+    }
+}
+
+/// What a load did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Loaded {
+    /// Rows that are new in bronze.
+    pub inserted: u64,
+    /// Rows whose quote was there already, or came twice in this load.
+    pub already_there: u64,
+}
+
+impl Warehouse {
+    /// Loads `rows` into bronze, each quote once whatever was loaded before, then raises the watermarks.
+    ///
+    /// # Errors
+    /// [`WarehouseError`]; what was loaded by then stays, and loading all of it again is safe.
+    pub async fn load(&self, rows: &[BronzeRow]) -> Result<Loaded, WarehouseError> {
+        let mut seen = HashSet::new();
+        let unique: Vec<&BronzeRow> = rows.iter().filter(|row| seen.insert(row.quote_id)).collect();
+        let mut inserted = 0;
+        for batch in split(&unique)? {
+            inserted += self.merge(&batch).await?;
+            self.raise_watermarks(&batch).await?;
+        }
+        Ok(Loaded { inserted, already_there: rows.len() as u64 - inserted.min(rows.len() as u64) })
+    }
+
+    async fn merge(&self, batch: &Batch) -> Result<u64, WarehouseError> {
+        let sql = format!(
+            "MERGE {table} T USING (
+              SELECT
+                JSON_VALUE(q, '$.quote_id') AS quote_id,
+                JSON_VALUE(q, '$.object_key') AS object_key,
+                JSON_VALUE(q, '$.symbol') AS symbol,
+                CAST(JSON_VALUE(q, '$.fetched_at') AS INT64) AS fetched_at,
+                CAST(JSON_VALUE(q, '$.fetched_date') AS DATE) AS fetched_date,
+                CAST(JSON_VALUE(q, '$.c') AS FLOAT64) AS c,
+                CAST(JSON_VALUE(q, '$.d') AS FLOAT64) AS d,
+                CAST(JSON_VALUE(q, '$.dp') AS FLOAT64) AS dp,
+                CAST(JSON_VALUE(q, '$.h') AS FLOAT64) AS h,
+                CAST(JSON_VALUE(q, '$.l') AS FLOAT64) AS l,
+                CAST(JSON_VALUE(q, '$.o') AS FLOAT64) AS o,
+                CAST(JSON_VALUE(q, '$.pc') AS FLOAT64) AS pc,
+                CAST(JSON_VALUE(q, '$.t') AS INT64) AS t
+              FROM UNNEST(JSON_QUERY_ARRAY(@batch)) AS q
+            ) S
+            ON T.quote_id = S.quote_id AND T.fetched_date BETWEEN @first_date AND @last_date
+            WHEN NOT MATCHED THEN
+              INSERT (quote_id, object_key, symbol, fetched_at, fetched_date, c, d, dp, h, l, o, pc, t, loaded_at)
+              VALUES (S.quote_id, S.object_key, S.symbol, S.fetched_at, S.fetched_date, S.c, S.d, S.dp, S.h, S.l,
+                S.o, S.pc, S.t, CURRENT_TIMESTAMP())",
+            table = self.table("", BRONZE_TABLE)
+        );
+        let parameters = [
+            Parameter::string("batch", batch.json.clone()),
+            Parameter::date("first_date", batch.first_date),
+            Parameter::date("last_date", batch.last_date),
+        ];
+        Ok(self.run("the MERGE into bronze", &sql, &parameters).await?.changed)
+    }
+
+    async fn raise_watermarks(&self, batch: &Batch) -> Result<(), WarehouseError> {
+        let sql = format!(
+            "MERGE {table} T USING (
+              SELECT
+                JSON_VALUE(q, '$.symbol') AS symbol,
+                MAX(CAST(JSON_VALUE(q, '$.fetched_at') AS INT64)) AS last_ts
+              FROM UNNEST(JSON_QUERY_ARRAY(@batch)) AS q
+              GROUP BY 1
+            ) S
+            ON T.symbol = S.symbol
+            WHEN MATCHED THEN UPDATE SET last_ts = GREATEST(T.last_ts, S.last_ts)
+            WHEN NOT MATCHED THEN INSERT (symbol, last_ts) VALUES (S.symbol, S.last_ts)",
+            table = self.table("", WATERMARK_TABLE)
+        );
+        let parameters = [Parameter::string("batch", batch.json.clone())];
+        self.run("the MERGE of the watermarks", &sql, &parameters).await.map(|_| ())
+    }
+}
+
+/// What one statement carries.
+struct Batch {
+    json: String,
+    first_date: jiff::civil::Date,
+    last_date: jiff::civil::Date,
+}
+
+/// Splits `rows` where a statement would grow too large.
+fn split(rows: &[&BronzeRow]) -> Result<Vec<Batch>, WarehouseError> {
+    let mut batches: Vec<Batch> = Vec::new();
+    for row in rows {
+        let json = serde_json::to_string(row)
+            .map_err(|error| WarehouseError::Configuration(format!("{}: {error}", row.object_key)))?;
+        match batches.last_mut().filter(|batch| batch.json.len() + json.len() < STATEMENT_BYTES) {
+            Some(batch) => {
+                batch.json.push(',');
+                batch.json.push_str(&json);
+                batch.first_date = batch.first_date.min(row.fetched_date);
+                batch.last_date = batch.last_date.max(row.fetched_date);
+            }
+            None => batches.push(Batch {
+                json: format!("[{json}"),
+                first_date: row.fetched_date,
+                last_date: row.fetched_date,
+            }),
+        }
+    }
+    for batch in &mut batches {
+        batch.json.push(']');
+    }
+    Ok(batches)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(fetched_at: i64) -> BronzeRow {
+        let id = QuoteId::at(0);
+        let json = format!(
+            r#"{{"c":150.250,"d":null,"t":7,"symbol":"AAPL","fetched_at":{fetched_at},"quote_id":"{id}"}}"#
+        );
+        BronzeRow::new(&Quote::from_object(json.as_bytes()).unwrap(), "AAPL/7.json")
+    }
+
+    #[test]
+    fn a_row_keeps_the_numbers_texts() {
+        let json = serde_json::to_string(&row(86_400)).unwrap();
+        assert!(json.contains(r#""c":150.250,"d":null,"dp":null"#), "{json}");
+        assert!(json.contains(r#""fetched_date":"1970-01-02""#), "{json}");
+    }
+
+    #[test]
+    fn statements_are_bounded_and_name_their_own_days() {
+        let rows: Vec<BronzeRow> = (0..40_000).map(|number| row(number * 100)).collect();
+        let batches = split(&rows.iter().collect::<Vec<_>>()).unwrap();
+        assert!(batches.len() > 1);
+        assert!(batches.iter().all(|batch| batch.json.len() <= STATEMENT_BYTES + 1));
+        let count: usize = batches
+            .iter()
+            .map(|batch| serde_json::from_str::<Vec<serde_json::Value>>(&batch.json).unwrap().len())
+            .sum();
+        assert_eq!(count, rows.len());
+        assert_eq!(batches[0].first_date, rows[0].fetched_date);
+        assert!(batches[0].last_date <= batches[1].first_date);
+    }
+
+    #[test]
+    fn nothing_to_load_is_no_statement() {
+        assert!(split(&[]).unwrap().is_empty());
+    }
+}

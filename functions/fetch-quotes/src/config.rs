@@ -1,0 +1,202 @@
+use std::{fmt, str::FromStr, time::Duration};
+
+use function_kit::{ConfigError, Environment, Secret};
+use quotes::Symbol;
+
+const BASE_URL: &str = "https://finnhub.io/api/v1";
+const SYMBOLS: [&str; 5] = ["AAPL", "MSFT", "TSLA", "GOOGL", "AMZN"];
+const TOPIC: &str = "stock-quotes";
+/// Finnhub's limit for a free key.
+const RATE_LIMIT_PER_MINUTE: u32 = 60;
+const INTERVAL: Duration = Duration::from_secs(6);
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// The configuration of fetch-quotes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where quotes come from.
+    pub finnhub: FinnhubConfig,
+    /// Where they go.
+    pub kafka: KafkaConfig,
+    /// Which are asked for, and when.
+    pub polling: Polling,
+}
+
+/// How Finnhub is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinnhubConfig {
+    /// `FINNHUB_BASE_URL`, without a slash at its end.
+    pub base_url: String,
+    /// `FINNHUB_API_KEY`.
+    pub api_key: Secret,
+}
+
+/// How Kafka is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaConfig {
+    /// `KAFKA_BOOTSTRAP_SERVERS`: `host:port`, separated by commas.
+    pub bootstrap_servers: String,
+    /// `KAFKA_TOPIC`.
+    pub topic: String,
+}
+
+/// Which symbols are polled, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Polling {
+    /// `SYMBOLS`.
+    pub symbols: Vec<Symbol>,
+    /// `POLL_INTERVAL_SECONDS`: the time from one poll to the next.
+    pub interval: Duration,
+    /// `RATE_LIMIT_PER_MINUTE`: how many requests Finnhub takes a minute.
+    pub rate_limit_per_minute: u32,
+}
+
+impl Polling {
+    /// How many polls one invocation runs: a minute's.
+    #[must_use]
+    pub fn polls(&self) -> u32 {
+        u32::try_from(MINUTE.as_millis() / self.interval.as_millis()).unwrap_or(u32::MAX)
+    }
+
+    /// How many symbols one poll asks for, so that a minute's polls and its market-status request stay
+    /// below the limit; all of them if they fit.
+    #[must_use]
+    pub fn symbols_a_poll(&self) -> usize {
+        let budget = self.rate_limit_per_minute.saturating_sub(1) / self.polls();
+        self.symbols.len().min(budget as usize)
+    }
+
+    /// The symbols of poll number `index`, counted from 1970: all of them, or the next few in turn where
+    /// the rate limit does not allow all.
+    pub fn symbols_of(&self, index: u64) -> impl Iterator<Item = &Symbol> {
+        let count = self.symbols_a_poll();
+        let length = self.symbols.len().max(1) as u64;
+        let start = if count == self.symbols.len() { 0 } else { index % length * count as u64 % length };
+        self.symbols.iter().cycle().skip(usize::try_from(start).unwrap_or_default()).take(count)
+    }
+}
+
+struct Seconds(Duration);
+
+impl FromStr for Seconds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let interval = text
+            .parse()
+            .ok()
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .filter(|interval| (Duration::from_millis(50)..=MINUTE).contains(interval));
+        interval.map(Self).ok_or_else(|| format!("{text:?} is no number of seconds from 0.05 to 60"))
+    }
+}
+
+struct BaseUrl(String);
+
+impl FromStr for BaseUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match reqwest::Url::parse(text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.query().is_none() => {
+                Ok(Self(text.trim_end_matches('/').to_owned()))
+            }
+            Ok(_) => Err(format!("{text:?} is no http(s) URL without a query")),
+            Err(error) => Err(format!("{text:?}: {error}")),
+        }
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Config {
+    /// Reads the configuration from the environment.
+    ///
+    /// # Errors
+    /// All that is wrong with it: a missing key or broker, a bad symbol, a rate limit too low for one
+    /// request a poll.
+    pub fn read(mut environment: Environment) -> Result<Self, ConfigError> {
+        let base_url = environment.or("FINNHUB_BASE_URL", BaseUrl(BASE_URL.to_owned())).0;
+        let api_key = environment.required("FINNHUB_API_KEY");
+        let bootstrap_servers = environment.required("KAFKA_BOOTSTRAP_SERVERS");
+        let topic = environment.or("KAFKA_TOPIC", TOPIC.to_owned());
+        let symbols = environment
+            .list("SYMBOLS")
+            .unwrap_or_else(|| SYMBOLS.iter().filter_map(|symbol| symbol.parse().ok()).collect());
+        let polling = Polling {
+            symbols,
+            interval: environment.or("POLL_INTERVAL_SECONDS", Seconds(INTERVAL)).0,
+            rate_limit_per_minute: environment.or("RATE_LIMIT_PER_MINUTE", RATE_LIMIT_PER_MINUTE),
+        };
+        if polling.symbols.is_empty() && environment.problems().is_none() {
+            environment.problem("SYMBOLS names no symbol".to_owned());
+        } else if !polling.symbols.is_empty() && polling.symbols_a_poll() == 0 {
+            environment.problem(format!(
+                "RATE_LIMIT_PER_MINUTE {} is too low for {} polls a minute (POLL_INTERVAL_SECONDS)",
+                polling.rate_limit_per_minute,
+                polling.polls()
+            ));
+        }
+        let config = api_key.zip(bootstrap_servers).map(|(api_key, bootstrap_servers)| Self {
+            finnhub: FinnhubConfig { base_url, api_key },
+            kafka: KafkaConfig { bootstrap_servers, topic },
+            polling,
+        });
+        environment.finish(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUIRED: [(&str, &str); 2] =
+        [("FINNHUB_API_KEY", "marked-key"), ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")];
+
+    fn read(more: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let variables = REQUIRED.iter().chain(more).map(|(name, value)| ((*name).into(), (*value).into()));
+        Config::read(variables.collect())
+    }
+
+    #[test]
+    fn the_defaults_are_five_symbols_every_six_seconds() {
+        let config = read(&[]).unwrap();
+        let symbols: Vec<_> = config.polling.symbols_of(7).map(Symbol::as_str).collect();
+        assert_eq!(symbols, SYMBOLS);
+        assert_eq!((config.polling.polls(), config.kafka.topic.as_str()), (10, TOPIC));
+        assert!(!format!("{config:?}").contains("marked-key"));
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let variables = [("SYMBOLS", "AAPL,../x"), ("POLL_INTERVAL_SECONDS", "0"), ("FINNHUB_BASE_URL", "x")];
+        let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let error = Config::read(variables.collect()).unwrap_err().to_string();
+        for name in
+            ["FINNHUB_API_KEY", "KAFKA_BOOTSTRAP_SERVERS", "SYMBOLS", "POLL_INTERVAL_SECONDS", "FINNHUB_BASE_URL"]
+        {
+            assert!(error.contains(name), "{name} in {error}");
+        }
+        let error = read(&[("RATE_LIMIT_PER_MINUTE", "9")]).unwrap_err().to_string();
+        assert!(error.contains("RATE_LIMIT_PER_MINUTE"), "{error}");
+    }
+
+    #[test]
+    fn more_symbols_than_the_limit_allows_take_turns_evenly() {
+        let symbols: Vec<String> = (0..200).map(|number| format!("S{number}")).collect();
+        let polling = read(&[("SYMBOLS", &symbols.join(","))]).unwrap().polling;
+        assert_eq!(polling.symbols_a_poll(), 5);
+        let mut asked = std::collections::HashMap::new();
+        for index in 1_000_000..1_000_000 + 80 {
+            for symbol in polling.symbols_of(index) {
+                *asked.entry(symbol).or_insert(0) += 1;
+            }
+        }
+        assert_eq!(asked.len(), 200);
+        assert!(asked.values().all(|times| *times == 2), "{asked:?}");
+    }
+}

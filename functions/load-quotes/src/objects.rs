@@ -1,0 +1,67 @@
+use aws_sdk_s3::{Client, error::ProvideErrorMetadata};
+use function_kit::{Retry, chain};
+
+use crate::event::ObjectRef;
+
+/// Where archived quotes are read from.
+pub trait Objects {
+    /// The object's bytes; `None` where it does not exist (any more).
+    fn get(&self, object: &ObjectRef) -> impl Future<Output = Result<Option<Vec<u8>>, ReadError>> + Send;
+}
+
+/// An object that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{bucket}/{key} could not be read: {reason}")]
+pub struct ReadError {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The object's key.
+    pub key: String,
+    /// What the bucket or the network said.
+    pub reason: String,
+    /// Whether another try can help.
+    pub retryable: bool,
+}
+
+impl Retry for ReadError {
+    fn is_retryable(&self) -> bool {
+        self.retryable
+    }
+}
+
+/// The buckets of S3, MinIO or any server of their kind.
+pub struct Bucket {
+    s3: Client,
+}
+
+impl Bucket {
+    /// Buckets asked through `s3`.
+    #[must_use]
+    pub fn new(s3: Client) -> Self {
+        Self { s3 }
+    }
+}
+
+impl Objects for Bucket {
+    async fn get(&self, object: &ObjectRef) -> Result<Option<Vec<u8>>, ReadError> {
+        let failed = |reason: String, retryable| ReadError {
+            bucket: object.bucket.clone(),
+            key: object.key.clone(),
+            reason,
+            retryable,
+        };
+        let answer = self.s3.get_object().bucket(&object.bucket).key(&object.key).send().await;
+        let body = match answer {
+            Ok(answer) => answer.body,
+            Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
+            Err(error) => {
+                let denied = matches!(error.code(), Some("AccessDenied" | "NoSuchBucket"));
+                return Err(failed(chain(&error), !denied));
+            }
+        };
+        match body.collect().await {
+            Ok(bytes) => Ok(Some(bytes.to_vec())),
+            Err(error) => Err(failed(chain(&error), true)),
+        }
+    }
+}

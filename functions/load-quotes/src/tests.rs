@@ -1,0 +1,173 @@
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use function_kit::aws;
+use lambda_runtime::Context;
+use serde_json::json;
+
+use super::*;
+
+#[derive(Default)]
+struct Memory {
+    objects: HashMap<String, Vec<u8>>,
+    outage: bool,
+}
+
+impl Objects for Memory {
+    async fn get(&self, object: &ObjectRef) -> Result<Option<Vec<u8>>, ReadError> {
+        if self.outage {
+            let (bucket, key) = (object.bucket.clone(), object.key.clone());
+            return Err(ReadError { bucket, key, reason: "503 Slow Down".into(), retryable: true });
+        }
+        Ok(self.objects.get(&object.key).cloned())
+    }
+}
+
+/// Bronze in memory: quote ids; `refuse` answers every load with an error.
+#[derive(Default)]
+struct Ledger {
+    rows: Mutex<Vec<serde_json::Value>>,
+    largest: AtomicUsize,
+    refuse: Option<bool>,
+}
+
+impl Bronze for &Ledger {
+    async fn load(&self, rows: &[BronzeRow]) -> Result<Loaded, WarehouseError> {
+        if let Some(passing) = self.refuse {
+            let message = "Exceeded rate limits".to_owned();
+            return Err(WarehouseError::Refused { statement: "the MERGE", code: 403, message, passing });
+        }
+        self.largest.fetch_max(rows.len(), Ordering::Relaxed);
+        let mut there = self.rows.lock().unwrap();
+        let mut loaded = Loaded::default();
+        for row in rows {
+            let row = serde_json::to_value(row).unwrap();
+            if there.iter().any(|known| known["quote_id"] == row["quote_id"]) {
+                loaded.already_there += 1;
+            } else {
+                there.push(row);
+                loaded.inserted += 1;
+            }
+        }
+        Ok(loaded)
+    }
+}
+
+fn quote(symbol: &str) -> Vec<u8> {
+    let id = quotes::QuoteId::at(0);
+    format!(r#"{{"c":1.5,"symbol":"{symbol}","fetched_at":1704067256,"quote_id":"{id}"}}"#).into_bytes()
+}
+
+fn objects(count: usize) -> HashMap<String, Vec<u8>> {
+    (0..count).map(|number| (format!("AAPL/{number}.json"), quote("AAPL"))).collect()
+}
+
+fn sqs(keys: &[&str]) -> Value {
+    let record = |(number, key): (usize, &&str)| {
+        let body = json!({ "Records": [{ "eventName": "ObjectCreated:Put",
+            "s3": { "bucket": { "name": "bronze" }, "object": { "key": key } } }] });
+        json!({ "messageId": format!("m{number}"), "body": body.to_string() })
+    };
+    json!({ "Records": keys.iter().enumerate().map(record).collect::<Vec<_>>() })
+}
+
+async fn handle(objects: Memory, bronze: &Ledger, event: Value) -> Result<BatchResponse, LoadError> {
+    let sdk = aws::sdk_config_for(Some("http://127.0.0.1:1"), "us-east-1".into());
+    let announcements = Announcements::new(aws_sdk_sqs::Client::new(&sdk), None);
+    let mut context = Context::default();
+    context.deadline = u64::MAX / 2;
+    LoadQuotes::new(objects, bronze, announcements).handle(LambdaEvent { payload: event, context }).await
+}
+
+fn failed(response: &BatchResponse) -> Vec<&str> {
+    response.failures.iter().map(|failure| failure.id.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_batch_is_loaded_with_the_keys_of_its_objects() {
+    let bronze = Ledger::default();
+    let memory = Memory { objects: objects(2), ..Memory::default() };
+    let response = handle(memory, &bronze, sqs(&["AAPL/0.json", "AAPL/1.json"])).await.unwrap();
+    assert!(response.failures.is_empty());
+    let mut keys: Vec<_> =
+        bronze.rows.lock().unwrap().iter().map(|row| row["object_key"].as_str().unwrap().to_owned()).collect();
+    keys.sort();
+    assert_eq!(keys, ["AAPL/0.json", "AAPL/1.json"]);
+}
+
+#[tokio::test]
+async fn an_object_named_twice_in_a_batch_is_loaded_once() {
+    let bronze = Ledger::default();
+    let memory = Memory { objects: objects(1), ..Memory::default() };
+    handle(memory, &bronze, sqs(&["AAPL/0.json", "AAPL/0.json"])).await.unwrap();
+    assert_eq!(bronze.rows.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_bad_object_fails_only_its_own_messages() {
+    let bronze = Ledger::default();
+    let mut all = objects(2);
+    all.insert("AAPL/bad.json".into(), b"{}".to_vec());
+    let memory = Memory { objects: all, ..Memory::default() };
+    let event = sqs(&["AAPL/0.json", "AAPL/bad.json", "AAPL/1.json", "AAPL/bad.json"]);
+    let response = handle(memory, &bronze, event).await.unwrap();
+    assert_eq!(failed(&response), ["m1", "m3"]);
+    assert_eq!(bronze.rows.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_deleted_object_does_not_come_again() {
+    let bronze = Ledger::default();
+    let response = handle(Memory::default(), &bronze, sqs(&["AAPL/0.json"])).await.unwrap();
+    assert!(response.failures.is_empty());
+}
+
+#[tokio::test]
+async fn an_unreadable_bucket_brings_every_message_again() {
+    let bronze = Ledger::default();
+    let memory = Memory { outage: true, ..Memory::default() };
+    let response = handle(memory, &bronze, sqs(&["AAPL/0.json", "AAPL/1.json"])).await.unwrap();
+    assert_eq!(failed(&response), ["m0", "m1"]);
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_that_bronze_did_not_take() {
+    for passing in [true, false] {
+        let bronze = Ledger { refuse: Some(passing), ..Ledger::default() };
+        let memory = Memory { objects: objects(1), ..Memory::default() };
+        let error = handle(memory, &bronze, sqs(&["AAPL/0.json"])).await.unwrap_err();
+        assert_eq!(error.is_retryable(), passing);
+        assert!(chain(&error).contains("Exceeded rate limits"), "{}", chain(&error));
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_messages_are_loaded_in_bounded_chunks() {
+    let bronze = Ledger::default();
+    let keys: Vec<String> = (0..10_000).map(|number| format!("AAPL/{number}.json")).collect();
+    let memory = Memory { objects: objects(2_500), ..Memory::default() };
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    handle(memory, &bronze, sqs(&keys)).await.unwrap();
+    assert_eq!(bronze.rows.lock().unwrap().len(), 2_500);
+    assert!(bronze.largest.load(Ordering::Relaxed) <= CHUNK);
+}
+
+#[tokio::test]
+async fn an_event_of_s3_itself_fails_as_a_whole() {
+    let bronze = Ledger::default();
+    let event = serde_json::from_str(include_str!("../tests/payloads/s3.json")).unwrap();
+    let all = HashMap::from([("AAPL/1704067256.json".to_owned(), b"[]".to_vec())]);
+    let memory = Memory { objects: all, ..Memory::default() };
+    let error = handle(memory, &bronze, event).await.unwrap_err();
+    assert!(!error.is_retryable());
+    assert!(chain(&error).contains("AAPL/1704067256.json"), "{}", chain(&error));
+}
+
+#[test]
+fn every_problem_of_the_environment_is_named() {
+    let error = Config::read(Environment::default()).unwrap_err().to_string();
+    assert!(error.contains("BIGQUERY_PROJECT"), "{error}");
+    assert!(error.contains("GOOGLE_APPLICATION_CREDENTIALS"), "{error}");
+}

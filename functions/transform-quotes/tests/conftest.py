@@ -1,0 +1,205 @@
+"""A BigQuery stand-in for the session and an empty warehouse for each test."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+ROOT = Path(__file__).resolve().parents[3]
+PROJECT = "quoteflow-test"
+DATASET = "stock"
+START_LIMIT_SECONDS = 60
+
+RAW_TABLES = """
+CREATE TABLE IF NOT EXISTS stock.bronze_stock_quotes_raw (
+    c FLOAT64, d FLOAT64, dp FLOAT64, h FLOAT64, l FLOAT64, o FLOAT64, pc FLOAT64, t INT64, symbol STRING,
+    fetched_at INT64, quote_id STRING, object_key STRING, fetched_date DATE, loaded_at TIMESTAMP
+) PARTITION BY fetched_date CLUSTER BY symbol;
+CREATE TABLE IF NOT EXISTS stock.metadata_last_ts (symbol STRING, last_ts INT64);
+"""
+
+INSERT = """
+INSERT INTO stock.bronze_stock_quotes_raw
+    (c, d, dp, h, l, o, pc, t, symbol, fetched_at, quote_id, object_key, fetched_date, loaded_at)
+SELECT
+    CAST(JSON_VALUE(x, '$.c') AS FLOAT64), CAST(JSON_VALUE(x, '$.d') AS FLOAT64),
+    CAST(JSON_VALUE(x, '$.dp') AS FLOAT64), CAST(JSON_VALUE(x, '$.h') AS FLOAT64),
+    CAST(JSON_VALUE(x, '$.l') AS FLOAT64), CAST(JSON_VALUE(x, '$.o') AS FLOAT64),
+    CAST(JSON_VALUE(x, '$.pc') AS FLOAT64), CAST(JSON_VALUE(x, '$.t') AS INT64),
+    JSON_VALUE(x, '$.symbol'), CAST(JSON_VALUE(x, '$.fetched_at') AS INT64), JSON_VALUE(x, '$.quote_id'),
+    JSON_VALUE(x, '$.object_key'), DATE(TIMESTAMP_SECONDS(CAST(JSON_VALUE(x, '$.fetched_at') AS INT64))),
+    CAST(JSON_VALUE(x, '$.loaded_at') AS TIMESTAMP)
+FROM UNNEST(JSON_QUERY_ARRAY(@batch)) AS x
+"""
+
+
+def wait_until(condition: Callable[[], bool], limit_seconds: float, what: str) -> None:
+    """Poll `condition`; fail after `limit_seconds` naming `what` was waited for."""
+    deadline = time.monotonic() + limit_seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"no {what} within {limit_seconds} s")
+        time.sleep(0.02)
+
+
+def epoch(text: str) -> int:
+    """Epoch seconds of an ISO 8601 time with offset, as in 2024-03-10T07:00:00Z."""
+    return int(datetime.fromisoformat(text).timestamp())
+
+
+class Emulator:
+    """A bqemulator process on free ports, with its home and data below `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        home = directory / "home"
+        subprocess.run([sys.executable, ROOT / "localstack" / "import_duckdb_extension.py", home], check=True)
+        self.log = directory / "bqemulator.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    Path(sys.executable).with_name("bqemulator"), "start",
+                    "--rest-port", "0", "--grpc-port", "0",
+                    "--persistent", "--data-dir", directory / "data",
+                    "--project", PROJECT, "--log-level", "info",
+                ],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=directory,
+                env={
+                    "PATH": os.environ["PATH"],
+                    "HOME": str(home),
+                    "BQEMU_ENABLE_FORMAT_EXTENSIONS": "false",
+                    "BQEMU_TIME_TRAVEL_RETENTION_DAYS": "0",
+                },
+            )  # fmt: skip
+        self.endpoint = ""
+
+    def is_ready(self) -> bool:
+        """Whether it answers. Its own choice of a free port is in its log."""
+        if self.process.poll() is not None:
+            pytest.fail(f"bqemulator ended with {self.process.returncode}:\n{self.log.read_text()}")
+        for line in self.log.read_text().splitlines():
+            if '"rest.listen"' in line:
+                self.endpoint = f"http://127.0.0.1:{json.loads(line)['port']}"
+        if not self.endpoint:
+            return False
+        try:
+            with urllib.request.urlopen(f"{self.endpoint}/readyz", timeout=5) as answer:  # noqa: S310 - our own URL
+                return answer.status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def stop(self) -> None:
+        """End the process, by force when it does not end itself."""
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    emulator = Emulator(tmp_path_factory.mktemp("bqemulator"))
+    try:
+        wait_until(emulator.is_ready, START_LIMIT_SECONDS, "answer from bqemulator")
+        yield emulator
+    finally:
+        emulator.stop()
+
+
+@pytest.fixture(scope="session")
+def environment(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The function's environment variables, set for this process too: dbt's profile reads them from there."""
+    directory = tmp_path_factory.mktemp("dbt")
+    variables = {
+        "BIGQUERY_ENDPOINT": emulator.endpoint,
+        "BIGQUERY_PROJECT": PROJECT,
+        "BIGQUERY_DATASET": DATASET,
+        "DBT_PROJECT_DIR": str(ROOT / "dbt_stocks"),
+        "DBT_TARGET_PATH": str(directory / "target"),
+        "DBT_LOG_PATH": str(directory / "logs"),
+        "DBT_THREADS": "4",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DBT_TARGET", raising=False)
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield variables
+
+
+class Warehouse:
+    """The stand-in's tables, as another BigQuery client sees them."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.client = bigquery.Client(
+            project=PROJECT, credentials=AnonymousCredentials(), client_options={"api_endpoint": endpoint}
+        )
+        self._inserted = 0
+
+    def empty(self) -> None:
+        """Drop everything and create the raw tables."""
+        for dataset in (DATASET, "stock_bronze", "stock_silver", "stock_gold"):
+            self.client.delete_dataset(dataset, delete_contents=True, not_found_ok=True)
+        self.client.create_dataset(DATASET)
+        for statement in filter(str.strip, RAW_TABLES.split(";")):
+            self.client.query(statement).result()
+
+    def insert(self, *quotes: dict[str, Any]) -> None:
+        """Load quotes into bronze. What a quote leaves out gets a valid value."""
+        batch = []
+        for quote in quotes:
+            self._inserted += 1
+            number = f"{self._inserted:08}"
+            valid = {"symbol": "AAPL", "c": 150.0, "d": 1.0, "dp": 0.7, "h": 152.0, "l": 148.0, "o": 149.0, "pc": 147.0}
+            row = {**valid, "quote_id": f"quote-{number}", "loaded_at": datetime.now(UTC).isoformat(), **quote}
+            row.setdefault("fetched_at", (row["t"] or 0) + 10)
+            row.setdefault("object_key", f"{row['symbol']}/{row['fetched_at']}.json")
+            batch.append(row)
+        parameter = bigquery.ScalarQueryParameter("batch", "STRING", json.dumps(batch))
+        self.client.query(INSERT, job_config=bigquery.QueryJobConfig(query_parameters=[parameter])).result()
+
+    def rows(self, table: str, columns: str, order: str = "1") -> list[tuple]:
+        """The columns of all rows of `table`."""
+        return [
+            tuple(row.values()) for row in self.client.query(f"SELECT {columns} FROM {table} ORDER BY {order}").result()
+        ]
+
+    def everything(self) -> dict[str, list[tuple]]:
+        """All rows of all models below bronze."""
+        tables = {
+            "stock_silver.silver_stock_quotes": "symbol, market_timestamp_raw",
+            "stock_gold.gold_kpi": "symbol",
+            "stock_gold.gold_kpi_latest": "symbol",
+            "stock_gold.gold_kpi_history": "symbol, market_time_utc",
+            "stock_gold.gold_candlestick": "symbol, candle_date",
+            "stock_gold.gold_treechart": "symbol",
+        }
+        return {table: self.rows(table, "*", order) for table, order in tables.items()}
+
+
+@pytest.fixture
+def warehouse(environment: dict[str, str]) -> Warehouse:
+    warehouse = Warehouse(environment["BIGQUERY_ENDPOINT"])
+    warehouse.empty()
+    return warehouse
+
+
+@pytest.fixture(scope="session")
+def transformer(environment: dict[str, str]):
+    from transform_quotes.config import Config
+    from transform_quotes.transformer import Transformer
+
+    return Transformer(Config.from_env(environment))

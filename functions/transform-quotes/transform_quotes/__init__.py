@@ -1,0 +1,1 @@
+"""transform-quotes: runs dbt when quotes were loaded."""
