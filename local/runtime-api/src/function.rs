@@ -1,0 +1,271 @@
+use std::{fmt, path::PathBuf, process::ExitStatus, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use crate::environment::{Ended, Environment, describe};
+
+/// Gets each line that a function writes to stdout or stderr, without its end. It is called from the tasks that read
+/// them, so it should not block for long.
+pub type LogSink = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// What to run, and with which limits.
+#[derive(Clone)]
+pub struct FunctionConfig {
+    /// The function's name.
+    pub name: String,
+    /// The executable: a `bootstrap`, or an interpreter.
+    pub program: PathBuf,
+    /// Its arguments, such as `-m awslambdaric module.handler`.
+    pub args: Vec<String>,
+    /// Its variables. Besides them it gets Lambda's own (which these may override, but for `AWS_LAMBDA_RUNTIME_API`)
+    /// and PATH, HOME, TMPDIR and LANG of this process. Nothing else is inherited.
+    pub env: Vec<(String, String)>,
+    /// Its working directory; this process's where there is none.
+    pub current_dir: Option<PathBuf>,
+    /// How long one invocation may take, from the moment the process has the event.
+    pub timeout: Duration,
+    /// How long a new process may take to ask for its first event.
+    pub init_timeout: Duration,
+    /// The memory size that the function is told, in MiB. Nothing enforces it.
+    pub memory_mb: u32,
+    /// Where its log lines go.
+    pub log: LogSink,
+}
+
+impl FunctionConfig {
+    /// A function with Lambda's default of 128 MiB, a minute for an invocation and for the start, and no log.
+    pub fn new(name: impl Into<String>, program: impl Into<PathBuf>) -> Self {
+        Self {
+            name: name.into(),
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            current_dir: None,
+            timeout: Duration::from_mins(1),
+            init_timeout: Duration::from_mins(1),
+            memory_mb: 128,
+            log: Arc::new(|_| {}),
+        }
+    }
+
+    pub(crate) fn region(&self) -> &str {
+        let region = self.env.iter().rev().find(|(name, _)| name == "AWS_REGION");
+        region.map_or("us-east-1", |(_, region)| region)
+    }
+
+    pub(crate) fn task_root(&self) -> String {
+        let folder = self.current_dir.clone().or_else(|| std::env::current_dir().ok());
+        folder.unwrap_or_default().display().to_string()
+    }
+}
+
+/// Why an invocation brought no response.
+#[derive(Debug, thiserror::Error)]
+pub enum InvokeError {
+    /// The function, or its runtime client on its behalf, reported an error. The process lives on.
+    #[error("the function failed with {error_type}: {message}")]
+    Function {
+        /// The error's type, such as `ValueError`.
+        error_type: String,
+        /// The error's message.
+        message: String,
+    },
+    /// The invocation took longer than this, and the process was killed.
+    #[error("the function did not answer within {0:?}")]
+    Timeout(Duration),
+    /// The process ended in the middle of the invocation.
+    #[error("the function's process ended: {}", describe(*status))]
+    Crashed {
+        /// How it ended, where that is known.
+        status: Option<ExitStatus>,
+    },
+    /// The process could not be started, or did not come as far as to ask for an event.
+    #[error("the function did not start ({error_type}): {message}")]
+    Init {
+        /// The error's type, such as `Runtime.ExitError`.
+        error_type: String,
+        /// The error's message.
+        message: String,
+    },
+    /// The function was stopped before the invocation ended.
+    #[error("the function is stopped")]
+    Stopped,
+}
+
+struct Request {
+    payload: Bytes,
+    reply: oneshot::Sender<Result<Bytes, InvokeError>>,
+}
+
+enum Control {
+    Kill(oneshot::Sender<()>),
+    Stop,
+}
+
+/// A function that can be invoked. Its process starts with the first invocation.
+///
+/// Dropping it kills the process; [`Function::stop`] also waits for its end.
+pub struct Function {
+    name: String,
+    requests: mpsc::UnboundedSender<Request>,
+    control: mpsc::UnboundedSender<Control>,
+    task: JoinHandle<()>,
+}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Function").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Function {
+    /// Makes the function ready to be invoked. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn start(config: FunctionConfig) -> Self {
+        let (requests, requests_receiver) = mpsc::unbounded_channel();
+        let (control, control_receiver) = mpsc::unbounded_channel();
+        let name = config.name.clone();
+        let worker =
+            Worker { config, requests: requests_receiver, control: control_receiver, environment: None };
+        Self { name, requests, control, task: tokio::spawn(worker.run()) }
+    }
+
+    /// The function's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Invokes the function with an event's JSON and returns the response's. Invocations that come while another runs
+    /// wait for their turn, in order. One whose caller gives up runs to its end all the same, as on Lambda.
+    ///
+    /// # Errors
+    /// When the function reports an error, takes too long, ends or does not start. The next invocation starts a new
+    /// process where that is needed.
+    pub async fn invoke(&self, payload: impl Into<Bytes>) -> Result<Bytes, InvokeError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request { payload: payload.into(), reply };
+        self.requests.send(request).map_err(|_| InvokeError::Stopped)?;
+        answer.await.unwrap_or(Err(InvokeError::Stopped))
+    }
+
+    /// Kills the process with SIGKILL, as a failing host would, and returns when it is gone. A running invocation fails
+    /// with [`InvokeError::Crashed`]; the next one starts a new process.
+    pub async fn kill(&self) {
+        let (sender, gone) = oneshot::channel();
+        if self.control.send(Control::Kill(sender)).is_ok() {
+            let _ = gone.await;
+        }
+    }
+
+    /// Ends the process with SIGTERM, or with SIGKILL where it is still there two seconds later, and returns when it is
+    /// gone. Running and waiting invocations, and later ones, fail with [`InvokeError::Stopped`].
+    pub async fn stop(&self) {
+        let _ = self.control.send(Control::Stop);
+        // The worker drops its end of the channel as the last thing it does.
+        self.control.closed().await;
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Owns the process, so that nothing else has to agree on its state.
+struct Worker {
+    config: FunctionConfig,
+    requests: mpsc::UnboundedReceiver<Request>,
+    control: mpsc::UnboundedReceiver<Control>,
+    environment: Option<Environment>,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        loop {
+            tokio::select! {
+                biased;
+                control = self.control.recv() => match control {
+                    Some(Control::Kill(done)) => {
+                        self.discard().await;
+                        let _ = done.send(());
+                    }
+                    Some(Control::Stop) | None => break,
+                },
+                () = ended(&mut self.environment) => self.discard().await,
+                Some(Request { payload, reply }) = self.requests.recv() => {
+                    // Nobody waits for the answer when the caller gave up; the process is as it should be anyway.
+                    let _ = reply.send(self.invoke(payload).await);
+                }
+            }
+            if self.requests.is_closed() {
+                break;
+            }
+        }
+        if let Some(environment) = self.environment.take() {
+            environment.stop().await;
+        }
+    }
+
+    async fn invoke(&mut self, payload: Bytes) -> Result<Bytes, InvokeError> {
+        loop {
+            let mut environment = if let Some(environment) = self.environment.take() {
+                environment
+            } else {
+                Environment::start(&self.config).await.map_err(|error| InvokeError::Init {
+                    error_type: "Runtime.InvalidEntrypoint".to_owned(),
+                    message: format!("{}: {error}", self.config.program.display()),
+                })?
+            };
+            let ended = tokio::select! {
+                biased;
+                control = self.control.recv() => {
+                    return match control {
+                        Some(Control::Kill(done)) => {
+                            let status = environment.kill().await;
+                            let _ = done.send(());
+                            Err(InvokeError::Crashed { status })
+                        }
+                        Some(Control::Stop) | None => {
+                            self.environment = Some(environment);
+                            self.requests.close();
+                            Err(InvokeError::Stopped)
+                        }
+                    };
+                }
+                ended = environment.invoke(&self.config, payload.clone()) => ended,
+            };
+            match ended {
+                Ended::Warm(result) => {
+                    self.environment = Some(environment);
+                    return result;
+                }
+                Ended::Broken(error) => {
+                    environment.kill().await;
+                    return Err(error);
+                }
+                Ended::NeverBegan => {
+                    environment.kill().await;
+                }
+            }
+        }
+    }
+
+    async fn discard(&mut self) {
+        if let Some(environment) = self.environment.take() {
+            environment.kill().await;
+        }
+    }
+}
+
+async fn ended(environment: &mut Option<Environment>) {
+    match environment {
+        Some(environment) => environment.ended().await,
+        None => std::future::pending().await,
+    }
+}
