@@ -1,1 +1,312 @@
-//! broker
+//! A Kafka broker inside the process: the whole flow runs on one machine without Docker or Java.
+//!
+//! The engine is noida-db's, which keeps everything in memory; durability, long polling and group timeouts are added here.
+//!
+//! # What survives what
+//!
+//! Every change (records, topics and their configuration, committed offsets, producers' sequences, transactions) is written
+//! to `broker.log` in the data directory before it is answered. So whatever was acknowledged survives the end of the
+//! process at any moment, with the same offsets and timestamps, and a producer that lives through a restart goes on without
+//! a gap or a duplicate. Like Kafka's own default, an answer does not wait for the disk: a power cut may cost the changes
+//! that the kernel had not written yet (some seconds), never the older ones. Group membership is not kept: consumers rejoin.
+//!
+//! The log starts with a snapshot. When it has doubled, at least by 16 MiB, and at a clean stop, it is written anew and put
+//! in place by a rename. A last entry that was cut off is dropped at the start; damage anywhere else is refused with its
+//! offset, because skipping it would lose acknowledged records.
+//!
+//! # Retention
+//!
+//! The topics of [`Config::topics`] are created with `retention.ms=-1`: a machine that was off for two weeks must still find
+//! its unread records. `retention.bytes` of 256 MiB a partition bounds memory instead. Topics that clients create have Kafka's
+//! default of seven days. Both follow the topic's configuration, which clients may alter, and it is kept. The cleaner looks
+//! every five seconds, the first time at once after the start, and drops whole segments (4 MiB unless configured) whose
+//! newest record is past the limit, the last one included.
+//!
+//! # What it is not
+//!
+//! One node on 127.0.0.1 without authentication, all data in memory. A topic is never created by asking for it.
+
+mod api;
+mod fetch;
+mod groups;
+mod log;
+mod server;
+mod state;
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use kafka_protocol::{
+    messages::{
+        ApiKey, CreatePartitionsRequest, CreateTopicsRequest, TopicName,
+        create_partitions_request::CreatePartitionsTopic, create_topics_request::CreatableTopic,
+    },
+    protocol::StrBytes,
+};
+use noida::kafka::log::validate_topic_name;
+
+use api::Request;
+use server::Shared;
+use state::Core;
+
+/// How much the log grows before it is rewritten, in bytes.
+const REWRITE_BYTES: u64 = 16 << 20;
+/// How often the broker looks after itself.
+const UPKEEP: Duration = Duration::from_secs(1);
+/// Every how many upkeeps the log cleaner runs.
+const CLEAN_EVERY: u32 = 5;
+
+/// What a broker is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The port on 127.0.0.1; 0 takes a free one.
+    pub port: u16,
+    /// Where everything is kept; created if it is not there. One broker at a time uses it.
+    pub data_dir: PathBuf,
+    /// The topics that must be there, with the number of partitions each has at least.
+    pub topics: Vec<(String, i32)>,
+}
+
+/// Why a broker did not start, or did not stop well.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// Something else listens there.
+    #[error("port {port} of 127.0.0.1 is in use by another program")]
+    PortInUse {
+        /// The port asked for.
+        port: u16,
+    },
+    /// The port cannot be listened at for another reason.
+    #[error("cannot listen at port {port} of 127.0.0.1")]
+    Listen {
+        /// The port asked for.
+        port: u16,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another broker runs on the same data.
+    #[error("another broker uses {}", path.display())]
+    DataDirInUse {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// A file cannot be read or written.
+    #[error("{}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The log is damaged before its end. Nothing was changed.
+    #[error("{} is damaged at byte {offset}: {reason}", path.display())]
+    CorruptLog {
+        /// The log.
+        path: PathBuf,
+        /// Where the damaged entry begins, in bytes from the file's start.
+        offset: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A topic cannot be created as asked.
+    #[error("topic {name:?}: {reason}")]
+    Topic {
+        /// The topic.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The broker could not record a change and has answered nothing since. What was acknowledged is kept.
+    #[error("the broker failed while it ran: {reason}")]
+    Failed {
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+impl BrokerError {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_path_buf(), source }
+    }
+}
+
+/// A running broker. It stops when it is dropped; [`Broker::stop`] also tells whether that went well.
+#[derive(Debug)]
+pub struct Broker {
+    port: u16,
+    running: Option<Running>,
+}
+
+struct Running {
+    shared: Arc<Shared>,
+    acceptor: JoinHandle<()>,
+    upkeep: JoinHandle<()>,
+    /// Dropping it ends the upkeep.
+    end_of_upkeep: Sender<()>,
+    /// Held for as long as the broker writes.
+    _lock: File,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").finish_non_exhaustive()
+    }
+}
+
+impl Broker {
+    /// Starts a broker, with everything that the data directory holds.
+    ///
+    /// # Errors
+    ///
+    /// The port or the data directory is in use or cannot be used, the log is damaged, or a topic is impossible.
+    pub fn start(config: Config) -> Result<Self, BrokerError> {
+        Self::start_with(config, REWRITE_BYTES)
+    }
+
+    /// Starts a broker that rewrites its log when it has doubled, but at least grown by `rewrite_bytes` bytes, instead of
+    /// the usual 16 MiB.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::start`].
+    pub fn start_with(config: Config, rewrite_bytes: u64) -> Result<Self, BrokerError> {
+        let Config { port, data_dir, topics } = config;
+        let lock = lock(&data_dir)?;
+        let listener = TcpListener::bind(("127.0.0.1", port)).map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => BrokerError::PortInUse { port },
+            _ => BrokerError::Listen { port, source },
+        })?;
+        let port = listener.local_addr().map_err(|source| BrokerError::Listen { port, source })?.port();
+
+        let path = data_dir.join("broker.log");
+        state::remove_leftovers(&path).map_err(|error| BrokerError::io(&path, error))?;
+        let mut core = Core::open(&path, rewrite_bytes)?;
+        core.engine.host = "127.0.0.1".into();
+        core.engine.port = port.into();
+        // Refused with every Metadata request, and said so to whoever asks for the configuration.
+        core.engine.broker_configs.insert("auto.create.topics.enable".into(), "false".into());
+        for (name, partitions) in &topics {
+            ensure_topic(&mut core, name, *partitions)?;
+        }
+
+        let shared = Shared::new(core);
+        let threads = |error| BrokerError::io(&data_dir, error);
+        let (end_of_upkeep, ended) = mpsc::channel::<()>();
+        let upkeep = thread::Builder::new()
+            .name("kafka-upkeep".into())
+            .spawn({
+                let shared = shared.clone();
+                move || {
+                    let mut count = 0_u32;
+                    loop {
+                        shared.upkeep(count.is_multiple_of(CLEAN_EVERY));
+                        count = count.wrapping_add(1);
+                        if ended.recv_timeout(UPKEEP) != Err(RecvTimeoutError::Timeout) {
+                            return;
+                        }
+                    }
+                }
+            })
+            .map_err(threads)?;
+        let acceptor = thread::Builder::new()
+            .name("kafka-accept".into())
+            .spawn({
+                let shared = shared.clone();
+                move || shared.accept(&listener)
+            })
+            .map_err(threads)?;
+        tracing::info!(port, data = %data_dir.display(), "the broker is ready");
+        Ok(Self { port, running: Some(Running { shared, acceptor, upkeep, end_of_upkeep, _lock: lock }) })
+    }
+
+    /// Where clients connect: `127.0.0.1:port`.
+    #[must_use]
+    pub fn bootstrap_servers(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Ends all connections and leaves everything on the disk.
+    ///
+    /// # Errors
+    ///
+    /// The last rewriting of the log failed, or the broker had failed before. What was acknowledged is kept in both cases.
+    pub fn stop(mut self) -> Result<(), BrokerError> {
+        self.shut_down()
+    }
+
+    fn shut_down(&mut self) -> Result<(), BrokerError> {
+        let Some(Running { shared, acceptor, upkeep, end_of_upkeep, _lock }) = self.running.take() else {
+            return Ok(());
+        };
+        // First the engine, so that nothing is acknowledged behind the last snapshot's back.
+        let stopped = shared.lock().stop();
+        shared.close(acceptor, self.port);
+        drop(end_of_upkeep);
+        let _ = upkeep.join();
+        stopped
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Err(error) = self.shut_down() {
+            tracing::error!(%error, "the broker did not stop well");
+        }
+    }
+}
+
+fn lock(data_dir: &Path) -> Result<File, BrokerError> {
+    fs::create_dir_all(data_dir).map_err(|error| BrokerError::io(data_dir, error))?;
+    let path = data_dir.join("broker.lock");
+    let file = File::create(&path).map_err(|error| BrokerError::io(&path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(BrokerError::DataDirInUse { path: data_dir.to_path_buf() }),
+        Err(TryLockError::Error(error)) => Err(BrokerError::io(&path, error)),
+    }
+}
+
+fn ensure_topic(core: &mut Core, name: &str, partitions: i32) -> Result<(), BrokerError> {
+    let refuse = |reason: String| BrokerError::Topic { name: name.into(), reason };
+    validate_topic_name(name).map_err(refuse)?;
+    if !(1..=1000).contains(&partitions) {
+        return Err(refuse(format!("{partitions} partitions; 1 to 1000 are possible")));
+    }
+    let topic_name = TopicName(StrBytes::from_string(name.into()));
+    let existing = core.engine.topics.get(name).map(|topic| topic.partitions.len());
+    let request = match existing {
+        Some(count) if i32::try_from(count).is_ok_and(|count| count < partitions) => {
+            let mut topic = CreatePartitionsTopic::default();
+            topic.name = topic_name;
+            topic.count = partitions;
+            let mut request = CreatePartitionsRequest::default();
+            request.topics.push(topic);
+            Request::of(ApiKey::CreatePartitions, 3, &request)
+        }
+        Some(_) => return Ok(()),
+        None => {
+            let mut topic = CreatableTopic::default();
+            topic.name = topic_name;
+            topic.num_partitions = partitions;
+            topic.replication_factor = 1;
+            topic.configs =
+                vec![api::config("retention.ms", "-1"), api::config("retention.bytes", "268435456")];
+            let mut request = CreateTopicsRequest::default();
+            request.topics.push(topic);
+            Request::of(ApiKey::CreateTopics, 7, &request)
+        }
+    };
+    let request = request.map_err(|error| refuse(error.to_string()))?;
+    core.write(&request).map_err(|error| refuse(error.to_string()))?;
+    Ok(())
+}
