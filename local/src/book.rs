@@ -1,0 +1,118 @@
+//! What is known of the quotes on their way: how many reached each stage, and how long they took.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use hdrhistogram::Histogram;
+use quotes::QuoteId;
+use serde::Serialize;
+
+/// An hour, in milliseconds: a longer latency counts as one.
+const LONGEST: u64 = 3_600_000;
+/// How many quotes are remembered before the old ones are forgotten.
+const FORGET_ABOVE: usize = 500_000;
+
+/// Where a quote has been seen, in the order of the flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stage {
+    /// In Kafka, acknowledged and readable.
+    KafkaAck,
+    /// In the bucket.
+    Object,
+    /// In the raw table.
+    BronzeRow,
+    /// In gold.
+    GoldRow,
+}
+
+/// The latencies from the fetch to a stage, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Latency {
+    pub quotes: u64,
+    pub p50: u64,
+    pub p95: u64,
+    pub max: u64,
+}
+
+/// The quotes that this run saw, by the milliseconds in their ids.
+pub(crate) struct Book {
+    started_ms: u64,
+    pages: Mutex<Pages>,
+}
+
+struct Pages {
+    latest: HashMap<QuoteId, Stage>,
+    latencies: BTreeMap<Stage, Histogram<u64>>,
+}
+
+impl Book {
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let stages = [Stage::KafkaAck, Stage::Object, Stage::BronzeRow, Stage::GoldRow];
+        let empty = |stage| Ok((stage, Histogram::new_with_max(LONGEST, 3)?));
+        let latencies = stages.into_iter().map(empty).collect::<anyhow::Result<_>>()?;
+        Ok(Self { started_ms: now_ms(), pages: Mutex::new(Pages { latest: HashMap::new(), latencies }) })
+    }
+
+    /// Notes that the quotes are at `stage` now. Quotes of earlier runs are left out: they waited for this
+    /// run to start.
+    pub(crate) fn arrived(&self, stage: Stage, ids: impl IntoIterator<Item = QuoteId>) {
+        let now = now_ms();
+        let mut pages = self.pages();
+        for id in ids {
+            let Some(fetched_ms) = id.fetched_at_ms().filter(|ms| *ms >= self.started_ms) else { continue };
+            if pages.latest.get(&id).is_some_and(|known| *known >= stage) {
+                continue;
+            }
+            pages.latest.insert(id, stage);
+            if let Some(latencies) = pages.latencies.get_mut(&stage) {
+                latencies.saturating_record(now.saturating_sub(fetched_ms).max(1));
+            }
+        }
+        if pages.latest.len() > FORGET_ABOVE {
+            let recent = now.saturating_sub(LONGEST);
+            pages.latest.retain(|id, _| id.fetched_at_ms().is_some_and(|ms| ms > recent));
+        }
+    }
+
+    /// The latencies to every stage that a quote has reached.
+    pub(crate) fn latencies(&self) -> BTreeMap<Stage, Latency> {
+        let latency = |histogram: &Histogram<u64>| Latency {
+            quotes: histogram.len(),
+            p50: histogram.value_at_quantile(0.5),
+            p95: histogram.value_at_quantile(0.95),
+            max: histogram.max(),
+        };
+        self.pages().latencies.iter().map(|(stage, histogram)| (*stage, latency(histogram))).collect()
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quote_counts_once_at_each_stage_and_those_of_earlier_runs_do_not() {
+        let book = Book::new().unwrap();
+        let (now, before) = (QuoteId::at(now_ms()), QuoteId::at(now_ms() - 3_600_000));
+        for _ in 0..2 {
+            book.arrived(Stage::KafkaAck, [now, before]);
+            book.arrived(Stage::GoldRow, [now]);
+            book.arrived(Stage::BronzeRow, [now]);
+        }
+        let counted: Vec<u64> = book.latencies().values().map(|latency| latency.quotes).collect();
+        assert_eq!(counted, [1, 0, 0, 1]);
+    }
+}

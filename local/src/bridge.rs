@@ -1,0 +1,198 @@
+//! The Kafka trigger that no free emulator has: what an event source mapping does, against any Lambda
+//! endpoint.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use aws_sdk_lambda::primitives::Blob;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use quotes::{Quote, QuoteId};
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    consumer::{CommitMode, Consumer, StreamConsumer},
+    message::{BorrowedMessage, Headers},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    aws::Aws,
+    book::{Book, Stage},
+    ledger::Ledger,
+    names,
+};
+
+/// As AWS has it by default.
+const BATCH_RECORDS: usize = 100;
+const BATCH_WINDOW: Duration = Duration::from_millis(500);
+/// The most that an invocation may carry is 6 MB; base64 makes 4 of 3.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Reads the topic, invokes archive-quotes with batches of it, and commits what it has archived.
+pub(crate) struct Bridge {
+    consumer: Arc<StreamConsumer>,
+    bootstrap_servers: String,
+    aws: Aws,
+    book: Arc<Book>,
+    ledger: Arc<Ledger>,
+}
+
+#[derive(Default)]
+struct Batch {
+    records: BTreeMap<String, Vec<Value>>,
+    offsets: TopicPartitionList,
+    ids: Vec<QuoteId>,
+    count: usize,
+    bytes: usize,
+}
+
+#[derive(Deserialize)]
+struct Outcome {
+    archived: u64,
+    quarantined: u64,
+}
+
+impl Bridge {
+    pub(crate) fn new(
+        bootstrap_servers: &str,
+        aws: Aws,
+        book: Arc<Book>,
+        ledger: Arc<Ledger>,
+    ) -> anyhow::Result<Self> {
+        let consumer: StreamConsumer = ClientConfig::new()
+            .set("bootstrap.servers", bootstrap_servers)
+            .set("group.id", names::GROUP)
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("session.timeout.ms", "10000")
+            .create()?;
+        consumer.subscribe(&[names::TOPIC])?;
+        let bootstrap_servers = bootstrap_servers.to_owned();
+        Ok(Self { consumer: Arc::new(consumer), bootstrap_servers, aws, book, ledger })
+    }
+
+    /// Goes on until it is told to stop. A batch that is not archived is tried again, whatever the error:
+    /// what is behind it must wait, as on AWS.
+    pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        while let Some(batch) = stop.run_until_cancelled(self.gather()).await {
+            let Some(done) = stop.run_until_cancelled(self.deliver(batch?)).await else { break };
+            done?;
+        }
+        // Leaving the group at once spares the next run the session's timeout.
+        let consumer = self.consumer;
+        tokio::task::spawn_blocking(move || consumer.unsubscribe()).await?;
+        Ok(())
+    }
+
+    async fn gather(&self) -> anyhow::Result<Batch> {
+        let mut batch = Batch::default();
+        self.add(&mut batch, &self.next().await?)?;
+        let end = Instant::now() + BATCH_WINDOW;
+        while batch.count < BATCH_RECORDS && batch.bytes < BATCH_BYTES {
+            match tokio::time::timeout_at(end, self.next()).await {
+                Ok(message) => self.add(&mut batch, &message?)?,
+                Err(_) => break,
+            }
+        }
+        Ok(batch)
+    }
+
+    async fn next(&self) -> anyhow::Result<BorrowedMessage<'_>> {
+        loop {
+            match self.consumer.recv().await {
+                Ok(message) => return Ok(message),
+                // librdkafka reconnects by itself; only a fatal error ends the consumer.
+                Err(error) if self.consumer.client().fatal_error().is_none() => {
+                    tracing::warn!("Kafka: {error}");
+                }
+                Err(error) => return Err(error).context("the Kafka consumer has failed"),
+            }
+        }
+    }
+
+    fn add(&self, batch: &mut Batch, message: &BorrowedMessage<'_>) -> anyhow::Result<()> {
+        let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+        if let Some(quote) = message.payload().and_then(|payload| Quote::from_object(payload).ok()) {
+            self.book.arrived(Stage::KafkaAck, [quote.id()]);
+            batch.ids.push(quote.id());
+        }
+        batch.bytes += message.payload_len() + message.key_len();
+        batch.count += 1;
+        batch.records.entry(format!("{topic}-{partition}")).or_default().push(record(message));
+        let next = Offset::Offset(offset + 1);
+        match batch.offsets.find_partition(topic, partition) {
+            Some(mut known) => known.set_offset(next)?,
+            None => batch.offsets.add_partition_offset(topic, partition, next)?,
+        }
+        Ok(())
+    }
+
+    async fn deliver(&self, batch: Batch) -> anyhow::Result<()> {
+        let event = json!({
+            "eventSource": "aws:SelfManagedKafka",
+            "bootstrapServers": self.bootstrap_servers,
+            "records": batch.records,
+        })
+        .to_string();
+        let mut pauses = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(200))
+            .with_max_delay(Duration::from_secs(10))
+            .without_max_times()
+            .with_jitter()
+            .build();
+        let outcome = loop {
+            match self.invoke(&event).await {
+                Ok(outcome) => break outcome,
+                Err(error) => {
+                    let pause = pauses.next().unwrap_or_default();
+                    tracing::warn!("{} failed for {} records and is tried again: {error:#}", names::ARCHIVE, batch.count);
+                    self.ledger.add_failed(1);
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        };
+        self.book.arrived(Stage::Object, batch.ids);
+        self.ledger.add_archived(outcome.archived, outcome.quarantined);
+        let (consumer, offsets) = (Arc::clone(&self.consumer), batch.offsets);
+        let committed =
+            tokio::task::spawn_blocking(move || consumer.commit(&offsets, CommitMode::Sync)).await?;
+        if let Err(error) = committed {
+            // The next commit covers this one, and a batch that comes again is found to be archived.
+            tracing::warn!("the offsets were not committed: {error}");
+        }
+        Ok(())
+    }
+
+    async fn invoke(&self, event: &str) -> anyhow::Result<Outcome> {
+        let invoked = self.aws.lambda.invoke().function_name(names::ARCHIVE).payload(Blob::new(event));
+        let answer = invoked.send().await.map_err(|error| anyhow::anyhow!(function_kit::chain(&error)))?;
+        let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
+        if let Some(kind) = answer.function_error {
+            anyhow::bail!("{kind}: {}", String::from_utf8_lossy(&payload));
+        }
+        serde_json::from_slice(&payload).context("its response is not archive-quotes'")
+    }
+}
+
+/// A record as AWS writes it.
+fn record(message: &BorrowedMessage<'_>) -> Value {
+    let headers: Vec<Value> = message
+        .headers()
+        .into_iter()
+        .flat_map(Headers::iter)
+        .map(|header| json!({ header.key: header.value.unwrap_or_default() }))
+        .collect();
+    json!({
+        "topic": message.topic(),
+        "partition": message.partition(),
+        "offset": message.offset(),
+        "timestamp": message.timestamp().to_millis().unwrap_or_default(),
+        "timestampType": "CREATE_TIME",
+        "key": message.key().map(|key| STANDARD.encode(key)),
+        "value": message.payload().map(|value| STANDARD.encode(value)),
+        "headers": headers,
+    })
+}

@@ -1,0 +1,122 @@
+//! Child processes: the stand-ins written in Python.
+
+use std::{
+    fs::File,
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
+use tokio::{process::Command, time::Instant};
+
+/// How long a child may take to end before it is killed.
+const GRACE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(50);
+/// How much of a failed child's log is shown.
+const LOG_TAIL: usize = 2000;
+
+/// A running program with a log of its own.
+pub(crate) struct Child {
+    name: &'static str,
+    process: tokio::process::Child,
+    log: PathBuf,
+}
+
+/// How to start a [`Child`].
+pub(crate) struct Program<'a> {
+    pub name: &'static str,
+    pub program: &'a Path,
+    pub args: Vec<String>,
+    /// All that it gets besides `PATH` and `LANG`.
+    pub env: Vec<(&'static str, String)>,
+    pub dir: &'a Path,
+    pub log: PathBuf,
+}
+
+impl Child {
+    /// Starts the program, in a process group of its own so that the terminal's Ctrl-C does not reach it.
+    pub(crate) fn start(program: Program<'_>) -> anyhow::Result<Self> {
+        let Program { name, program, args, env, dir, log } = program;
+        let file = File::create(&log).with_context(|| format!("{} cannot be written", log.display()))?;
+        let inherited = ["PATH", "LANG"].map(|name| (name, std::env::var_os(name).unwrap_or_default()));
+        let process = Command::new(std::env::current_exe()?)
+            .args(["exec", "--"])
+            .arg(program)
+            .args(args)
+            .env_clear()
+            .envs(inherited)
+            .envs(env)
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{name} did not start"))?;
+        Ok(Self { name, process, log })
+    }
+
+    /// Waits until `url` answers 2xx.
+    pub(crate) async fn ready(&mut self, url: &str, limit: Duration) -> anyhow::Result<()> {
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.process.try_wait()? {
+                let how = status.signal().map_or_else(|| status.to_string(), |signal| format!("signal {signal}"));
+                bail!("{} ended while it started ({how}); {}", self.name, self.log_tail());
+            }
+            if client.get(url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                bail!("{} does not answer at {url} after {limit:?}; {}", self.name, self.log_tail());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The end of the process, should it end by itself.
+    pub(crate) async fn ended(&mut self) -> anyhow::Error {
+        match self.process.wait().await {
+            Ok(status) => anyhow::anyhow!("{} ended by itself ({status}); {}", self.name, self.log_tail()),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Asks the process to end, waits for it, and kills it after 10 s.
+    pub(crate) async fn stop(mut self) {
+        if let Some(pid) = self.process.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        if tokio::time::timeout(GRACE, self.process.wait()).await.is_err() {
+            tracing::warn!("{} did not end within {GRACE:?} and is killed", self.name);
+            let _ = self.process.kill().await;
+        }
+    }
+
+    fn log_tail(&self) -> String {
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(LOG_TAIL)..]).trim().to_owned();
+        format!("its log {} ends with:\n{tail}", self.log.display())
+    }
+}
+
+/// Replaces this process by `command`, which is told to end when the parent of this process does, even
+/// by SIGKILL. Returns only what went wrong.
+pub(crate) fn become_program(command: &[String]) -> anyhow::Error {
+    let parent = getppid();
+    if let Err(error) = set_parent_process_death_signal(Some(Signal::TERM)) {
+        return error.into();
+    }
+    // The parent may have ended before the signal was asked for.
+    if getppid() != parent {
+        return anyhow::anyhow!("the parent has ended");
+    }
+    let [program, args @ ..] = command else { return anyhow::anyhow!("no program is named") };
+    let error = std::process::Command::new(program).args(args).exec();
+    anyhow::Error::new(error).context(format!("{program} cannot be run"))
+}

@@ -1,0 +1,109 @@
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use quotes::Symbol;
+use tracing::level_filters::LevelFilter;
+
+use crate::{child, run, status};
+
+#[derive(Parser)]
+#[command(name = "local", about = "Quoteflow on one machine: Finnhub -> Kafka -> S3 -> BigQuery -> dbt", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the whole flow until Ctrl-C.
+    #[command(after_help = ENVIRONMENT)]
+    Run(RunOptions),
+    /// Show the topic's lag, the queues' depths, the tables' rows and their freshness.
+    Status(DataDir),
+    /// Forget the data of every earlier run.
+    Reset(DataDir),
+    /// Become another program that ends when this one does.
+    #[command(hide = true)]
+    Exec {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+const ENVIRONMENT: &str = "Environment:
+  FINNHUB_API_KEY          run on the live API instead of the recorded feed
+  FINNHUB_BASE_URL         run on another server of Finnhub's shape (http://127.0.0.1:9000/api/v1)
+  KAFKA_BOOTSTRAP_SERVERS  use this Kafka instead of the embedded broker
+  AWS_ENDPOINT_URL         use this S3, SQS, Lambda and Scheduler instead of the stand-in
+  BIGQUERY_ENDPOINT        use this BigQuery instead of the stand-in
+  LOCAL_PYTHON             the Python with the stand-ins and dbt (default .venv/bin/python)";
+
+/// Where a run keeps its data.
+#[derive(Args, Clone)]
+pub(crate) struct DataDir {
+    /// Where data, logs and the run's addresses are kept.
+    #[arg(long, default_value = ".local", value_name = "DIR")]
+    pub data_dir: PathBuf,
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct RunOptions {
+    #[command(flatten)]
+    pub data: DataDir,
+    /// Stop after this time, such as 60s or 5m, once everything on its way has arrived.
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
+    /// Stop after this many polls, once everything has arrived.
+    #[arg(long, value_name = "N")]
+    pub polls: Option<u32>,
+    /// The time from one poll to the next.
+    #[arg(long, value_name = "TIME", default_value = "6s", value_parser = humantime::parse_duration)]
+    pub interval: Duration,
+    /// The symbols to poll, separated by commas; the recording's five, or AAPL,MSFT,TSLA,GOOGL,AMZN live.
+    #[arg(long, value_delimiter = ',', value_name = "SYMBOLS")]
+    pub symbols: Vec<Symbol>,
+    /// Replay the recording N times faster.
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    pub speed: f64,
+    /// Begin the recording at this second of its trading time, where no earlier run has begun it.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub start_at: u64,
+    /// The first of the ports of the stand-ins; 0 takes free ones.
+    #[arg(long, value_name = "PORT", default_value_t = 14500)]
+    pub port_base: u16,
+    /// Write the report, as JSON, every 2 s.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// The project's folder.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub project: PathBuf,
+}
+
+/// Runs the binary.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { command } = Cli::parse();
+    let outcome = match command {
+        Command::Exec { command } => Err(child::become_program(&command)),
+        Command::Run(options) => in_runtime(run::run(options)),
+        Command::Status(data) => in_runtime(status::print(&data.data_dir)),
+        Command::Reset(data) => run::reset(&data.data_dir),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let level = std::env::var("LOG_LEVEL").ok().and_then(|level| level.parse().ok());
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_max_level(level.unwrap_or(LevelFilter::WARN))
+        .init();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}

@@ -1,0 +1,75 @@
+//! Where the parts of a run are.
+
+use std::path::Path;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+const FILE: &str = "endpoints.json";
+
+/// What a client needs to ask each part itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// Kafka's bootstrap servers.
+    pub kafka_bootstrap_servers: String,
+    /// The topic of quotes.
+    pub kafka_topic: String,
+    /// The consumer group that archives them.
+    pub kafka_group: String,
+    /// The URL of S3, SQS, Lambda and Scheduler (path-style; any credentials).
+    pub aws_endpoint_url: String,
+    /// Their region.
+    pub aws_region: String,
+    /// The bucket of archived quotes.
+    pub bronze_bucket: String,
+    /// The bucket of records that hold no quote.
+    pub quarantine_bucket: String,
+    /// The queue of new objects.
+    pub archived_queue: String,
+    /// What load-quotes failed on.
+    pub dead_letter_queue: String,
+    /// The queue of announced loads.
+    pub loaded_queue: String,
+    /// BigQuery's URL.
+    pub bigquery_endpoint: String,
+    /// The project.
+    pub bigquery_project: String,
+    /// The dataset of the raw tables.
+    pub bigquery_dataset: String,
+    /// The dataset of the bronze view.
+    pub bigquery_bronze_dataset: String,
+    /// The dataset of the silver tables.
+    pub bigquery_silver_dataset: String,
+    /// The dataset of the gold tables.
+    pub bigquery_gold_dataset: String,
+    /// Where quotes are fetched from.
+    pub finnhub_base_url: String,
+    /// The dashboard; none is served yet.
+    pub dashboard_url: Option<String>,
+}
+
+impl Endpoints {
+    /// Keeps the addresses for `local status`.
+    pub(crate) fn save(&self, data_dir: &Path) -> anyhow::Result<()> {
+        write_json(&data_dir.join(FILE), self)
+    }
+
+    /// The addresses of the latest run.
+    pub(crate) fn load(data_dir: &Path) -> anyhow::Result<Self> {
+        let path = data_dir.join(FILE);
+        let bytes = std::fs::read(&path)
+            .with_context(|| format!("there is no {}: start the flow with `make local`", path.display()))?;
+        serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))
+    }
+}
+
+/// Writes JSON so that a reader sees the old file or the new one, never half of one.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+    let cannot = || format!("{} cannot be written", path.display());
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(cannot)?;
+    serde_json::to_writer_pretty(&mut file, value)?;
+    std::io::Write::write_all(&mut file, b"\n").with_context(cannot)?;
+    file.persist(path).with_context(cannot)?;
+    Ok(())
+}

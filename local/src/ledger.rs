@@ -1,0 +1,256 @@
+//! How many quotes each store holds, asked of the stores themselves.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use anyhow::Context;
+use aws_sdk_s3::types::Object;
+use aws_sdk_sqs::types::QueueAttributeName;
+use quotes::QuoteId;
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+};
+use serde::{Deserialize, Serialize};
+use warehouse::{BRONZE_TABLE, Parameter, Warehouse};
+
+use crate::{aws::Aws, endpoints::write_json, names, provision::Queues};
+
+const KAFKA_TIMEOUT: Duration = Duration::from_secs(5);
+const STATE: &str = "state.json";
+/// How far back the tables are asked for new rows, in seconds: longer than a load takes to commit.
+const OVERLAP_SECONDS: i64 = 120;
+
+/// The stores of a run, and what no store tells.
+pub(crate) struct Ledger {
+    data_dir: PathBuf,
+    kafka: BaseConsumer,
+    aws: Aws,
+    queues: Queues,
+    warehouse: Warehouse,
+    fetched_before: u64,
+    archived: AtomicU64,
+    quarantined: AtomicU64,
+    failed: AtomicU64,
+    gold_is_there: AtomicBool,
+}
+
+/// How many there are of what, at one moment.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Counts {
+    /// Quotes that Finnhub gave.
+    pub fetched: u64,
+    /// Records in the topic.
+    pub published: u64,
+    /// Records that no archived batch has covered yet.
+    pub lag: u64,
+    /// Objects in the bronze bucket.
+    pub archived: u64,
+    /// Objects in the quarantine bucket.
+    pub quarantined: u64,
+    /// Rows in bronze.
+    pub loaded: u64,
+    /// Rows in silver.
+    pub silver: u64,
+    /// New objects that load-quotes has not finished with.
+    pub to_load: u64,
+    /// Announced loads that transform-quotes has not finished with.
+    pub to_transform: u64,
+    /// Invocations that failed, in this run.
+    pub failed: u64,
+    /// Messages that load-quotes could not load.
+    pub dead_letters: u64,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct State {
+    fetched: u64,
+}
+
+impl Ledger {
+    pub(crate) fn new(
+        data_dir: &Path,
+        bootstrap_servers: &str,
+        aws: Aws,
+        queues: Queues,
+        warehouse: Warehouse,
+    ) -> anyhow::Result<Self> {
+        let state = std::fs::read(data_dir.join(STATE)).unwrap_or_default();
+        let state: State = serde_json::from_slice(&state).unwrap_or_default();
+        Ok(Self {
+            data_dir: data_dir.to_owned(),
+            kafka: ClientConfig::new()
+                .set("bootstrap.servers", bootstrap_servers)
+                .set("group.id", names::GROUP)
+                .create()?,
+            aws,
+            queues,
+            warehouse,
+            fetched_before: state.fetched,
+            archived: AtomicU64::new(0),
+            quarantined: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            gold_is_there: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn add_archived(&self, archived: u64, quarantined: u64) {
+        self.archived.fetch_add(archived, Ordering::Relaxed);
+        self.quarantined.fetch_add(quarantined, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_failed(&self, invocations: u64) {
+        self.failed.fetch_add(invocations, Ordering::Relaxed);
+    }
+
+    /// Counts the objects of both buckets by listing them; from then on archive-quotes' own word is added.
+    pub(crate) async fn list_buckets(&self) -> anyhow::Result<()> {
+        self.archived.store(self.objects(names::BRONZE_BUCKET).await?, Ordering::Relaxed);
+        self.quarantined.store(self.objects(names::QUARANTINE_BUCKET).await?, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn objects(&self, bucket: &str) -> anyhow::Result<u64> {
+        let mut pages = self.aws.s3.list_objects_v2().bucket(bucket).into_paginator().send();
+        let mut count = 0;
+        while let Some(page) = pages.next().await {
+            let page = page.with_context(|| format!("the bucket {bucket} cannot be listed"))?;
+            let objects: &[Object] = page.contents();
+            count += objects.len() as u64;
+        }
+        Ok(count)
+    }
+
+    /// Asks every store. `fetched_now` is how many quotes the feed has given in this run; `None` where it
+    /// is not ours to count.
+    pub(crate) async fn count(&self, fetched_now: Option<u64>) -> anyhow::Result<Counts> {
+        let (published, lag) = self.topic()?;
+        // A quote in Kafka has been fetched, whatever a killed run could still note.
+        let fetched = fetched_now.map_or(published, |now| published.max(self.fetched_before + now));
+        let dead_letters = self.depth(&self.queues.dead_letter).await?;
+        let loaded = self.warehouse.run("the count of bronze", &self.sql_count("", BRONZE_TABLE), &[]).await?.count();
+        let silver = self.silver().await?;
+        write_json(&self.data_dir.join(STATE), &State { fetched })?;
+        Ok(Counts {
+            fetched,
+            published,
+            lag,
+            archived: self.archived.load(Ordering::Relaxed),
+            quarantined: self.quarantined.load(Ordering::Relaxed),
+            loaded,
+            silver,
+            to_load: self.depth(&self.queues.archived).await?,
+            to_transform: self.depth(&self.queues.loaded).await?,
+            failed: self.failed.load(Ordering::Relaxed),
+            dead_letters,
+        })
+    }
+
+    fn topic(&self) -> anyhow::Result<(u64, u64)> {
+        topic_depth(&self.kafka)
+    }
+
+    pub(crate) async fn depth(&self, queue_url: &str) -> anyhow::Result<u64> {
+        let waiting =
+            self.aws.queue_attribute(queue_url, QueueAttributeName::ApproximateNumberOfMessages).await?;
+        let taken = self
+            .aws
+            .queue_attribute(queue_url, QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
+            .await?;
+        Ok(waiting.parse::<u64>().unwrap_or_default() + taken.parse::<u64>().unwrap_or_default())
+    }
+
+    fn sql_count(&self, suffix: &str, table: &str) -> String {
+        format!("SELECT COUNT(*) FROM {}", self.warehouse.table(suffix, table))
+    }
+
+    /// The layers' tables are there from dbt's first run on.
+    async fn silver(&self) -> anyhow::Result<u64> {
+        if !self.gold_is_there.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        let sql = self.sql_count("_silver", "silver_stock_quotes");
+        Ok(self.warehouse.run("the count of silver", &sql, &[]).await?.count())
+    }
+
+    /// Told when dbt has made the layers' tables.
+    pub(crate) fn gold_is_there(&self) {
+        self.gold_is_there.store(true, Ordering::Relaxed);
+    }
+
+    fn seen_in_gold(&self) -> String {
+        format!(
+            "FROM {} AS b INNER JOIN {} AS g
+               ON g.symbol = b.symbol AND g.market_timestamp_raw = b.t
+               AND g.fetched_at >= TIMESTAMP_SECONDS(b.fetched_at)",
+            self.warehouse.table("", BRONZE_TABLE),
+            self.warehouse.table("_gold", "gold_kpi_history"),
+        )
+    }
+
+    /// The quotes that bronze got lately.
+    pub(crate) async fn recent_bronze(&self) -> anyhow::Result<Vec<QuoteId>> {
+        let sql = format!(
+            "SELECT quote_id FROM {} WHERE loaded_at >= TIMESTAMP_SECONDS(@since)",
+            self.warehouse.table("", BRONZE_TABLE)
+        );
+        self.ids("the new rows of bronze", &sql).await
+    }
+
+    /// The quotes that bronze got lately and that gold shows: themselves, or a later one of the same
+    /// market time.
+    pub(crate) async fn recent_gold(&self) -> anyhow::Result<Vec<QuoteId>> {
+        let sql = format!(
+            "SELECT b.quote_id {} WHERE b.loaded_at >= TIMESTAMP_SECONDS(@since)",
+            self.seen_in_gold()
+        );
+        self.ids("the new rows of gold", &sql).await
+    }
+
+    async fn ids(&self, statement: &'static str, sql: &str) -> anyhow::Result<Vec<QuoteId>> {
+        let since = jiff::Timestamp::now().as_second() - OVERLAP_SECONDS;
+        let answer = self.warehouse.run(statement, sql, &[Parameter::int("since", since)]).await?;
+        let id = |row: Vec<Option<String>>| row.into_iter().next().flatten()?.parse().ok();
+        Ok(answer.rows.into_iter().filter_map(id).collect())
+    }
+
+    /// The latest price of each symbol, its change in percent, and its market time in New York.
+    pub(crate) async fn prices(&self) -> anyhow::Result<Vec<Vec<Option<String>>>> {
+        let sql = format!(
+            "SELECT symbol, FORMAT('%.2f', current_price), FORMAT('%+.2f', change_percent),
+               FORMAT_DATETIME('%Y-%m-%d %H:%M:%S', market_time_us)
+             FROM {} ORDER BY symbol",
+            self.warehouse.table("_gold", "gold_kpi")
+        );
+        Ok(self.warehouse.run("the latest prices", &sql, &[]).await?.rows)
+    }
+}
+
+/// How many records the topic holds, and how many of them the consumer group has not committed.
+pub(crate) fn topic_depth(kafka: &BaseConsumer) -> anyhow::Result<(u64, u64)> {
+    let unreachable = || format!("Kafka does not tell about the topic {}", names::TOPIC);
+    let metadata = kafka.fetch_metadata(Some(names::TOPIC), KAFKA_TIMEOUT).with_context(unreachable)?;
+    let mut partitions = TopicPartitionList::new();
+    for topic in metadata.topics() {
+        for partition in topic.partitions() {
+            partitions.add_partition(topic.name(), partition.id());
+        }
+    }
+    let committed = kafka.committed_offsets(partitions, KAFKA_TIMEOUT).with_context(unreachable)?;
+    let (mut records, mut lag) = (0, 0);
+    for partition in committed.elements() {
+        let (low, high) = kafka
+            .fetch_watermarks(partition.topic(), partition.partition(), KAFKA_TIMEOUT)
+            .with_context(unreachable)?;
+        let next = match partition.offset() {
+            Offset::Offset(offset) => offset.max(low),
+            _ => low,
+        };
+        records += u64::try_from(high - low).unwrap_or_default();
+        lag += u64::try_from(high - next).unwrap_or_default();
+    }
+    Ok((records, lag))
+}

@@ -1,0 +1,7 @@
+//! The binary `local`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    local::main()
+}

@@ -1,0 +1,32 @@
+//! What the parts of the flow are called. Terraform gives them the same names.
+
+/// The topic of quotes.
+pub const TOPIC: &str = "stock-quotes";
+/// Its partitions: a symbol's quotes stay in order within one.
+pub const PARTITIONS: i32 = 3;
+/// The consumer group of the Kafka trigger.
+pub const GROUP: &str = "archive-quotes";
+/// The bucket of archived quotes.
+pub const BRONZE_BUCKET: &str = "bronze-transactions";
+/// The bucket of records that hold no quote.
+pub const QUARANTINE_BUCKET: &str = "quarantined-records";
+/// S3's events of new objects.
+pub const ARCHIVED_QUEUE: &str = "quotes-archived";
+/// What load-quotes failed on five times.
+pub const DEAD_LETTER_QUEUE: &str = "quotes-archived-dlq";
+/// The announcements of load-quotes.
+pub const LOADED_QUEUE: &str = "quotes-loaded";
+/// The scheduled function, and its schedule.
+pub const FETCH: &str = "fetch-quotes";
+/// The Kafka-triggered function.
+pub const ARCHIVE: &str = "archive-quotes";
+/// The S3-triggered function.
+pub const LOAD: &str = "load-quotes";
+/// The function that runs dbt.
+pub const TRANSFORM: &str = "transform-quotes";
+/// The BigQuery project of the stand-in.
+pub const PROJECT: &str = "quoteflow-local";
+/// The dataset of the raw tables; the layers' datasets have its name and a suffix.
+pub const DATASET: &str = "stock";
+/// The AWS region.
+pub const REGION: &str = "us-east-1";

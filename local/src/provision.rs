@@ -1,0 +1,265 @@
+//! What Terraform makes in the cloud, made on the stand-ins. Every step finds what is there already.
+
+use std::{
+    collections::HashMap,
+    io::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context;
+use aws_sdk_lambda::{
+    error::ProvideErrorMetadata,
+    types::{Architecture, Environment, FunctionCode, FunctionResponseType, Runtime, ScalingConfig, State},
+};
+use aws_sdk_s3::types::{Event, NotificationConfiguration, QueueConfiguration};
+use aws_sdk_scheduler::types::{FlexibleTimeWindow, FlexibleTimeWindowMode, RetryPolicy, Target};
+use aws_sdk_sqs::types::QueueAttributeName;
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    types::RDKafkaErrorCode,
+};
+
+use crate::{aws::Aws, names};
+
+/// Any role does: the stand-ins check none.
+const ROLE: &str = "arn:aws:iam::000000000000:role/quoteflow-local";
+/// How often a message may fail before it goes to the dead-letter queue.
+const MAX_RECEIVES: u32 = 5;
+/// How long a message that was received stays hidden, in seconds: longer than load-quotes may run.
+const VISIBILITY_SECONDS: u32 = 60;
+/// How many messages load-quotes gets at once.
+const BATCH_SIZE: i32 = 100;
+/// How long they are gathered, in seconds.
+const BATCH_WINDOW_SECONDS: i32 = 1;
+/// How many MERGEs BigQuery runs on a table at once.
+const LOAD_CONCURRENCY: i32 = 2;
+/// Every minute, at its beginning: the polls' offsets are the same in every minute.
+const EVERY_MINUTE: &str = "cron(* * * * ? *)";
+
+/// The queues' URLs.
+#[derive(Debug, Clone)]
+pub(crate) struct Queues {
+    pub archived: String,
+    pub dead_letter: String,
+    pub loaded: String,
+}
+
+/// A function to deploy.
+pub(crate) struct FunctionSpec {
+    pub name: &'static str,
+    pub bootstrap: PathBuf,
+    pub environment: HashMap<String, String>,
+    pub timeout_seconds: i32,
+    pub memory_mb: i32,
+    pub reserved_concurrency: Option<i32>,
+}
+
+/// Makes the topic where it is missing.
+pub(crate) async fn topic(bootstrap_servers: &str) -> anyhow::Result<()> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap_servers).create()?;
+    let topic = NewTopic::new(names::TOPIC, names::PARTITIONS, TopicReplication::Fixed(1));
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+    let unreachable = || format!("Kafka does not answer at {bootstrap_servers}");
+    for made in admin.create_topics([&topic], &options).await.with_context(unreachable)? {
+        match made {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => anyhow::bail!("the topic {topic} cannot be made: {code}"),
+        }
+    }
+    Ok(())
+}
+
+impl Aws {
+    /// Makes the buckets and the queues, and has S3 tell the queue of every new object.
+    pub(crate) async fn storage(&self) -> anyhow::Result<Queues> {
+        for bucket in [names::BRONZE_BUCKET, names::QUARANTINE_BUCKET] {
+            let made = self.s3.create_bucket().bucket(bucket).send().await;
+            match made.as_ref().err().map(ProvideErrorMetadata::code) {
+                None | Some(Some("BucketAlreadyOwnedByYou" | "BucketAlreadyExists")) => {}
+                Some(_) => drop(made.with_context(|| format!("the bucket {bucket} cannot be made"))?),
+            }
+        }
+        let dead_letter = self.queue(names::DEAD_LETTER_QUEUE, []).await?;
+        let dead_letter_arn = self.queue_arn(&dead_letter).await?;
+        let redrive =
+            serde_json::json!({ "deadLetterTargetArn": dead_letter_arn, "maxReceiveCount": MAX_RECEIVES });
+        let archived = self
+            .queue(names::ARCHIVED_QUEUE, [
+                (QueueAttributeName::VisibilityTimeout, VISIBILITY_SECONDS.to_string()),
+                (QueueAttributeName::RedrivePolicy, redrive.to_string()),
+            ])
+            .await?;
+        let loaded = self.queue(names::LOADED_QUEUE, []).await?;
+        let notification = QueueConfiguration::builder()
+            .id("quotes-archived")
+            .queue_arn(self.queue_arn(&archived).await?)
+            .events(Event::from("s3:ObjectCreated:*"))
+            .build()?;
+        self.s3
+            .put_bucket_notification_configuration()
+            .bucket(names::BRONZE_BUCKET)
+            .notification_configuration(
+                NotificationConfiguration::builder().queue_configurations(notification).build(),
+            )
+            .skip_destination_validation(true)
+            .send()
+            .await
+            .context("the bucket's notification cannot be made")?;
+        Ok(Queues { archived, dead_letter, loaded })
+    }
+
+    async fn queue<const N: usize>(
+        &self,
+        name: &str,
+        attributes: [(QueueAttributeName, String); N],
+    ) -> anyhow::Result<String> {
+        let cannot = || format!("the queue {name} cannot be made");
+        let made = self.sqs.create_queue().queue_name(name).set_attributes(Some(attributes.into())).send();
+        made.await.with_context(cannot)?.queue_url.with_context(cannot)
+    }
+
+    pub(crate) async fn queue_attribute(
+        &self,
+        queue_url: &str,
+        name: QueueAttributeName,
+    ) -> anyhow::Result<String> {
+        let asked = self.sqs.get_queue_attributes().queue_url(queue_url).attribute_names(name.clone());
+        let answer = asked.send().await.with_context(|| format!("{queue_url} does not answer"))?;
+        let attribute = answer.attributes.and_then(|mut attributes| attributes.remove(&name));
+        attribute.with_context(|| format!("{queue_url} has no {}", name.as_str()))
+    }
+
+    async fn queue_arn(&self, queue_url: &str) -> anyhow::Result<String> {
+        self.queue_attribute(queue_url, QueueAttributeName::QueueArn).await
+    }
+
+    /// Deploys a function: its code, its configuration and its concurrency.
+    pub(crate) async fn function(&self, spec: &FunctionSpec) -> anyhow::Result<()> {
+        let FunctionSpec { name, bootstrap, environment, timeout_seconds, memory_mb, .. } = spec;
+        let cannot = || format!("the function {name} cannot be deployed");
+        let bootstrap = bootstrap.clone();
+        let code = tokio::task::spawn_blocking(move || zipped(&bootstrap)).await??;
+        let environment = Environment::builder().set_variables(Some(environment.clone())).build();
+        let made = self
+            .lambda
+            .create_function()
+            .function_name(*name)
+            .runtime(Runtime::Providedal2023)
+            .architectures(Architecture::X8664)
+            .handler("bootstrap")
+            .role(ROLE)
+            .code(FunctionCode::builder().zip_file(code.clone().into()).build())
+            .environment(environment.clone())
+            .timeout(*timeout_seconds)
+            .memory_size(*memory_mb)
+            .send()
+            .await;
+        match made {
+            Ok(_) => {}
+            Err(error) if error.code() == Some("ResourceConflictException") => {
+                let update = self.lambda.update_function_code().function_name(*name);
+                update.zip_file(code.into()).send().await.with_context(cannot)?;
+                self.active(name).await?;
+                self.lambda
+                    .update_function_configuration()
+                    .function_name(*name)
+                    .environment(environment)
+                    .timeout(*timeout_seconds)
+                    .memory_size(*memory_mb)
+                    .send()
+                    .await
+                    .with_context(cannot)?;
+            }
+            Err(error) => return Err(error).with_context(cannot),
+        }
+        self.active(name).await?;
+        if let Some(concurrency) = spec.reserved_concurrency {
+            self.lambda
+                .put_function_concurrency()
+                .function_name(*name)
+                .reserved_concurrent_executions(concurrency)
+                .send()
+                .await
+                .with_context(cannot)?;
+        }
+        Ok(())
+    }
+
+    async fn active(&self, name: &str) -> anyhow::Result<()> {
+        for _ in 0..100 {
+            let function = self.lambda.get_function_configuration().function_name(name).send().await?;
+            if function.state == Some(State::Active) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        anyhow::bail!("the function {name} does not become active")
+    }
+
+    /// Gives load-quotes the messages of the queue.
+    pub(crate) async fn queue_trigger(&self, queue_url: &str) -> anyhow::Result<()> {
+        let there = self.lambda.list_event_source_mappings().function_name(names::LOAD).send().await?;
+        if !there.event_source_mappings().is_empty() {
+            return Ok(());
+        }
+        self.lambda
+            .create_event_source_mapping()
+            .function_name(names::LOAD)
+            .event_source_arn(self.queue_arn(queue_url).await?)
+            .batch_size(BATCH_SIZE)
+            .maximum_batching_window_in_seconds(BATCH_WINDOW_SECONDS)
+            .scaling_config(ScalingConfig::builder().maximum_concurrency(LOAD_CONCURRENCY).build())
+            .function_response_types(FunctionResponseType::ReportBatchItemFailures)
+            .send()
+            .await
+            .context("load-quotes cannot be triggered by its queue")?;
+        Ok(())
+    }
+
+    /// Has fetch-quotes invoked every minute. What could not be invoked in its minute never is.
+    pub(crate) async fn schedule(&self) -> anyhow::Result<()> {
+        self.unschedule().await?;
+        let function = self.lambda.get_function_configuration().function_name(names::FETCH).send().await?;
+        let retries = RetryPolicy::builder().maximum_retry_attempts(0).maximum_event_age_in_seconds(60).build();
+        let target = Target::builder()
+            .arn(function.function_arn.unwrap_or_default())
+            .role_arn(ROLE)
+            .input(r#"{"scheduled_time":"<aws.scheduler.scheduled-time>"}"#)
+            .retry_policy(retries)
+            .build()?;
+        self.scheduler
+            .create_schedule()
+            .name(names::FETCH)
+            .schedule_expression(EVERY_MINUTE)
+            .flexible_time_window(FlexibleTimeWindow::builder().mode(FlexibleTimeWindowMode::Off).build()?)
+            .target(target)
+            .send()
+            .await
+            .context("fetch-quotes cannot be scheduled")?;
+        Ok(())
+    }
+
+    /// Stops invoking fetch-quotes.
+    pub(crate) async fn unschedule(&self) -> anyhow::Result<()> {
+        match self.scheduler.delete_schedule().name(names::FETCH).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some("ResourceNotFoundException") => Ok(()),
+            Err(error) => Err(error).context("the schedule of fetch-quotes cannot be removed"),
+        }
+    }
+}
+
+/// The zip of a function: its executable as `bootstrap`.
+fn zipped(bootstrap: &Path) -> anyhow::Result<Vec<u8>> {
+    let executable =
+        std::fs::read(bootstrap).with_context(|| format!("{} cannot be read", bootstrap.display()))?;
+    let options = zip::write::SimpleFileOptions::default().compression_level(Some(1)).unix_permissions(0o755);
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    zip.start_file("bootstrap", options)?;
+    zip.write_all(&executable)?;
+    Ok(zip.finish()?.into_inner())
+}

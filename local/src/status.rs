@@ -1,0 +1,66 @@
+//! `local status`.
+
+use std::path::Path;
+
+use anyhow::Context;
+use aws_sdk_sqs::types::QueueAttributeName;
+use rdkafka::{ClientConfig, consumer::BaseConsumer};
+use warehouse::{BRONZE_TABLE, WATERMARK_TABLE, Warehouse, WarehouseConfig};
+
+use crate::{aws::Aws, endpoints::Endpoints, ledger::topic_depth};
+
+/// Prints what the stores of the running flow hold.
+pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
+    let endpoints = Endpoints::load(data_dir)?;
+    let kafka = endpoints.kafka_bootstrap_servers.clone();
+    let not_running =
+        || format!("nothing answers at {kafka}: the flow of {} is not running", data_dir.display());
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &endpoints.kafka_bootstrap_servers)
+        .set("group.id", &endpoints.kafka_group)
+        .set("log_level", "0")
+        .create()?;
+    let (records, lag) = topic_depth(&consumer).with_context(not_running)?;
+    println!("kafka      {}  {records} records, {lag} not archived", endpoints.kafka_topic);
+
+    let aws = Aws::new(&endpoints.aws_endpoint_url);
+    for queue in [&endpoints.archived_queue, &endpoints.loaded_queue, &endpoints.dead_letter_queue] {
+        let asked = aws.sqs.get_queue_url().queue_name(queue).send().await;
+        let url = asked.with_context(|| format!("the queue {queue} cannot be found"))?.queue_url;
+        let url = url.unwrap_or_default();
+        let waiting = aws.queue_attribute(&url, QueueAttributeName::ApproximateNumberOfMessages).await?;
+        let taken =
+            aws.queue_attribute(&url, QueueAttributeName::ApproximateNumberOfMessagesNotVisible).await?;
+        println!("queue      {queue}  {waiting} waiting, {taken} being worked on");
+    }
+
+    let warehouse = Warehouse::connect(WarehouseConfig {
+        endpoint: Some(endpoints.bigquery_endpoint),
+        project: endpoints.bigquery_project,
+        dataset: endpoints.bigquery_dataset,
+        credentials: None,
+    })
+    .await?;
+    let tables = [
+        ("", BRONZE_TABLE),
+        ("_silver", "silver_stock_quotes"),
+        ("_gold", "gold_kpi_history"),
+        ("_gold", "gold_kpi"),
+        ("_gold", "gold_candlestick"),
+        ("_gold", "gold_treechart"),
+    ];
+    for (suffix, table) in tables {
+        let sql = format!("SELECT COUNT(*) FROM {}", warehouse.table(suffix, table));
+        println!("bigquery   {table}  {} rows", warehouse.run("the count", &sql, &[]).await?.count());
+    }
+    let sql = format!(
+        "SELECT symbol, last_ts, UNIX_SECONDS(CURRENT_TIMESTAMP()) - last_ts FROM {} ORDER BY symbol",
+        warehouse.table("", WATERMARK_TABLE)
+    );
+    for row in warehouse.run("the freshness", &sql, &[]).await?.rows {
+        let [symbol, last, age] = row.as_slice() else { continue };
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        println!("freshness  {}  {} s old (fetched_at {})", text(symbol), text(age), text(last));
+    }
+    Ok(())
+}
