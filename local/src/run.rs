@@ -29,7 +29,7 @@ use warehouse::{Warehouse, WarehouseConfig};
 
 use crate::{
     aws::Aws,
-    book::{Book, Stage},
+    book::{Book, Stage, now_ms},
     bridge::Bridge,
     child::{Child, Program},
     cli::RunOptions,
@@ -52,7 +52,11 @@ const DRAIN: Duration = Duration::from_secs(60);
 /// The key that the recorded feed takes.
 const RECORDED_KEY: &str = "recorded";
 const RATE_LIMIT_PER_MINUTE: u32 = 60;
-const FETCH_TIMEOUT_SECONDS: i32 = 75;
+const MINUTE_MS: u64 = 60_000;
+/// A minute's polls, what the Scheduler may be late, and the 5 s that the function keeps at its end.
+const FETCH_TIMEOUT_SECONDS: i32 = 90;
+/// How long before a minute's end its schedule must be there to be sure to fire for the next one.
+const SCHEDULE_LEAD_MS: u64 = 15_000;
 
 /// The addresses of other servers, as the environment gives them.
 struct Given {
@@ -400,12 +404,11 @@ impl Flow {
                 reserved_concurrency: None,
             },
         ];
-        for spec in &specs {
-            if !spec.bootstrap.exists() {
-                bail!("{} is missing: run `cargo build --workspace`", spec.bootstrap.display());
-            }
-            aws.function(spec).await?;
+        if let Some(missing) = specs.iter().find(|spec| !spec.bootstrap.exists()) {
+            bail!("{} is missing: run `cargo build --workspace`", missing.bootstrap.display());
         }
+        let [fetch, archive, load] = &specs;
+        tokio::try_join!(aws.function(fetch), aws.function(archive), aws.function(load))?;
         aws.queue_trigger(&queues.archived).await?;
         progress.done("functions", &format!("{}, {}, {}", names::FETCH, names::ARCHIVE, names::LOAD));
 
@@ -518,17 +521,17 @@ impl Flow {
         self.summary(counts).await
     }
 
-    /// Polls at once for what is left of this minute; from the next on the schedule does.
+    /// Polls at once until the schedule does: to this minute's end, or to the next one's where this one is
+    /// nearly over. Should the schedule fire earlier, the function's concurrency of 1 turns it away.
     async fn start_polling(&self, interval: Duration) -> anyhow::Result<()> {
         self.aws.schedule().await?;
-        let left = 60_000 - u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default() % 60_000;
-        let polls = u128::from(left) / interval.as_millis();
-        if polls > 0 {
-            let event = json!({ "polls": polls }).to_string();
-            let invoke = self.aws.lambda.invoke().function_name(names::FETCH);
-            let invoke = invoke.invocation_type(InvocationType::Event).payload(Blob::new(event));
-            invoke.send().await.context("fetch-quotes cannot be invoked")?;
-        }
+        let left = MINUTE_MS - now_ms() % MINUTE_MS;
+        let until = if left < SCHEDULE_LEAD_MS { left + MINUTE_MS } else { left };
+        let polls = u128::from(until) / interval.as_millis().max(1);
+        let event = json!({ "polls": polls }).to_string();
+        let invoke = self.aws.lambda.invoke().function_name(names::FETCH);
+        let invoke = invoke.invocation_type(InvocationType::Event).payload(Blob::new(event));
+        invoke.send().await.context("fetch-quotes cannot be invoked")?;
         Ok(())
     }
 
@@ -781,6 +784,9 @@ fn start_aws(folders: &Folders, python: &Path, url: &str, port: u16) -> anyhow::
             ("AWS_ENDPOINT_URL", url.to_owned()),
             ("GATEWAY_PORT", port.to_string()),
             ("BIND_HOST", "127.0.0.1".to_owned()),
+            // Both would listen on ports of their own.
+            ("IOT_MTLS_ENABLED", "0".to_owned()),
+            ("SFTP_ENABLED", "0".to_owned()),
             ("MINISTACK_REGION", names::REGION.to_owned()),
             ("S3_PERSIST", "1".to_owned()),
             ("S3_DATA_DIR", path("s3")),
