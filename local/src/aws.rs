@@ -8,7 +8,7 @@ use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use crate::names;
 
 /// Longer than any function may run.
-const INVOCATION: Duration = Duration::from_secs(120);
+const INVOCATION: Duration = Duration::from_mins(2);
 
 /// Clients of one endpoint.
 #[derive(Clone)]
@@ -17,7 +17,6 @@ pub(crate) struct Aws {
     pub sqs: aws_sdk_sqs::Client,
     pub lambda: aws_sdk_lambda::Client,
     pub scheduler: aws_sdk_scheduler::Client,
-    pub endpoint: String,
 }
 
 impl Aws {
@@ -39,7 +38,6 @@ impl Aws {
             sqs: aws_sdk_sqs::Client::new(&patient(&config)),
             lambda: aws_sdk_lambda::Client::new(&patient(&config)),
             scheduler: aws_sdk_scheduler::Client::new(&config),
-            endpoint: endpoint.to_owned(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Bound::{Excluded, Included, Unbounded},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -64,11 +65,15 @@ impl Book {
         let mut pages = self.pages();
         for id in ids {
             let Some(fetched_ms) = id.fetched_at_ms().filter(|ms| *ms >= self.started_ms) else { continue };
-            if pages.latest.get(&id).is_some_and(|known| *known >= stage) {
+            let known = pages.latest.get(&id).copied();
+            if known >= Some(stage) {
                 continue;
             }
             pages.latest.insert(id, stage);
-            if let Some(latencies) = pages.latencies.get_mut(&stage) {
+            // A quote at a stage has passed those before it, seen there or not.
+            for (_, latencies) in
+                pages.latencies.range_mut((known.map_or(Unbounded, Excluded), Included(stage)))
+            {
                 latencies.saturating_record(now.saturating_sub(fetched_ms).max(1));
             }
         }
@@ -76,6 +81,13 @@ impl Book {
             let recent = now.saturating_sub(LONGEST);
             pages.latest.retain(|id, _| id.fetched_at_ms().is_some_and(|ms| ms > recent));
         }
+    }
+
+    /// Whether a quote has been seen at `before` that has not been seen at the stage after it.
+    pub(crate) fn awaits(&self, after: Stage, before: Stage) -> bool {
+        let pages = self.pages();
+        let seen = |stage| pages.latencies.get(&stage).map_or(0, Histogram::len);
+        seen(before) > seen(after)
     }
 
     /// The latencies to every stage that a quote has reached.
@@ -104,15 +116,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quote_counts_once_at_each_stage_and_those_of_earlier_runs_do_not() {
+    fn a_quote_counts_once_at_each_stage_and_one_of_an_earlier_run_does_not() {
         let book = Book::new().unwrap();
         let (now, before) = (QuoteId::at(now_ms()), QuoteId::at(now_ms() - 3_600_000));
         for _ in 0..2 {
             book.arrived(Stage::KafkaAck, [now, before]);
-            book.arrived(Stage::GoldRow, [now]);
-            book.arrived(Stage::BronzeRow, [now]);
+            book.arrived(Stage::Object, [now, before]);
         }
+        let counted = || book.latencies().values().map(|latency| latency.quotes).collect::<Vec<_>>();
+        assert_eq!(counted(), [1, 1, 0, 0]);
+        assert!(book.awaits(Stage::BronzeRow, Stage::Object));
+    }
+
+    #[test]
+    fn a_quote_in_gold_has_passed_every_stage() {
+        let book = Book::new().unwrap();
+        let id = QuoteId::at(now_ms());
+        book.arrived(Stage::GoldRow, [id]);
+        book.arrived(Stage::BronzeRow, [id]);
         let counted: Vec<u64> = book.latencies().values().map(|latency| latency.quotes).collect();
-        assert_eq!(counted, [1, 0, 0, 1]);
+        assert_eq!(counted, [1, 1, 1, 1]);
     }
 }

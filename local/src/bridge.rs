@@ -148,7 +148,11 @@ impl Bridge {
                 Ok(outcome) => break outcome,
                 Err(error) => {
                     let pause = pauses.next().unwrap_or_default();
-                    tracing::warn!("{} failed for {} records and is tried again: {error:#}", names::ARCHIVE, batch.count);
+                    tracing::warn!(
+                        "{} failed for {} records and is tried again: {error:#}",
+                        names::ARCHIVE,
+                        batch.count
+                    );
                     self.ledger.add_failed(1);
                     tokio::time::sleep(pause).await;
                 }

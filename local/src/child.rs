@@ -28,7 +28,7 @@ pub(crate) struct Child {
 /// How to start a [`Child`].
 pub(crate) struct Program<'a> {
     pub name: &'static str,
-    pub program: &'a Path,
+    pub executable: &'a Path,
     pub args: Vec<String>,
     /// All that it gets besides `PATH` and `LANG`.
     pub env: Vec<(&'static str, String)>,
@@ -39,12 +39,12 @@ pub(crate) struct Program<'a> {
 impl Child {
     /// Starts the program, in a process group of its own so that the terminal's Ctrl-C does not reach it.
     pub(crate) fn start(program: Program<'_>) -> anyhow::Result<Self> {
-        let Program { name, program, args, env, dir, log } = program;
+        let Program { name, executable, args, env, dir, log } = program;
         let file = File::create(&log).with_context(|| format!("{} cannot be written", log.display()))?;
         let inherited = ["PATH", "LANG"].map(|name| (name, std::env::var_os(name).unwrap_or_default()));
         let process = Command::new(std::env::current_exe()?)
             .args(["exec", "--"])
-            .arg(program)
+            .arg(executable)
             .args(args)
             .env_clear()
             .envs(inherited)
@@ -66,7 +66,8 @@ impl Child {
         let end = Instant::now() + limit;
         loop {
             if let Some(status) = self.process.try_wait()? {
-                let how = status.signal().map_or_else(|| status.to_string(), |signal| format!("signal {signal}"));
+                let how =
+                    status.signal().map_or_else(|| status.to_string(), |signal| format!("signal {signal}"));
                 bail!("{} ended while it started ({how}); {}", self.name, self.log_tail());
             }
             if client.get(url).send().await.is_ok_and(|answer| answer.status().is_success()) {

@@ -4,10 +4,14 @@ use clap::{Args, Parser, Subcommand};
 use quotes::Symbol;
 use tracing::level_filters::LevelFilter;
 
-use crate::{child, run, status};
+use crate::{child, data_dir, run, status};
 
 #[derive(Parser)]
-#[command(name = "local", about = "Quoteflow on one machine: Finnhub -> Kafka -> S3 -> BigQuery -> dbt", version)]
+#[command(
+    name = "local",
+    about = "Quoteflow on one machine: Finnhub -> Kafka -> S3 -> BigQuery -> dbt",
+    version
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -19,9 +23,9 @@ enum Command {
     #[command(after_help = ENVIRONMENT)]
     Run(RunOptions),
     /// Show the topic's lag, the queues' depths, the tables' rows and their freshness.
-    Status(DataDir),
+    Status(DataDirOption),
     /// Forget the data of every earlier run.
-    Reset(DataDir),
+    Reset(DataDirOption),
     /// Become another program that ends when this one does.
     #[command(hide = true)]
     Exec {
@@ -40,7 +44,7 @@ const ENVIRONMENT: &str = "Environment:
 
 /// Where a run keeps its data.
 #[derive(Args, Clone)]
-pub(crate) struct DataDir {
+pub(crate) struct DataDirOption {
     /// Where data, logs and the run's addresses are kept.
     #[arg(long, default_value = ".local", value_name = "DIR")]
     pub data_dir: PathBuf,
@@ -49,7 +53,7 @@ pub(crate) struct DataDir {
 #[derive(Args, Clone)]
 pub(crate) struct RunOptions {
     #[command(flatten)]
-    pub data: DataDir,
+    pub data: DataDirOption,
     /// Stop after this time, such as 60s or 5m, once everything on its way has arrived.
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
@@ -87,7 +91,7 @@ pub fn main() -> ExitCode {
         Command::Exec { command } => Err(child::become_program(&command)),
         Command::Run(options) => in_runtime(run::run(options)),
         Command::Status(data) => in_runtime(status::print(&data.data_dir)),
-        Command::Reset(data) => run::reset(&data.data_dir),
+        Command::Reset(data) => data_dir::reset(&data.data_dir),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,8 @@ use std::path::Path;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::{names, stand_ins::Servers};
+
 const FILE: &str = "endpoints.json";
 
 /// What a client needs to ask each part itself.
@@ -49,6 +51,31 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
+    /// The addresses of a run with these servers.
+    pub(crate) fn new(servers: &Servers) -> Self {
+        let dataset = |layer| format!("{}{layer}", names::DATASET);
+        Self {
+            kafka_bootstrap_servers: servers.kafka.clone(),
+            kafka_topic: names::TOPIC.to_owned(),
+            kafka_group: names::GROUP.to_owned(),
+            aws_endpoint_url: servers.aws.clone(),
+            aws_region: names::REGION.to_owned(),
+            bronze_bucket: names::BRONZE_BUCKET.to_owned(),
+            quarantine_bucket: names::QUARANTINE_BUCKET.to_owned(),
+            archived_queue: names::ARCHIVED_QUEUE.to_owned(),
+            dead_letter_queue: names::DEAD_LETTER_QUEUE.to_owned(),
+            loaded_queue: names::LOADED_QUEUE.to_owned(),
+            bigquery_endpoint: servers.bigquery.clone(),
+            bigquery_project: names::PROJECT.to_owned(),
+            bigquery_dataset: dataset(""),
+            bigquery_bronze_dataset: dataset("_bronze"),
+            bigquery_silver_dataset: dataset("_silver"),
+            bigquery_gold_dataset: dataset("_gold"),
+            finnhub_base_url: servers.finnhub.clone(),
+            dashboard_url: None,
+        }
+    }
+
     /// Keeps the addresses for `local status`.
     pub(crate) fn save(&self, data_dir: &Path) -> anyhow::Result<()> {
         write_json(&data_dir.join(FILE), self)

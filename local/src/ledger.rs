@@ -131,7 +131,8 @@ impl Ledger {
         // A quote in Kafka has been fetched, whatever a killed run could still note.
         let fetched = fetched_now.map_or(published, |now| published.max(self.fetched_before + now));
         let dead_letters = self.depth(&self.queues.dead_letter).await?;
-        let loaded = self.warehouse.run("the count of bronze", &self.sql_count("", BRONZE_TABLE), &[]).await?.count();
+        let loaded =
+            self.warehouse.run("the count of bronze", &self.sql_count("", BRONZE_TABLE), &[]).await?.count();
         let silver = self.silver().await?;
         write_json(&self.data_dir.join(STATE), &State { fetched })?;
         Ok(Counts {

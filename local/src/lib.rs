@@ -8,12 +8,17 @@ mod book;
 mod bridge;
 mod child;
 mod cli;
+mod data_dir;
 mod endpoints;
+mod functions;
 mod ledger;
 pub mod names;
+mod observe;
 mod provision;
 mod report;
 mod run;
+mod screen;
+mod stand_ins;
 mod status;
 mod transform;
 

@@ -88,10 +88,13 @@ impl Aws {
         let redrive =
             serde_json::json!({ "deadLetterTargetArn": dead_letter_arn, "maxReceiveCount": MAX_RECEIVES });
         let archived = self
-            .queue(names::ARCHIVED_QUEUE, [
-                (QueueAttributeName::VisibilityTimeout, VISIBILITY_SECONDS.to_string()),
-                (QueueAttributeName::RedrivePolicy, redrive.to_string()),
-            ])
+            .queue(
+                names::ARCHIVED_QUEUE,
+                [
+                    (QueueAttributeName::VisibilityTimeout, VISIBILITY_SECONDS.to_string()),
+                    (QueueAttributeName::RedrivePolicy, redrive.to_string()),
+                ],
+            )
             .await?;
         let loaded = self.queue(names::LOADED_QUEUE, []).await?;
         let notification = QueueConfiguration::builder()
@@ -224,7 +227,8 @@ impl Aws {
     pub(crate) async fn schedule(&self) -> anyhow::Result<()> {
         self.unschedule().await?;
         let function = self.lambda.get_function_configuration().function_name(names::FETCH).send().await?;
-        let retries = RetryPolicy::builder().maximum_retry_attempts(0).maximum_event_age_in_seconds(60).build();
+        let retries =
+            RetryPolicy::builder().maximum_retry_attempts(0).maximum_event_age_in_seconds(60).build();
         let target = Target::builder()
             .arn(function.function_arn.unwrap_or_default())
             .role_arn(ROLE)

@@ -27,8 +27,6 @@ pub(crate) struct Transform {
     pub queue_url: String,
     pub function: Arc<Function>,
     pub ledger: Arc<Ledger>,
-    /// Told of every announced load.
-    pub loaded: Arc<Notify>,
     /// Told of every run.
     pub transformed: Arc<Notify>,
 }
@@ -54,7 +52,6 @@ impl Transform {
             }
             let Some(gathered) = stop.run_until_cancelled(self.gather()).await else { return Ok(()) };
             messages = gathered?;
-            self.loaded.notify_one();
         }
     }
 
@@ -83,7 +80,10 @@ impl Transform {
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
             .wait_time_seconds(wait_seconds);
         let received = (|| receive.clone().send()).retry(ExponentialBuilder::default().with_jitter()).await;
-        Ok(received.with_context(|| format!("{} does not answer", self.queue_url))?.messages.unwrap_or_default())
+        Ok(received
+            .with_context(|| format!("{} does not answer", self.queue_url))?
+            .messages
+            .unwrap_or_default())
     }
 
     async fn transform(&self, messages: &[Message]) -> anyhow::Result<()> {
@@ -110,7 +110,8 @@ impl Transform {
 /// The event that Lambda makes of SQS messages; of none, what a schedule sends.
 fn sqs_event(messages: &[Message]) -> Value {
     let record = |message: &Message| {
-        let sent = message.attributes.as_ref().and_then(|all| all.get(&MessageSystemAttributeName::SentTimestamp));
+        let sent =
+            message.attributes.as_ref().and_then(|all| all.get(&MessageSystemAttributeName::SentTimestamp));
         json!({
             "messageId": message.message_id,
             "body": message.body,

@@ -1,0 +1,134 @@
+//! The functions of a run: what they are given, and where they come from.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use runtime_api::{Function, FunctionConfig};
+
+use crate::{
+    aws::Aws,
+    cli::RunOptions,
+    data_dir::DataDir,
+    names,
+    provision::{FunctionSpec, Queues},
+    stand_ins::Servers,
+};
+
+/// A minute's polls, what the Scheduler may be late, and the 5 s that the function keeps at its end.
+const FETCH_TIMEOUT_SECONDS: i32 = 90;
+const TIMEOUT_SECONDS: i32 = 30;
+const TRANSFORM_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Deploys the functions behind the Lambda endpoint, all at once.
+pub(crate) async fn deploy(
+    aws: &Aws,
+    servers: &Servers,
+    queues: &Queues,
+    options: &RunOptions,
+) -> anyhow::Result<()> {
+    let folder = folder()?;
+    let spec = |name, environment| FunctionSpec {
+        name,
+        bootstrap: folder.join(name),
+        environment,
+        timeout_seconds: TIMEOUT_SECONDS,
+        memory_mb: 128,
+        reserved_concurrency: None,
+    };
+    let fetch = FunctionSpec {
+        timeout_seconds: FETCH_TIMEOUT_SECONDS,
+        reserved_concurrency: Some(1),
+        ..spec(names::FETCH, fetch_environment(servers, options))
+    };
+    let archive = spec(
+        names::ARCHIVE,
+        environment([
+            ("AWS_ENDPOINT_URL", &servers.aws),
+            ("BRONZE_BUCKET", names::BRONZE_BUCKET),
+            ("QUARANTINE_BUCKET", names::QUARANTINE_BUCKET),
+        ]),
+    );
+    let load_environment = warehouse_environment(servers)
+        .into_iter()
+        .chain(environment([("AWS_ENDPOINT_URL", &servers.aws), ("LOADED_QUEUE_URL", &queues.loaded)]));
+    let load = FunctionSpec { memory_mb: 256, ..spec(names::LOAD, load_environment.collect()) };
+    for FunctionSpec { bootstrap, .. } in [&fetch, &archive, &load] {
+        if !bootstrap.exists() {
+            bail!("{} is missing: run `make build`", bootstrap.display());
+        }
+    }
+    tokio::try_join!(aws.function(&fetch), aws.function(&archive), aws.function(&load))?;
+    aws.queue_trigger(&queues.archived).await
+}
+
+/// The folder of the executables: this one's.
+fn folder() -> anyhow::Result<PathBuf> {
+    Ok(std::env::current_exe()?.parent().context("this executable has no folder")?.to_owned())
+}
+
+fn environment<const N: usize>(variables: [(&str, &str); N]) -> HashMap<String, String> {
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn fetch_environment(servers: &Servers, options: &RunOptions) -> HashMap<String, String> {
+    let symbols: Vec<String> = match &servers.feed {
+        Some(feed) if options.symbols.is_empty() => feed.recording().symbols().map(str::to_owned).collect(),
+        _ => options.symbols.iter().map(ToString::to_string).collect(),
+    };
+    environment([
+        ("FINNHUB_BASE_URL", &servers.finnhub),
+        ("FINNHUB_API_KEY", &servers.finnhub_key),
+        ("KAFKA_BOOTSTRAP_SERVERS", &servers.kafka),
+        ("KAFKA_TOPIC", names::TOPIC),
+        ("POLL_INTERVAL_SECONDS", &options.interval.as_secs_f64().to_string()),
+        ("RATE_LIMIT_PER_MINUTE", &servers.rate_limit_per_minute.to_string()),
+        // An empty variable counts as unset: the function's own symbols.
+        ("SYMBOLS", &symbols.join(",")),
+    ])
+}
+
+fn warehouse_environment(servers: &Servers) -> HashMap<String, String> {
+    environment([
+        ("BIGQUERY_ENDPOINT", &servers.bigquery),
+        ("BIGQUERY_PROJECT", names::PROJECT),
+        ("BIGQUERY_DATASET", names::DATASET),
+    ])
+}
+
+/// transform-quotes as in its container image: the Python runtime client behind the Runtime API.
+pub(crate) fn start_transform(
+    data: &DataDir,
+    project: &Path,
+    python: &Path,
+    servers: &Servers,
+) -> anyhow::Result<Arc<Function>> {
+    let log = Mutex::new(File::create(data.log(names::TRANSFORM))?);
+    let mut config = FunctionConfig::new(names::TRANSFORM, std::env::current_exe()?);
+    let python = python.display().to_string();
+    let command = ["exec", "--", &python, "-m", "awslambdaric", "transform_quotes.handler.handler"];
+    config.args = command.into_iter().map(str::to_owned).collect();
+    let own = environment([
+        ("PYTHONPATH", &project.join("functions/transform-quotes").display().to_string()),
+        ("DBT_PROJECT_DIR", &project.join("dbt_stocks").display().to_string()),
+        ("DBT_TARGET_PATH", &data.text("dbt/target")),
+        ("DBT_LOG_PATH", &data.text("dbt/logs")),
+        ("HOME", &data.text("home")),
+        ("TMPDIR", &data.text("tmp")),
+    ]);
+    config.env = warehouse_environment(servers).into_iter().chain(own).collect();
+    config.timeout = TRANSFORM_TIMEOUT;
+    config.memory_mb = 1024;
+    config.log = Arc::new(move |line| {
+        if let Ok(mut log) = log.lock() {
+            let _ = writeln!(log, "{line}");
+        }
+    });
+    Ok(Arc::new(Function::start(config)))
+}

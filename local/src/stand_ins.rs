@@ -1,0 +1,302 @@
+//! The servers of a run: those that the environment names, and a stand-in for each that it does not.
+
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use broker::{Broker, BrokerError};
+use feed::Feed;
+use tokio::time::Instant;
+
+use crate::{
+    child::{Child, Program},
+    cli::RunOptions,
+    data_dir::DataDir,
+    names,
+};
+
+const START: Duration = Duration::from_mins(1);
+/// How long an earlier run's stand-ins may take to leave their ports.
+const PORT_WAIT: Duration = Duration::from_secs(10);
+const FINNHUB: &str = "https://finnhub.io/api/v1";
+/// The key that the recorded feed takes.
+const RECORDED_KEY: &str = "recorded";
+/// Finnhub's own.
+const RATE_LIMIT_PER_MINUTE: u32 = 60;
+
+/// The addresses of other servers, as the environment gives them.
+pub(crate) struct Given {
+    kafka: Option<String>,
+    aws: Option<String>,
+    bigquery: Option<String>,
+    finnhub: Option<String>,
+    finnhub_key: Option<String>,
+}
+
+impl Given {
+    pub(crate) fn read() -> Self {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self {
+            kafka: variable("KAFKA_BOOTSTRAP_SERVERS"),
+            aws: variable("AWS_ENDPOINT_URL"),
+            bigquery: variable("BIGQUERY_ENDPOINT").map(|url| url.trim_end_matches('/').to_owned()),
+            finnhub: variable("FINNHUB_BASE_URL"),
+            finnhub_key: variable("FINNHUB_API_KEY"),
+        }
+    }
+
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.finnhub.is_none() && self.finnhub_key.is_none()
+    }
+}
+
+/// The ports of the stand-ins.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    kafka: u16,
+    aws: u16,
+    bigquery: u16,
+    feed: u16,
+}
+
+impl Ports {
+    /// The ports from `base` on, once they are free; free ones for 0.
+    async fn take(base: u16, given: &Given) -> anyhow::Result<Self> {
+        if base == 0 {
+            // All are held at once, so that no two are the same.
+            let listen = || TcpListener::bind(("127.0.0.1", 0));
+            let held = [listen()?, listen()?, listen()?, listen()?];
+            let port = |held: &TcpListener| held.local_addr().map(|address| address.port());
+            let [kafka, aws, bigquery, feed] = &held;
+            return Ok(Self {
+                kafka: port(kafka)?,
+                aws: port(aws)?,
+                bigquery: port(bigquery)?,
+                feed: port(feed)?,
+            });
+        }
+        let Some(last) = base.checked_add(3) else { bail!("--port-base {base} leaves no room for 4 ports") };
+        let ports = Self { kafka: base, aws: base + 1, bigquery: base + 2, feed: last };
+        let needed = [
+            (given.kafka.is_none(), ports.kafka, "Kafka"),
+            (given.aws.is_none(), ports.aws, "AWS"),
+            (given.bigquery.is_none(), ports.bigquery, "BigQuery"),
+            (given.is_recorded(), ports.feed, "the recorded feed"),
+        ];
+        let end = Instant::now() + PORT_WAIT;
+        for (_, port, part) in needed.into_iter().filter(|(needed, ..)| *needed) {
+            while TcpListener::bind(("127.0.0.1", port)).is_err() {
+                if Instant::now() > end {
+                    bail!(
+                        "port {port}, for {part}, is in use: stop what uses it, or choose other ports with \
+                         --port-base N (make local ARGS='--port-base N')"
+                    );
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+        Ok(ports)
+    }
+}
+
+/// Every server of a run, and those of them that the run started.
+pub(crate) struct Servers {
+    pub kafka: String,
+    pub aws: String,
+    pub bigquery: String,
+    pub finnhub: String,
+    pub finnhub_key: String,
+    /// How many requests a minute Finnhub takes.
+    pub rate_limit_per_minute: u32,
+    pub feed: Option<Feed>,
+    broker: Option<Broker>,
+    children: Vec<(Child, String)>,
+}
+
+impl Servers {
+    /// Starts the stand-ins; the Python ones may not answer yet.
+    pub(crate) async fn start(
+        options: &RunOptions,
+        data: &DataDir,
+        project: &Path,
+        python: &Path,
+    ) -> anyhow::Result<Self> {
+        let given = Given::read();
+        #[allow(clippy::float_cmp, reason = "the default itself is looked for")]
+        if !given.is_recorded() && options.speed != 1.0 {
+            bail!("--speed is for the recorded feed; FINNHUB_API_KEY or FINNHUB_BASE_URL names another");
+        }
+        let ports = Ports::take(options.port_base, &given).await?;
+        let recorded = given.is_recorded();
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let mut servers = Self {
+            kafka: given.kafka.clone().unwrap_or_default(),
+            aws: given.aws.clone().unwrap_or_else(|| url(ports.aws)),
+            bigquery: given.bigquery.clone().unwrap_or_else(|| url(ports.bigquery)),
+            finnhub: given.finnhub.unwrap_or_else(|| FINNHUB.to_owned()),
+            finnhub_key: given.finnhub_key.unwrap_or_else(|| RECORDED_KEY.to_owned()),
+            rate_limit_per_minute: rate_limit(options),
+            feed: None,
+            broker: None,
+            children: Vec::new(),
+        };
+        if given.aws.is_none() {
+            let child = start_aws(data, python, &servers.aws, ports.aws)?;
+            servers.children.push((child, format!("{}/_ministack/health", servers.aws)));
+        }
+        if given.bigquery.is_none() {
+            let child = start_bigquery(data, project, python, ports.bigquery).await?;
+            servers.children.push((child, format!("{}/readyz", servers.bigquery)));
+        }
+        if given.kafka.is_none() {
+            let broker = start_broker(data, ports.kafka).await?;
+            servers.kafka = broker.bootstrap_servers();
+            servers.broker = Some(broker);
+        }
+        if recorded {
+            let config = feed::Config {
+                port: ports.feed,
+                token: RECORDED_KEY.to_owned(),
+                speed: options.speed,
+                rate_limit_per_minute: servers.rate_limit_per_minute,
+                start_position: options.start_at,
+                state_file: Some(data.join("feed.json")),
+            };
+            let feed = Feed::start(config).await.context("the recorded feed did not start")?;
+            servers.finnhub = feed.base_url();
+            servers.feed = Some(feed);
+        }
+        Ok(servers)
+    }
+
+    /// Waits until the Python stand-ins answer.
+    pub(crate) async fn ready(&mut self) -> anyhow::Result<()> {
+        for (child, health) in &mut self.children {
+            child.ready(health, START).await?;
+        }
+        Ok(())
+    }
+
+    /// The first stand-in that ends by itself, should one.
+    pub(crate) async fn ended(&mut self) -> anyhow::Error {
+        match self.children.as_mut_slice() {
+            [] => std::future::pending().await,
+            [(one, _)] => one.ended().await,
+            [(one, _), (two, _), ..] => tokio::select! {
+                error = one.ended() => error,
+                error = two.ended() => error,
+            },
+        }
+    }
+
+    /// Stops what was started.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        if let Some(feed) = self.feed {
+            feed.stop().await;
+        }
+        for (child, _) in self.children {
+            child.stop().await;
+        }
+        if let Some(broker) = self.broker {
+            tokio::task::spawn_blocking(move || broker.stop()).await??;
+        }
+        Ok(())
+    }
+}
+
+/// Enough for every poll and the market's status, and never less than Finnhub's own limit.
+fn rate_limit(options: &RunOptions) -> u32 {
+    let polls = 60_000 / options.interval.as_millis().max(1) + 1;
+    let requests = polls * options.symbols.len().max(5) as u128 + 10;
+    u32::try_from(requests).unwrap_or(u32::MAX).max(RATE_LIMIT_PER_MINUTE)
+}
+
+/// The Python that has the stand-ins and dbt.
+pub(crate) fn python(project: &Path) -> anyhow::Result<PathBuf> {
+    let python =
+        std::env::var_os("LOCAL_PYTHON").map_or_else(|| project.join(".venv/bin/python"), PathBuf::from);
+    if !python.exists() {
+        bail!("{} is missing: run `make setup` (or name another Python in LOCAL_PYTHON)", python.display());
+    }
+    std::path::absolute(python).map_err(Into::into)
+}
+
+async fn start_broker(data: &DataDir, port: u16) -> anyhow::Result<Broker> {
+    let config = broker::Config {
+        port,
+        data_dir: data.join("kafka"),
+        topics: vec![(names::TOPIC.to_owned(), names::PARTITIONS)],
+    };
+    let started: Result<Broker, BrokerError> = tokio::task::spawn_blocking(|| Broker::start(config)).await?;
+    started.context("the Kafka broker did not start")
+}
+
+fn start_aws(data: &DataDir, python: &Path, url: &str, port: u16) -> anyhow::Result<Child> {
+    Child::start(Program {
+        name: "the AWS stand-in",
+        executable: python,
+        args: vec!["-m".to_owned(), "ministack".to_owned()],
+        env: vec![
+            ("AWS_ENDPOINT_URL", url.to_owned()),
+            ("GATEWAY_PORT", port.to_string()),
+            ("BIND_HOST", "127.0.0.1".to_owned()),
+            // Both would listen on ports of their own.
+            ("IOT_MTLS_ENABLED", "0".to_owned()),
+            ("SFTP_ENABLED", "0".to_owned()),
+            ("MINISTACK_REGION", names::REGION.to_owned()),
+            ("S3_PERSIST", "1".to_owned()),
+            ("S3_DATA_DIR", data.text("s3")),
+            ("PERSIST_STATE", "1".to_owned()),
+            ("STATE_DIR", data.text("aws")),
+            ("HOME", data.text("home")),
+            ("TMPDIR", data.text("tmp")),
+        ],
+        dir: data.path(),
+        log: data.log("aws"),
+    })
+}
+
+async fn start_bigquery(data: &DataDir, project: &Path, python: &Path, port: u16) -> anyhow::Result<Child> {
+    let home = data.join("home");
+    let import = project.join("localstack/import_duckdb_extension.py");
+    let imported = tokio::process::Command::new(python).arg(import).arg(&home).output().await?;
+    if !imported.status.success() {
+        bail!("DuckDB's extension cannot be imported: {}", String::from_utf8_lossy(&imported.stderr));
+    }
+    let port = port.to_string();
+    let folder = data.text("bigquery");
+    let args = [
+        "-m",
+        "bqemulator",
+        "start",
+        "--rest-port",
+        &port,
+        "--grpc-port",
+        "0",
+        "--persistent",
+        "--data-dir",
+        &folder,
+        "--project",
+        names::PROJECT,
+        "--log-level",
+        "warning",
+    ];
+    Child::start(Program {
+        name: "the BigQuery stand-in",
+        executable: python,
+        args: args.into_iter().map(str::to_owned).collect(),
+        env: vec![
+            // It would be downloaded.
+            ("BQEMU_ENABLE_FORMAT_EXTENSIONS", "false".to_owned()),
+            // A copy of a table for each change would be kept for a week.
+            ("BQEMU_TIME_TRAVEL_RETENTION_DAYS", "0".to_owned()),
+            ("HOME", data.text("home")),
+            ("TMPDIR", data.text("tmp")),
+        ],
+        dir: data.path(),
+        log: data.log("bigquery"),
+    })
+}
