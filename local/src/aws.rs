@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_sdk_lambda::{primitives::Blob, types::InvocationType};
 
 use crate::names;
 
@@ -39,6 +41,27 @@ impl Aws {
             lambda: aws_sdk_lambda::Client::new(&patient(&config)),
             scheduler: aws_sdk_scheduler::Client::new(&config),
         }
+    }
+}
+
+impl Aws {
+    /// Invokes the function and returns its response.
+    pub(crate) async fn invoke(&self, function: &str, event: &impl ToString) -> anyhow::Result<Vec<u8>> {
+        let invoke = self.lambda.invoke().function_name(function).payload(Blob::new(event.to_string()));
+        let answer = invoke.send().await.map_err(|error| anyhow::anyhow!(function_kit::chain(&error)))?;
+        let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
+        match answer.function_error {
+            None => Ok(payload),
+            Some(kind) => anyhow::bail!("{kind}: {}", String::from_utf8_lossy(&payload)),
+        }
+    }
+
+    /// Has the function invoked, and does not wait for it.
+    pub(crate) async fn invoke_soon(&self, function: &str, event: &impl ToString) -> anyhow::Result<()> {
+        let invoke = self.lambda.invoke().function_name(function).invocation_type(InvocationType::Event);
+        let invoke = invoke.payload(Blob::new(event.to_string()));
+        invoke.send().await.with_context(|| format!("{function} cannot be invoked"))?;
+        Ok(())
     }
 }
 

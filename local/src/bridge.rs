@@ -4,7 +4,6 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use aws_sdk_lambda::primitives::Blob;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use quotes::{Quote, QuoteId};
@@ -171,13 +170,8 @@ impl Bridge {
     }
 
     async fn invoke(&self, event: &str) -> anyhow::Result<Outcome> {
-        let invoked = self.aws.lambda.invoke().function_name(names::ARCHIVE).payload(Blob::new(event));
-        let answer = invoked.send().await.map_err(|error| anyhow::anyhow!(function_kit::chain(&error)))?;
-        let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
-        if let Some(kind) = answer.function_error {
-            anyhow::bail!("{kind}: {}", String::from_utf8_lossy(&payload));
-        }
-        serde_json::from_slice(&payload).context("its response is not archive-quotes'")
+        let answer = self.aws.invoke(names::ARCHIVE, &event).await?;
+        serde_json::from_slice(&answer).context("its response is not archive-quotes'")
     }
 }
 

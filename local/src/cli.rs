@@ -4,7 +4,11 @@ use clap::{Args, Parser, Subcommand};
 use quotes::Symbol;
 use tracing::level_filters::LevelFilter;
 
-use crate::{child, data_dir, run, status};
+use crate::{
+    child, data_dir,
+    repair::{self, Moment},
+    run, status,
+};
 
 #[derive(Parser)]
 #[command(
@@ -24,6 +28,10 @@ enum Command {
     Run(RunOptions),
     /// Show the topic's lag, the queues' depths, the tables' rows and their freshness.
     Status(DataDirOption),
+    /// Load archived quotes into bronze again, whether it has them or not; safe to repeat.
+    Replay(ReplayOptions),
+    /// Give dead letters and quarantined records another try, after a fix; safe to repeat.
+    Redrive(DataDirOption),
     /// Forget the data of every earlier run.
     Reset(DataDirOption),
     /// Become another program that ends when this one does.
@@ -48,6 +56,21 @@ pub(crate) struct DataDirOption {
     /// Where data, logs and the run's addresses are kept.
     #[arg(long, default_value = ".local", value_name = "DIR")]
     pub data_dir: PathBuf,
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct ReplayOptions {
+    #[command(flatten)]
+    pub data: DataDirOption,
+    /// The first `fetched_at`: seconds since 1970, a time (2024-01-01T12:00:00Z) or a UTC date (2024-01-01).
+    #[arg(long, value_name = "MOMENT")]
+    pub from: Moment,
+    /// The last `fetched_at`; until now where it is left out.
+    #[arg(long, value_name = "MOMENT")]
+    pub to: Option<Moment>,
+    /// One symbol only.
+    #[arg(long, value_name = "SYMBOL")]
+    pub symbol: Option<Symbol>,
 }
 
 #[derive(Args, Clone)]
@@ -91,6 +114,11 @@ pub fn main() -> ExitCode {
         Command::Exec { command } => Err(child::become_program(&command)),
         Command::Run(options) => in_runtime(run::run(options)),
         Command::Status(data) => in_runtime(status::print(&data.data_dir)),
+        Command::Replay(options) => {
+            let data_dir = options.data.data_dir.clone();
+            in_runtime(async move { repair::replay(&data_dir, options).await })
+        }
+        Command::Redrive(data) => in_runtime(repair::redrive(&data.data_dir)),
         Command::Reset(data) => data_dir::reset(&data.data_dir),
     };
     match outcome {

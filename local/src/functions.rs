@@ -24,6 +24,7 @@ use crate::{
 /// A minute's polls, what the Scheduler may be late, and the 5 s that the function keeps at its end.
 const FETCH_TIMEOUT_SECONDS: i32 = 90;
 const TIMEOUT_SECONDS: i32 = 30;
+const RECONCILE_TIMEOUT_SECONDS: i32 = 120;
 const TRANSFORM_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Deploys the functions behind the Lambda endpoint, all at once.
@@ -59,12 +60,27 @@ pub(crate) async fn deploy(
         .into_iter()
         .chain(environment([("AWS_ENDPOINT_URL", &servers.aws), ("LOADED_QUEUE_URL", &queues.loaded)]));
     let load = FunctionSpec { memory_mb: 256, ..spec(names::LOAD, load_environment.collect()) };
-    for FunctionSpec { bootstrap, .. } in [&fetch, &archive, &load] {
+    let reconcile_environment = warehouse_environment(servers).into_iter().chain(environment([
+        ("AWS_ENDPOINT_URL", &servers.aws),
+        ("BRONZE_BUCKET", names::BRONZE_BUCKET),
+        ("ARCHIVED_QUEUE_URL", &queues.archived),
+    ]));
+    let reconcile = FunctionSpec {
+        timeout_seconds: RECONCILE_TIMEOUT_SECONDS,
+        reserved_concurrency: Some(1),
+        ..spec(names::RECONCILE, reconcile_environment.collect())
+    };
+    for FunctionSpec { bootstrap, .. } in [&fetch, &archive, &load, &reconcile] {
         if !bootstrap.exists() {
             bail!("{} is missing: run `make build`", bootstrap.display());
         }
     }
-    tokio::try_join!(aws.function(&fetch), aws.function(&archive), aws.function(&load))?;
+    tokio::try_join!(
+        aws.function(&fetch),
+        aws.function(&archive),
+        aws.function(&load),
+        aws.function(&reconcile)
+    )?;
     aws.queue_trigger(&queues.archived).await
 }
 

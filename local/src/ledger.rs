@@ -177,6 +177,14 @@ impl Ledger {
         Ok(self.warehouse.run("the count of silver", &sql, &[]).await?.count())
     }
 
+    /// Whether an earlier run has made the layers' tables already.
+    pub(crate) async fn look_for_gold(&self) {
+        let sql = self.sql_count("_gold", "gold_kpi_history");
+        if self.warehouse.run("the count of gold", &sql, &[]).await.is_ok() {
+            self.gold_is_there();
+        }
+    }
+
     /// Told when dbt has made the layers' tables.
     pub(crate) fn gold_is_there(&self) {
         self.gold_is_there.store(true, Ordering::Relaxed);

@@ -15,6 +15,7 @@ mod ledger;
 pub mod names;
 mod observe;
 mod provision;
+mod repair;
 mod report;
 mod run;
 mod screen;

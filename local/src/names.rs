@@ -22,6 +22,8 @@ pub const FETCH: &str = "fetch-quotes";
 pub const ARCHIVE: &str = "archive-quotes";
 /// The S3-triggered function.
 pub const LOAD: &str = "load-quotes";
+/// The scheduled function that queues what was lost, and its schedule.
+pub const RECONCILE: &str = "reconcile-quotes";
 /// The function that runs dbt.
 pub const TRANSFORM: &str = "transform-quotes";
 /// The BigQuery project of the stand-in.

@@ -36,8 +36,6 @@ const BATCH_SIZE: i32 = 100;
 const BATCH_WINDOW_SECONDS: i32 = 1;
 /// How many MERGEs BigQuery runs on a table at once.
 const LOAD_CONCURRENCY: i32 = 2;
-/// Every minute, at its beginning: the polls' offsets are the same in every minute.
-const EVERY_MINUTE: &str = "cron(* * * * ? *)";
 
 /// The queues' URLs.
 #[derive(Debug, Clone)]
@@ -223,36 +221,37 @@ impl Aws {
         Ok(())
     }
 
-    /// Has fetch-quotes invoked every minute. What could not be invoked in its minute never is.
-    pub(crate) async fn schedule(&self) -> anyhow::Result<()> {
-        self.unschedule().await?;
-        let function = self.lambda.get_function_configuration().function_name(names::FETCH).send().await?;
+    /// Has the function invoked on a schedule. What could not be invoked within a minute never is: the next
+    /// time comes soon.
+    pub(crate) async fn schedule(&self, name: &str, expression: &str, input: &str) -> anyhow::Result<()> {
+        self.unschedule(name).await?;
+        let function = self.lambda.get_function_configuration().function_name(name).send().await?;
         let retries =
             RetryPolicy::builder().maximum_retry_attempts(0).maximum_event_age_in_seconds(60).build();
         let target = Target::builder()
             .arn(function.function_arn.unwrap_or_default())
             .role_arn(ROLE)
-            .input(r#"{"scheduled_time":"<aws.scheduler.scheduled-time>"}"#)
+            .input(input)
             .retry_policy(retries)
             .build()?;
         self.scheduler
             .create_schedule()
-            .name(names::FETCH)
-            .schedule_expression(EVERY_MINUTE)
+            .name(name)
+            .schedule_expression(expression)
             .flexible_time_window(FlexibleTimeWindow::builder().mode(FlexibleTimeWindowMode::Off).build()?)
             .target(target)
             .send()
             .await
-            .context("fetch-quotes cannot be scheduled")?;
+            .with_context(|| format!("{name} cannot be scheduled"))?;
         Ok(())
     }
 
-    /// Stops invoking fetch-quotes.
-    pub(crate) async fn unschedule(&self) -> anyhow::Result<()> {
-        match self.scheduler.delete_schedule().name(names::FETCH).send().await {
+    /// Stops invoking the function on a schedule.
+    pub(crate) async fn unschedule(&self, name: &str) -> anyhow::Result<()> {
+        match self.scheduler.delete_schedule().name(name).send().await {
             Ok(_) => Ok(()),
             Err(error) if error.code() == Some("ResourceNotFoundException") => Ok(()),
-            Err(error) => Err(error).context("the schedule of fetch-quotes cannot be removed"),
+            Err(error) => Err(error).with_context(|| format!("the schedule of {name} cannot be removed")),
         }
     }
 }

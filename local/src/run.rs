@@ -6,7 +6,6 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use aws_sdk_lambda::{primitives::Blob, types::InvocationType};
 use feed::Fault;
 use jiff::Timestamp;
 use runtime_api::Function;
@@ -43,6 +42,11 @@ const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// How long quotes on their way are waited for at the end.
 const DRAIN: Duration = Duration::from_mins(1);
 const MINUTE_MS: u64 = 60_000;
+/// Every minute, at its beginning: the polls' offsets are the same in every minute.
+const EVERY_MINUTE: &str = "cron(* * * * ? *)";
+const EVERY_FIVE_MINUTES: &str = "rate(5 minutes)";
+/// The Scheduler fills it in.
+const SCHEDULED_TIME: &str = r#"{"scheduled_time":"<aws.scheduler.scheduled-time>"}"#;
 /// How long before a minute's end its schedule must be there to be sure to fire for the next one.
 const SCHEDULE_LEAD_MS: u64 = 15_000;
 
@@ -127,13 +131,14 @@ impl Flow {
         let queues = aws.storage().await?;
         progress.done("aws", &format!("{}, buckets and queues", servers.aws));
         Box::pin(functions::deploy(&aws, &servers, &queues, &options)).await?;
-        progress.done("functions", &format!("{}, {}, {}", names::FETCH, names::ARCHIVE, names::LOAD));
+        progress.done("functions", &[names::FETCH, names::ARCHIVE, names::LOAD, names::RECONCILE].join(", "));
 
         let endpoints = Endpoints::new(&servers);
         endpoints.save(data.path())?;
         let book = Arc::new(Book::new()?);
         let ledger = Ledger::new(data.path(), &servers.kafka, aws.clone(), queues.clone(), warehouse)?;
         ledger.list_buckets().await?;
+        ledger.look_for_gold().await;
         let mut flow = Self {
             options,
             data,
@@ -149,6 +154,9 @@ impl Flow {
             started,
         };
         flow.start_tasks(queues.loaded)?;
+        // A killed run may have lost the events of what it archived.
+        flow.aws.invoke_soon(names::RECONCILE, &json!({ "grace_seconds": 0 })).await?;
+        flow.aws.schedule(names::RECONCILE, EVERY_FIVE_MINUTES, "{}").await?;
         progress.done("triggers", "Kafka -> archive-quotes, loads -> transform-quotes (dbt)");
         Ok(flow)
     }
@@ -226,15 +234,11 @@ impl Flow {
     /// Polls at once until the schedule does: to this minute's end, or to the next one's where this one is
     /// nearly over. Should the schedule fire earlier, the function's concurrency of 1 turns it away.
     async fn start_polling(&self) -> anyhow::Result<()> {
-        self.aws.schedule().await?;
+        self.aws.schedule(names::FETCH, EVERY_MINUTE, SCHEDULED_TIME).await?;
         let left = MINUTE_MS - now_ms() % MINUTE_MS;
         let until = if left < SCHEDULE_LEAD_MS { left + MINUTE_MS } else { left };
         let polls = u128::from(until) / self.options.interval.as_millis().max(1);
-        let event = json!({ "polls": polls }).to_string();
-        let invoke = self.aws.lambda.invoke().function_name(names::FETCH);
-        let invoke = invoke.invocation_type(InvocationType::Event).payload(Blob::new(event));
-        invoke.send().await.context("fetch-quotes cannot be invoked")?;
-        Ok(())
+        self.aws.invoke_soon(names::FETCH, &json!({ "polls": polls })).await
     }
 
     async fn report(&self, phase: Phase) -> anyhow::Result<Counts> {
@@ -259,7 +263,7 @@ impl Flow {
 
     /// Stops fetching and waits until everything fetched has arrived.
     async fn drain(&mut self, interrupts: &mut Interrupts) -> anyhow::Result<()> {
-        self.aws.unschedule().await?;
+        self.aws.unschedule(names::FETCH).await?;
         if let Some(feed) = &self.servers.feed {
             feed.set_fault(None, Fault::Status(503));
         }
@@ -315,15 +319,8 @@ async fn poll(aws: Aws, polls: u32) -> anyhow::Result<()> {
     }
     let mut left = polls;
     while left > 0 {
-        let event = json!({ "polls": left.min(10) }).to_string();
-        let invoke = aws.lambda.invoke().function_name(names::FETCH).payload(Blob::new(event));
-        let answer = invoke.send().await.context("fetch-quotes cannot be invoked")?;
-        let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
-        if let Some(kind) = answer.function_error {
-            bail!("fetch-quotes failed: {kind} {}", String::from_utf8_lossy(&payload));
-        }
-        let Outcome { polls } =
-            serde_json::from_slice(&payload).context("fetch-quotes' response is not its own")?;
+        let answer = aws.invoke(names::FETCH, &json!({ "polls": left.min(10) })).await;
+        let Outcome { polls } = serde_json::from_slice(&answer.context("fetch-quotes failed")?)?;
         left = left.saturating_sub(polls.max(1));
     }
     Ok(())

@@ -1,6 +1,8 @@
 use std::{fmt, str::FromStr};
 
-use crate::{Coordinates, InvalidSymbol, Symbol};
+use jiff::civil::Date;
+
+use crate::{Coordinates, InvalidSymbol, Symbol, quote::utc_date};
 
 const SUFFIX: &str = ".json";
 
@@ -54,6 +56,25 @@ impl ObjectKey {
     pub fn fetched_at(&self) -> i64 {
         self.fetched_at
     }
+
+    /// The UTC day on which it was fetched: the warehouse's partition.
+    #[must_use]
+    pub fn fetched_date(&self) -> Date {
+        utc_date(self.fetched_at)
+    }
+
+    /// The folder of a symbol's keys.
+    #[must_use]
+    pub fn prefix(symbol: &Symbol) -> String {
+        format!("{symbol}/")
+    }
+
+    /// A text after which, in the order of a listing, every key of `symbol` stands that was fetched at
+    /// `fetched_at` (seconds since 1970) or later. Keys' seconds have 10 digits from 2001 to 2286.
+    #[must_use]
+    pub fn just_before(symbol: &Symbol, fetched_at: i64) -> String {
+        format!("{symbol}/{:010}", fetched_at.max(0))
+    }
 }
 
 impl fmt::Display for ObjectKey {
@@ -78,9 +99,8 @@ impl FromStr for ObjectKey {
             None => (stem, None),
         };
         let fetched_at = seconds.parse().map_err(|_| form())?;
-        let symbol = folder
-            .parse()
-            .map_err(|source| InvalidObjectKey::Symbol { key: key.to_owned(), source })?;
+        let symbol =
+            folder.parse().map_err(|source| InvalidObjectKey::Symbol { key: key.to_owned(), source })?;
         Ok(Self { symbol, fetched_at, coordinates })
     }
 }
@@ -99,6 +119,18 @@ mod tests {
         let other = key.with_coordinates(&at);
         assert_eq!(other.to_string(), "BINANCE:BTCUSDT/1704067256-stock-quotes-2-15.json");
         assert_eq!(other.to_string().parse(), Ok(other));
+    }
+
+    #[test]
+    fn a_listing_from_a_second_on_has_every_key_of_that_second() {
+        let symbol: Symbol = "AAPL".parse().unwrap();
+        let from = ObjectKey::just_before(&symbol, 1_704_067_256);
+        let at = Coordinates { topic: "stock-quotes".into(), partition: 2, offset: 15, timestamp_ms: 0 };
+        let key = |second| ObjectKey::new(symbol.clone(), second);
+        assert!(key(1_704_067_256).to_string() > from);
+        assert!(key(1_704_067_256).with_coordinates(&at).to_string() > from);
+        assert!(key(1_704_067_255).with_coordinates(&at).to_string() < from);
+        assert!(from.starts_with(&ObjectKey::prefix(&symbol)));
     }
 
     #[test]

@@ -195,8 +195,7 @@ impl Quote {
     /// The UTC day on which it was fetched: the warehouse's partition.
     #[must_use]
     pub fn fetched_date(&self) -> Date {
-        let at = Timestamp::from_second(self.fetched_at).unwrap_or(Timestamp::MAX);
-        at.to_zoned(TimeZone::UTC).date()
+        utc_date(self.fetched_at)
     }
 
     /// The price's own field `name` (`c d dp h l o pc t`) as the text it came with; `None` where it is
@@ -240,6 +239,12 @@ impl Quote {
     pub fn object_key(&self) -> ObjectKey {
         ObjectKey::new(self.symbol.clone(), self.fetched_at)
     }
+}
+
+/// The UTC day of `seconds` since 1970.
+pub(crate) fn utc_date(seconds: i64) -> Date {
+    let at = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+    at.to_zoned(TimeZone::UTC).date()
 }
 
 fn parse_object(bytes: &[u8]) -> Result<IndexMap<String, Box<RawValue>>, InvalidQuote> {
@@ -289,12 +294,7 @@ mod tests {
         br#"{"c":150.250,"d":2.5,"dp":1.69,"h":152.0,"l":148.5,"o":149.0,"pc":147.75,"t":1704067200}"#;
 
     fn at() -> Coordinates {
-        Coordinates {
-            topic: "stock-quotes".into(),
-            partition: 0,
-            offset: 7,
-            timestamp_ms: 1_704_067_256_789,
-        }
+        Coordinates { topic: "stock-quotes".into(), partition: 0, offset: 7, timestamp_ms: 1_704_067_256_789 }
     }
 
     fn symbol() -> Symbol {

@@ -108,9 +108,10 @@ mod tests {
 
     #[test]
     fn what_could_leave_its_folder_is_no_symbol() {
-        for text in
-            ["", " ", "a/b", "../x", "..", ".", "A..B", "A\nB", "A\0", "A\u{7f}", "é", "A\\B", " A", "A ", "%2e"]
-        {
+        for text in [
+            "", " ", "a/b", "../x", "..", ".", "A..B", "A\nB", "A\0", "A\u{7f}", "é", "A\\B", " A", "A ",
+            "%2e",
+        ] {
             assert!(text.parse::<Symbol>().is_err(), "{text:?}");
         }
         assert_eq!("A".repeat(65).parse::<Symbol>(), Err(InvalidSymbol::TooLong(65)));

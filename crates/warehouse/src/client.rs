@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
 use function_kit::{Environment, Retry, chain};
 use gcp_bigquery_client::{
-    Client, auth::Authenticator, client_builder::ClientBuilder, error::BQError,
+    Client,
+    auth::Authenticator,
+    client_builder::ClientBuilder,
+    error::BQError,
     model::{
         get_query_results_parameters::GetQueryResultsParameters, query_parameter::QueryParameter,
         query_parameter_type::QueryParameterType, query_parameter_value::QueryParameterValue,
@@ -230,15 +233,13 @@ impl Warehouse {
             if response.job_complete.unwrap_or(false) {
                 break;
             }
-            let Some(job) = response.job_reference.as_ref().and_then(|job| job.job_id.as_deref()) else { break };
-            let location = response.job_reference.as_ref().and_then(|job| job.location.clone());
-            let wait = GetQueryResultsParameters {
-                timeout_ms: Some(STATEMENT_MS),
-                location,
-                ..Default::default()
+            let Some(job) = response.job_reference.as_ref().and_then(|job| job.job_id.as_deref()) else {
+                break;
             };
-            response =
-                jobs.get_query_results(&self.config.project, job, wait).await.map_err(of)?.into();
+            let location = response.job_reference.as_ref().and_then(|job| job.location.clone());
+            let wait =
+                GetQueryResultsParameters { timeout_ms: Some(STATEMENT_MS), location, ..Default::default() };
+            response = jobs.get_query_results(&self.config.project, job, wait).await.map_err(of)?.into();
         }
         if !response.job_complete.unwrap_or(false) {
             return Err(WarehouseError::Unavailable { statement, reason: "it is still running".to_owned() });

@@ -107,7 +107,8 @@ mod tests {
         ] {
             assert!(refused(code, reason, message).is_retryable(), "{code} {reason}");
         }
-        for (code, reason) in [(400, "invalidQuery"), (403, "accessDenied"), (404, "notFound"), (401, "authError")]
+        for (code, reason) in
+            [(400, "invalidQuery"), (403, "accessDenied"), (404, "notFound"), (401, "authError")]
         {
             assert!(!refused(code, reason, "no").is_retryable(), "{code} {reason}");
         }

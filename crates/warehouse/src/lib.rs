@@ -5,6 +5,7 @@
 
 mod client;
 mod error;
+mod lacking;
 mod load;
 mod tables;
 

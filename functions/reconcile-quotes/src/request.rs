@@ -1,0 +1,97 @@
+use std::time::Duration;
+
+use jiff::Timestamp;
+use quotes::Symbol;
+use serde::Deserialize;
+
+/// What an event asks for. A schedule's event has none of these fields, and asks for what bronze lacks
+/// from each symbol's watermark on.
+#[derive(Debug, Default, Clone, Deserialize)]
+pub struct Request {
+    /// From this second on (since 1970), instead of the watermark less its margin.
+    #[serde(default)]
+    pub from: Option<i64>,
+    /// Until this second, itself included.
+    #[serde(default)]
+    pub to: Option<i64>,
+    /// These symbols only.
+    #[serde(default)]
+    pub symbols: Vec<Symbol>,
+    /// Whether what bronze has already is queued, too: a replay.
+    #[serde(default)]
+    pub all: bool,
+    /// How young an object may be to be left to its own event, in seconds.
+    #[serde(default)]
+    pub grace_seconds: Option<u64>,
+}
+
+/// Which of a symbol's objects are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// The first second of `fetched_at`.
+    pub from: i64,
+    /// The last second of `fetched_at`.
+    pub to: i64,
+    /// Objects written later are left to their own events.
+    pub written_until: Timestamp,
+}
+
+impl Request {
+    /// The window of a symbol whose newest loaded second is `watermark`.
+    ///
+    /// The margin is there because events arrive out of order: what was lost lies behind the watermark as
+    /// soon as a later event was not.
+    #[must_use]
+    pub fn window(
+        &self,
+        watermark: Option<i64>,
+        now: Timestamp,
+        margin: Duration,
+        grace: Duration,
+    ) -> Window {
+        let margin = i64::try_from(margin.as_secs()).unwrap_or(i64::MAX);
+        let watched = watermark.map_or(0, |last| last.saturating_sub(margin));
+        let grace = self.grace_seconds.map_or(grace, Duration::from_secs);
+        Window {
+            from: self.from.unwrap_or(watched).max(0),
+            to: self.to.unwrap_or(i64::MAX),
+            written_until: now - grace,
+        }
+    }
+
+    /// Whether the symbol is asked for.
+    #[must_use]
+    pub fn names(&self, symbol: &Symbol) -> bool {
+        self.symbols.is_empty() || self.symbols.contains(symbol)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    #[test]
+    fn a_schedule_s_event_asks_from_the_watermark_less_the_margin() {
+        let request: Request =
+            serde_json::from_str(r#"{"version":"0","detail-type":"Scheduled Event","detail":"{}"}"#).unwrap();
+        let now: Timestamp = "2024-01-01T00:00:00Z".parse().unwrap();
+        let window = request.window(Some(1_704_067_256), now, HOUR, Duration::from_mins(2));
+        assert_eq!((window.from, window.to), (1_704_067_256 - 3600, i64::MAX));
+        assert_eq!(window.written_until.to_string(), "2023-12-31T23:58:00Z");
+        assert_eq!(request.window(None, now, HOUR, HOUR).from, 0);
+        assert!(request.names(&"AAPL".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_replay_asks_for_its_own_window_and_symbols() {
+        let request: Request =
+            serde_json::from_str(r#"{"from":5,"to":9,"symbols":["AAPL"],"all":true,"grace_seconds":0}"#)
+                .unwrap();
+        let window = request.window(Some(1000), Timestamp::UNIX_EPOCH, HOUR, HOUR);
+        assert_eq!(window, Window { from: 5, to: 9, written_until: Timestamp::UNIX_EPOCH });
+        assert!(!request.names(&"MSFT".parse().unwrap()));
+        assert!(serde_json::from_str::<Request>(r#"{"symbols":["../x"]}"#).is_err());
+    }
+}
