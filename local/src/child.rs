@@ -9,11 +9,19 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
-use tokio::{process::Command, time::Instant};
+use rustix::process::{
+    Pid, Signal, getppid, kill_process, kill_process_group, set_parent_process_death_signal,
+};
+use tokio::{
+    process::Command,
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
 
 /// How long a child may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long its supervisor may take on top of that.
+const SUPERVISOR_GRACE: Duration = Duration::from_secs(12);
 const POLL: Duration = Duration::from_millis(50);
 /// How much of a failed child's log is shown.
 const LOG_TAIL: usize = 2000;
@@ -43,7 +51,7 @@ impl Child {
         let file = File::create(&log).with_context(|| format!("{} cannot be written", log.display()))?;
         let inherited = ["PATH", "LANG"].map(|name| (name, std::env::var_os(name).unwrap_or_default()));
         let process = Command::new(std::env::current_exe()?)
-            .args(["exec", "--"])
+            .args(["supervise", "--"])
             .arg(executable)
             .args(args)
             .env_clear()
@@ -93,8 +101,8 @@ impl Child {
         if let Some(pid) = self.process.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
             let _ = kill_process(pid, Signal::TERM);
         }
-        if tokio::time::timeout(GRACE, self.process.wait()).await.is_err() {
-            tracing::warn!("{} did not end within {GRACE:?} and is killed", self.name);
+        if tokio::time::timeout(SUPERVISOR_GRACE, self.process.wait()).await.is_err() {
+            tracing::warn!("{} did not end within {SUPERVISOR_GRACE:?} and is killed", self.name);
             let _ = self.process.kill().await;
         }
     }
@@ -106,16 +114,47 @@ impl Child {
     }
 }
 
-/// Replaces this process by `command`, which is told to end when the parent of this process does, even
-/// by SIGKILL. Returns only what went wrong.
-pub(crate) fn become_program(command: &[String]) -> anyhow::Error {
-    let parent = getppid();
-    if let Err(error) = set_parent_process_death_signal(Some(Signal::TERM)) {
-        return error.into();
+/// Runs `command` as a child until it ends or this process is told to, and leaves none of its processes:
+/// the functions that the AWS stand-in runs would go on for the rest of their minute.
+pub(crate) async fn supervise(command: &[String]) -> anyhow::Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    end_with_parent()?;
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["exec", "--"])
+        .args(command)
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()?;
+    let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the child has no id")?;
+    let status = tokio::select! {
+        status = child.wait() => Some(status?),
+        _ = term.recv() => {
+            let _ = kill_process(pid, Signal::TERM);
+            tokio::time::timeout(GRACE, child.wait()).await.ok().transpose()?
+        }
+    };
+    let _ = kill_process_group(pid, Signal::KILL);
+    match status {
+        Some(status) if !status.success() => bail!("it ended with {status}"),
+        _ => Ok(()),
     }
+}
+
+/// Asks the kernel to end this process when its parent ends, even by SIGKILL.
+fn end_with_parent() -> anyhow::Result<()> {
+    let parent = getppid();
+    set_parent_process_death_signal(Some(Signal::TERM))?;
     // The parent may have ended before the signal was asked for.
     if getppid() != parent {
-        return anyhow::anyhow!("the parent has ended");
+        bail!("the parent has ended");
+    }
+    Ok(())
+}
+
+/// Replaces this process by `command`, which is told to end when the parent of this process does. Returns only what went wrong.
+pub(crate) fn become_program(command: &[String]) -> anyhow::Error {
+    if let Err(error) = end_with_parent() {
+        return error;
     }
     let [program, args @ ..] = command else { return anyhow::anyhow!("no program is named") };
     let error = std::process::Command::new(program).args(args).exec();

@@ -34,7 +34,13 @@ enum Command {
     Redrive(DataDirOption),
     /// Forget the data of every earlier run.
     Reset(DataDirOption),
-    /// Become another program that ends when this one does.
+    /// Run another program, and leave none of its processes when it or this one's parent ends.
+    #[command(hide = true)]
+    Supervise {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Become another program that ends when this one's parent does.
     #[command(hide = true)]
     Exec {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
@@ -112,6 +118,7 @@ pub fn main() -> ExitCode {
     let Cli { command } = Cli::parse();
     let outcome = match command {
         Command::Exec { command } => Err(child::become_program(&command)),
+        Command::Supervise { command } => in_runtime(child::supervise(&command)),
         Command::Run(options) => in_runtime(run::run(options)),
         Command::Status(data) => in_runtime(status::print(&data.data_dir)),
         Command::Replay(options) => {
