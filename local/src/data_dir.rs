@@ -1,7 +1,8 @@
 //! The folder in which a run keeps its data.
 
 use std::{
-    fs::{File, TryLockError},
+    fs::{File, Permissions, TryLockError},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -24,6 +25,9 @@ impl DataDir {
             std::fs::create_dir_all(&folder)
                 .with_context(|| format!("{} cannot be made", folder.display()))?;
         }
+        // The stand-ins keep the functions' variables there.
+        std::fs::set_permissions(&path, Permissions::from_mode(0o700))
+            .with_context(|| format!("{} is not this user's", path.display()))?;
         let lock = lock(&path)?;
         Ok(Self { path, _lock: lock })
     }

@@ -98,16 +98,19 @@ fn fetch_environment(servers: &Servers, options: &RunOptions) -> HashMap<String,
         Some(feed) if options.symbols.is_empty() => feed.recording().symbols().map(str::to_owned).collect(),
         _ => options.symbols.iter().map(ToString::to_string).collect(),
     };
-    environment([
+    let mut variables = environment([
         ("FINNHUB_BASE_URL", &servers.finnhub),
-        ("FINNHUB_API_KEY", &servers.finnhub_key),
         ("KAFKA_BOOTSTRAP_SERVERS", &servers.kafka),
         ("KAFKA_TOPIC", names::TOPIC),
         ("POLL_INTERVAL_SECONDS", &options.interval.as_secs_f64().to_string()),
         ("RATE_LIMIT_PER_MINUTE", &servers.rate_limit_per_minute.to_string()),
         // An empty variable counts as unset: the function's own symbols.
         ("SYMBOLS", &symbols.join(",")),
-    ])
+    ]);
+    if !servers.keeps_key {
+        variables.insert("FINNHUB_API_KEY".to_owned(), servers.finnhub_key.clone());
+    }
+    variables
 }
 
 fn warehouse_environment(servers: &Servers) -> HashMap<String, String> {

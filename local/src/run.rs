@@ -192,7 +192,7 @@ impl Flow {
     /// Runs the schedule, or the polls asked for, and reports until it is time to stop.
     async fn watch(&mut self, interrupts: &mut Interrupts) -> anyhow::Result<()> {
         let mut polls = if let Some(polls) = self.options.polls {
-            tokio::spawn(poll(self.aws.clone(), polls))
+            tokio::spawn(poll(self.aws.clone(), polls, self.options.interval))
         } else {
             self.start_polling().await?;
             tokio::spawn(std::future::pending())
@@ -312,7 +312,7 @@ async fn sleep_until(end: Option<Instant>) {
 }
 
 /// Runs exactly `polls` polls, a minute's at a time.
-async fn poll(aws: Aws, polls: u32) -> anyhow::Result<()> {
+async fn poll(aws: Aws, polls: u32, interval: Duration) -> anyhow::Result<()> {
     #[derive(Deserialize)]
     struct Outcome {
         polls: u32,
@@ -322,6 +322,9 @@ async fn poll(aws: Aws, polls: u32) -> anyhow::Result<()> {
         let answer = aws.invoke(names::FETCH, &json!({ "polls": left.min(10) })).await;
         let Outcome { polls } = serde_json::from_slice(&answer.context("fetch-quotes failed")?)?;
         left = left.saturating_sub(polls.max(1));
+        if left > 0 {
+            tokio::time::sleep(interval).await;
+        }
     }
     Ok(())
 }

@@ -109,6 +109,9 @@ pub(crate) struct Servers {
     pub bigquery: String,
     pub finnhub: String,
     pub finnhub_key: String,
+    /// Whether the functions have the key from the stand-in's environment. It would write their own
+    /// variables, the key among them, into its state file.
+    pub keeps_key: bool,
     /// How many requests a minute Finnhub takes.
     pub rate_limit_per_minute: u32,
     pub feed: Option<Feed>,
@@ -138,13 +141,15 @@ impl Servers {
             bigquery: given.bigquery.clone().unwrap_or_else(|| url(ports.bigquery)),
             finnhub: given.finnhub.unwrap_or_else(|| FINNHUB.to_owned()),
             finnhub_key: given.finnhub_key.unwrap_or_else(|| RECORDED_KEY.to_owned()),
+            keeps_key: false,
             rate_limit_per_minute: rate_limit(options),
             feed: None,
             broker: None,
             children: Vec::new(),
         };
         if given.aws.is_none() {
-            let child = start_aws(data, python, &servers.aws, ports.aws)?;
+            let child = start_aws(data, python, &servers, ports.aws)?;
+            servers.keeps_key = true;
             servers.children.push((child, format!("{}/_ministack/health", servers.aws)));
         }
         if given.bigquery.is_none() {
@@ -234,13 +239,15 @@ async fn start_broker(data: &DataDir, port: u16) -> anyhow::Result<Broker> {
     started.context("the Kafka broker did not start")
 }
 
-fn start_aws(data: &DataDir, python: &Path, url: &str, port: u16) -> anyhow::Result<Child> {
+fn start_aws(data: &DataDir, python: &Path, servers: &Servers, port: u16) -> anyhow::Result<Child> {
     Child::start(Program {
         name: "the AWS stand-in",
         executable: python,
         args: vec!["-m".to_owned(), "ministack".to_owned()],
         env: vec![
-            ("AWS_ENDPOINT_URL", url.to_owned()),
+            // Functions inherit both.
+            ("AWS_ENDPOINT_URL", servers.aws.clone()),
+            ("FINNHUB_API_KEY", servers.finnhub_key.clone()),
             ("GATEWAY_PORT", port.to_string()),
             ("BIND_HOST", "127.0.0.1".to_owned()),
             // Both would listen on ports of their own.

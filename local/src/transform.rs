@@ -15,7 +15,8 @@ use crate::{aws::Aws, ledger::Ledger, names};
 
 /// SQS gives ten messages at most.
 const RECEIVE: i32 = 10;
-const LONG_POLL_SECONDS: i32 = 10;
+/// Short enough to be waited for at the end: messages that an abandoned receive still gets stay hidden.
+const LONG_POLL_SECONDS: i32 = 2;
 /// How many announcements one run takes.
 const GATHER: usize = 1000;
 /// The pause after a failed run; the announcements come again by themselves.
@@ -50,14 +51,18 @@ impl Transform {
                     return Ok(());
                 }
             }
-            let Some(gathered) = stop.run_until_cancelled(self.gather()).await else { return Ok(()) };
-            messages = gathered?;
+            let Some(gathered) = self.gather(&stop).await? else { return Ok(()) };
+            messages = gathered;
         }
     }
 
-    async fn gather(&self) -> anyhow::Result<Vec<Message>> {
+    /// Every announcement that waits, once there is one; `None` when told to stop.
+    async fn gather(&self, stop: &CancellationToken) -> anyhow::Result<Option<Vec<Message>>> {
         let mut messages = Vec::new();
         while messages.is_empty() {
+            if stop.is_cancelled() {
+                return Ok(None);
+            }
             messages = self.receive(LONG_POLL_SECONDS).await?;
         }
         while messages.len() < GATHER {
@@ -67,7 +72,7 @@ impl Transform {
             }
             messages.extend(more);
         }
-        Ok(messages)
+        Ok(Some(messages))
     }
 
     async fn receive(&self, wait_seconds: i32) -> anyhow::Result<Vec<Message>> {

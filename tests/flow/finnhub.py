@@ -1,0 +1,79 @@
+"""A server of Finnhub's shape that a test can steer."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+# Any moment of a trading day will do: 2024-01-02 15:00:00 UTC.
+FIRST_T = 1_704_207_600
+
+
+class Finnhub(ThreadingHTTPServer):
+    """Gives every answer a market second of its own, so that no quote falls together with another one in silver."""
+
+    daemon_threads = True
+
+    def __init__(self, key: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.key = key
+        self.is_out = False
+        self.served = 0
+        self.refused = 0
+        self.paths: list[str] = []
+        self.lock = threading.Lock()
+
+    @property
+    def base_url(self) -> str:
+        """What stands for https://finnhub.io/api/v1."""
+        return f"http://127.0.0.1:{self.server_port}/api/v1"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing when a client goes away: it does so when its function is ended."""
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: Finnhub
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        with self.server.lock:
+            self.server.paths.append(self.path)
+            if self.headers.get("X-Finnhub-Token") != self.server.key:
+                self.server.refused += 1
+                status, body = 401, '{"error":"Invalid API key"}'
+            elif self.server.is_out:
+                status, body = 503, '{"error":"out of order"}'
+            elif url.path == "/api/v1/stock/market-status":
+                status, body = 200, json.dumps({"exchange": "US", "holiday": None, "isOpen": True})
+            elif url.path == "/api/v1/quote" and parse_qs(url.query).get("symbol"):
+                # Numbers whose text no JSON writer would choose: it must come through all the same.
+                t = FIRST_T + self.server.served
+                body = f'{{"c":150.250,"d":2.50,"dp":1.6900,"h":152.0,"l":148.5,"o":1.49e2,"pc":147.75,"t":{t}}}'
+                status, self.server.served = 200, self.server.served + 1
+            else:
+                status, body = 404, "{}"
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+@contextmanager
+def serve(key: str) -> Iterator[Finnhub]:
+    """A server that runs until the end of the `with` block and takes `key`."""
+    server = Finnhub(key)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

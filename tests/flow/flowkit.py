@@ -1,0 +1,426 @@
+"""What the tests start and what they ask with: `local`, the stand-ins by themselves, other clients of the stores."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import boto3
+import pytest
+from botocore.config import Config
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN_DIR = Path(os.environ.get("QUOTEFLOW_BIN_DIR", ROOT / "target" / "debug")).resolve()
+
+TOPIC = "stock-quotes"
+BRONZE_BUCKET = "bronze-transactions"
+QUARANTINE_BUCKET = "quarantined-records"
+PROJECT = "quoteflow-local"
+STAGES = ("fetched", "published", "archived", "loaded", "silver")
+
+# Generous: a busy machine may take its time, and a flow that hangs still ends the test.
+LIMIT_SECONDS = 120
+# How long processes may take to go once their parent was killed: the stand-ins save their state first.
+GONE_SECONDS = 10
+
+# What would make a flow use other servers or other programs than the test says.
+FOREIGN_VARIABLES = ("FINNHUB_", "KAFKA_", "AWS_", "BIGQUERY_", "LOCAL_", "LOG_LEVEL", "RUST_LOG", "DBT_")
+
+
+def wait_until(condition: Callable[[], Any], what: str, limit_seconds: float = LIMIT_SECONDS) -> Any:
+    """Poll `condition` until it holds and return what it gave; fail after the limit naming `what` was waited for."""
+    deadline = time.monotonic() + limit_seconds
+    while not (held := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"no {what} within {limit_seconds} s")
+        time.sleep(0.05)
+    return held
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """The environment without what steers a flow, and with `variables`."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)}
+    return own | variables
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on. All are held at once, so that no two are the same."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return ports
+
+
+def processes_of(directory: Path) -> dict[int, str]:
+    """The processes whose command line or environment names `directory`, this one left out: pid → command line.
+
+    The stand-ins, the functions and dbt all have their HOME and TMPDIR below the data folder, so that none escapes,
+    whoever its parent is.
+    """
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+            variables = (process / "environ").read_bytes()
+        except OSError:
+            continue  # It ended meanwhile, or it is another user's.
+        named = any(str(directory).encode() in text for text in (command, variables))
+        # A zombie has neither a command line nor an environment, so that it is never found here.
+        if named and int(process.name) != os.getpid():
+            found[int(process.name)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
+    return found
+
+
+def left_of(directory: Path) -> dict[int, str]:
+    """Wait until no process of `directory` is left; those that still are after the limit are returned and ended."""
+    deadline = time.monotonic() + GONE_SECONDS
+    while left := processes_of(directory):
+        if time.monotonic() > deadline:
+            kill_all(directory)
+            return left
+        time.sleep(0.05)
+    return {}
+
+
+def kill_all(directory: Path) -> None:
+    """End by force whatever a failed test has left."""
+    for pid in processes_of(directory):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def local(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `local` with these arguments to its end, which must come soon."""
+    return subprocess.run(
+        [BIN_DIR / "local", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        cwd=ROOT,
+        env=environment(**variables),
+        check=False,
+    )
+
+
+class Flow:
+    """A `local run` on `data_dir`, to be used with `with`: whatever happens, it and all it started ends."""
+
+    def __init__(self, data_dir: Path, *options: str, **variables: str) -> None:
+        self.data_dir = data_dir
+        self.report_file = data_dir.with_suffix(".report.json")
+        self.report_file.unlink(missing_ok=True)
+        self.output = data_dir.with_suffix(".output")
+        command = [BIN_DIR / "local", "run", "--project", ROOT, "--port-base", "0", "--interval", "1s",
+                   "--data-dir", data_dir, "--report", self.report_file, *options]  # fmt: skip
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Not below the project: nothing may depend on where it is started.
+                cwd=data_dir.parent,
+                env=environment(**variables),
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        kill_all(self.data_dir)
+
+    def text(self) -> str:
+        """What it has printed so far."""
+        return self.output.read_text()
+
+    def report(self) -> dict[str, Any] | None:
+        """The latest report; `None` before the first."""
+        try:
+            return json.loads(self.report_file.read_text())
+        except FileNotFoundError:
+            return None
+
+    def await_report(self, condition: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
+        """Wait for a report for which `condition` holds. It fails at once when the flow ends without one."""
+
+        def fitting() -> dict[str, Any] | None:
+            ended = self.process.poll()
+            report = self.report()
+            if report and condition(report):
+                return report
+            if ended is not None:
+                pytest.fail(f"no {what}: the flow ended with {ended} and printed\n{self.text()}")
+            return None
+
+        return wait_until(fitting, f"{what}; the flow printed\n{self.text()}\n")
+
+    def finish(self) -> dict[str, Any]:
+        """Wait until it ends by itself, as it must with status 0, and return its last report."""
+        status = self.process.wait(LIMIT_SECONDS)
+        assert status == 0, self.text()
+        return self.report() or pytest.fail("no report was written")
+
+    def interrupt(self) -> dict[str, Any]:
+        """Do what Ctrl-C does, and wait for the end."""
+        self.process.send_signal(signal.SIGINT)
+        return self.finish()
+
+    def kill(self) -> None:
+        """End it without any chance to tidy up."""
+        self.process.kill()
+        self.process.wait()
+
+
+def counts(report: dict[str, Any]) -> dict[str, int]:
+    """The report's count of each stage."""
+    stages = report.get("stages", {})
+    return {stage: stages.get(stage, {}).get("count", 0) for stage in STAGES}
+
+
+@dataclass(frozen=True)
+class Record:
+    """A Kafka record."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+    @property
+    def quote(self) -> dict[str, Any]:
+        """The quote that the value holds."""
+        return json.loads(self.value or b"null")
+
+
+class Clients:
+    """The stores as clients see them that share no code with the flow."""
+
+    def __init__(self, kafka: str, aws: str, bigquery_endpoint: str) -> None:
+        self.kafka = kafka
+        # The client's defaults retry and pool; any credentials do.
+        config = Config(s3={"addressing_style": "path"}, connect_timeout=5, read_timeout=30)
+        self.s3 = boto3.client(
+            "s3",
+            endpoint_url=aws,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",  # noqa: S106 - the stand-in takes any
+            config=config,
+        )
+        self.bigquery = bigquery.Client(
+            project=PROJECT,
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": bigquery_endpoint},
+        )
+
+    @classmethod
+    def of(cls, report: dict[str, Any]) -> Self:
+        """Clients of the endpoints that a report names."""
+        endpoints = report["endpoints"]
+        return cls(endpoints["kafka_bootstrap_servers"], endpoints["aws_endpoint_url"], endpoints["bigquery_endpoint"])
+
+    def records(self) -> list[Record]:
+        """Every record of the topic, from the beginning to where it ends now."""
+        consumer = KafkaConsumer(bootstrap_servers=self.kafka, enable_auto_commit=False)
+        try:
+            partitions = [
+                TopicPartition(TOPIC, number) for number in sorted(consumer.partitions_for_topic(TOPIC) or ())
+            ]
+            assert partitions, f"Kafka knows no topic {TOPIC}"
+            consumer.assign(partitions)
+            consumer.seek_to_beginning()
+            ends = consumer.end_offsets(partitions)
+            records = []
+
+            def read_to_the_end() -> bool:
+                for batch in consumer.poll(timeout_ms=500).values():
+                    records.extend(Record(one.partition, one.offset, one.key, one.value) for one in batch)
+                return all(consumer.position(partition) >= end for partition, end in ends.items())
+
+            wait_until(read_to_the_end, "end of the topic")
+        finally:
+            consumer.close()
+        return [one for one in records if one.offset < ends[TopicPartition(TOPIC, one.partition)]]
+
+    @contextmanager
+    def producer(self) -> Iterator[KafkaProducer]:
+        """Another producer."""
+        producer = KafkaProducer(bootstrap_servers=self.kafka, acks="all")
+        try:
+            yield producer
+        finally:
+            producer.close(timeout=10)
+
+    def objects(self, bucket: str = BRONZE_BUCKET) -> dict[str, bytes]:
+        """Every object of a bucket by its key."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+        return {key: self.s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """The rows that a query gives."""
+        return [dict(row.items()) for row in self.bigquery.query(sql).result()]
+
+    def bronze_ids(self) -> list[str]:
+        """The `quote_id` of every row of bronze."""
+        return [row["quote_id"] for row in self.rows("SELECT quote_id FROM stock.bronze_stock_quotes_raw")]
+
+
+class Stores:
+    """Kafka, the AWS stand-in and the BigQuery stand-in by themselves, on `directory`, for use with `with`.
+
+    The folders below it are those of a data folder of `local`, so that a run's data can be looked at after its end.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        aws, big = free_ports(2)
+        self.aws = f"http://127.0.0.1:{aws}"
+        self.bigquery = f"http://127.0.0.1:{big}"
+        self.kafka = ""
+        self.processes: list[subprocess.Popen[bytes]] = []
+        for folder in ("s3", "aws", "bigquery", "home", "tmp", "kafka", "logs"):
+            (directory / folder).mkdir(parents=True, exist_ok=True)
+        self._homes = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(directory / "home"),
+            "TMPDIR": str(directory / "tmp"),
+        }
+        self._ports = {"aws": aws, "bigquery": big}
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in reversed(self.processes):
+            if process.stdin:
+                process.stdin.close()  # The broker's sign to save its data and go.
+            else:
+                process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout:
+                process.stdout.close()
+        kill_all(self.directory)
+
+    def _start(self) -> None:
+        self.start_broker()
+        self.start_aws()
+        importer = ROOT / "localstack" / "import_duckdb_extension.py"
+        subprocess.run([sys.executable, importer, self.directory / "home"], check=True, timeout=LIMIT_SECONDS)
+        self.start_bigquery()
+        for port in self._ports.values():
+            wait_until(lambda port=port: listens(port), f"server at port {port}")
+        clients = self.clients()
+        wait_until(lambda: answers(lambda: clients.rows("SELECT 1")), "answer of BigQuery")
+        wait_until(lambda: answers(clients.s3.list_buckets), "answer of S3")
+
+    def start_broker(self) -> None:
+        """Start Kafka, where it was if it has been there."""
+        port = self.kafka.rpartition(":")[2] or "0"
+        broker = subprocess.Popen(
+            [BIN_DIR / "kafka-broker", port, self.directory / "kafka", f"{TOPIC}:3"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=self._homes,
+            start_new_session=True,
+        )
+        self.processes.append(broker)
+        self.kafka = broker.stdout.readline().decode().strip() if broker.stdout else ""
+        assert self.kafka, "the broker did not say where it listens"
+        self.broker = broker
+
+    def start_aws(self) -> None:
+        """Start the AWS stand-in. Functions inherit its whole environment: it gets a clean one."""
+        self._stand_in(
+            "aws",
+            ["-m", "ministack"],
+            AWS_ENDPOINT_URL=self.aws,
+            GATEWAY_PORT=str(self._ports["aws"]),
+            BIND_HOST="127.0.0.1",
+            IOT_MTLS_ENABLED="0",
+            SFTP_ENABLED="0",
+            MINISTACK_REGION="us-east-1",
+            S3_PERSIST="1",
+            S3_DATA_DIR=str(self.directory / "s3"),
+            PERSIST_STATE="1",
+            STATE_DIR=str(self.directory / "aws"),
+        )
+
+    def start_bigquery(self) -> None:
+        """Start the BigQuery stand-in."""
+        self.big = self._stand_in(
+            "bigquery",
+            ["-m", "bqemulator", "start", "--rest-port", str(self._ports["bigquery"]), "--grpc-port", "0",
+             "--persistent", "--data-dir", str(self.directory / "bigquery"), "--project", PROJECT],
+            BQEMU_ENABLE_FORMAT_EXTENSIONS="false",
+            BQEMU_TIME_TRAVEL_RETENTION_DAYS="0",
+        )  # fmt: skip
+
+    def _stand_in(self, name: str, arguments: list[str], **variables: str) -> subprocess.Popen[bytes]:
+        with (self.directory / "logs" / f"own-{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.directory,
+                env=self._homes | variables,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def variables(self) -> dict[str, str]:
+        """The environment that makes `local run` use these stores."""
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.kafka,
+            "AWS_ENDPOINT_URL": self.aws,
+            "BIGQUERY_ENDPOINT": self.bigquery,
+        }
+
+    def clients(self) -> Clients:
+        """Clients of these stores."""
+        return Clients(self.kafka, self.aws, self.bigquery)
+
+
+def listens(port: int) -> bool:
+    """Whether something listens on the port."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def answers(ask: Callable[[], object]) -> bool:
+    """Whether a server that starts answers already."""
+    try:
+        ask()
+    except Exception:  # Each client has errors of its own.
+        return False
+    return True
