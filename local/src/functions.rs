@@ -59,7 +59,12 @@ pub(crate) async fn deploy(
     let load_environment = warehouse_environment(servers)
         .into_iter()
         .chain(environment([("AWS_ENDPOINT_URL", &servers.aws), ("LOADED_QUEUE_URL", &queues.loaded)]));
-    let load = FunctionSpec { memory_mb: 256, ..spec(names::LOAD, load_environment.collect()) };
+    let load = FunctionSpec {
+        memory_mb: 256,
+        // Two MERGEs that only insert do not conflict in BigQuery: side by side, both could insert a quote.
+        reserved_concurrency: Some(1),
+        ..spec(names::LOAD, load_environment.collect())
+    };
     let reconcile_environment = warehouse_environment(servers).into_iter().chain(environment([
         ("AWS_ENDPOINT_URL", &servers.aws),
         ("BRONZE_BUCKET", names::BRONZE_BUCKET),

@@ -34,7 +34,7 @@ const VISIBILITY_SECONDS: u32 = 60;
 const BATCH_SIZE: i32 = 100;
 /// How long they are gathered, in seconds.
 const BATCH_WINDOW_SECONDS: i32 = 1;
-/// How many MERGEs BigQuery runs on a table at once.
+/// The least that SQS allows; the function's own concurrency is 1.
 const LOAD_CONCURRENCY: i32 = 2;
 
 /// The queues' URLs.

@@ -1,4 +1,8 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
@@ -15,6 +19,7 @@ use gcp_bigquery_client::{
     },
 };
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::WarehouseError;
 
@@ -207,10 +212,17 @@ impl Warehouse {
             .with_max_delay(Duration::from_secs(3))
             .with_max_times(RETRIES)
             .with_jitter();
-        (|| self.run_once(statement, sql, parameters))
+        // A try that got no answer may still be running: with its id, BigQuery answers with the same job
+        // instead of starting another beside it. What was refused has ended, and needs a new id.
+        let id = Mutex::new(Uuid::now_v7());
+        let request_id = || id.lock().unwrap_or_else(PoisonError::into_inner).to_string();
+        (|| self.run_once(statement, sql, parameters, request_id()))
             .retry(backoff)
             .when(Retry::is_retryable)
             .notify(|error, pause| {
+                if matches!(error, WarehouseError::Refused { .. }) {
+                    *id.lock().unwrap_or_else(PoisonError::into_inner) = Uuid::now_v7();
+                }
                 tracing::warn!(statement, pause_ms = pause.as_secs_f64() * 1000.0, "trying again: {error}");
             })
             .await
@@ -221,8 +233,10 @@ impl Warehouse {
         statement: &'static str,
         sql: &str,
         parameters: &[Parameter],
+        request_id: String,
     ) -> Result<Answer, WarehouseError> {
         let mut request = QueryRequest::new(sql);
+        request.request_id = Some(request_id);
         request.timeout_ms = Some(STATEMENT_MS);
         request.parameter_mode = Some("NAMED".to_owned());
         request.query_parameters = Some(parameters.iter().cloned().map(Into::into).collect());

@@ -80,8 +80,7 @@ fn read(partition: &str, position: usize, json: &RawValue) -> Result<Record, Bad
     let wire: WireRecord = serde_json::from_str(json.get()).map_err(|error| unplaced(error.to_string()))?;
     let partition = i32::try_from(wire.partition)
         .map_err(|_| unplaced(format!("the partition {} is out of range", wire.partition)))?;
-    let at =
-        Coordinates { topic: wire.topic, partition, offset: wire.offset, timestamp_ms: wire.timestamp };
+    let at = Coordinates { topic: wire.topic, partition, offset: wire.offset, timestamp_ms: wire.timestamp };
     let value = wire
         .value
         .map(|text| STANDARD.decode(text))

@@ -61,8 +61,11 @@ impl Quarantined {
     /// Its key: its coordinates and a hash of its content, so that no record ever hides another.
     #[must_use]
     pub fn key(&self) -> String {
-        let folder: String =
-            self.at.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
+        let folder: String = self
+            .at
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' })
+            .collect();
         format!("{folder}/{:016x}.json", fnv1a(&self.to_json()))
     }
 
@@ -76,7 +79,7 @@ impl Quarantined {
 /// FNV-1a, 64 bits: <http://www.isthe.com/chongo/tech/comp/fnv/>. The standard library's hash may change
 /// between two builds; a key must not.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }

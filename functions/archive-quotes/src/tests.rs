@@ -127,7 +127,10 @@ async fn a_quarantined_record_keeps_its_bytes_its_reason_and_its_coordinates() {
     let [key] = bench.quarantine.keys().try_into().unwrap();
     assert!(key.starts_with("stock-quotes-3_15/"), "{key}");
     let kept: Quarantined = serde_json::from_slice(&bench.quarantine.get(&key)).unwrap();
-    assert_eq!((kept.topic.as_deref(), kept.partition, kept.offset), (Some("stock-quotes"), Some(3), Some(15)));
+    assert_eq!(
+        (kept.topic.as_deref(), kept.partition, kept.offset),
+        (Some("stock-quotes"), Some(3), Some(15))
+    );
     assert!(kept.reason.contains("../x"), "{}", kept.reason);
     assert_eq!(kept.value.as_deref(), Some("eyJzeW1ib2wiOiIuLi94In0="));
 }

@@ -1,13 +1,17 @@
-use std::{fmt, str::FromStr, time::Duration};
+use std::{collections::HashSet, fmt, str::FromStr, time::Duration};
 
 use function_kit::{ConfigError, Environment, Secret};
 use quotes::Symbol;
+
+use crate::pace::Limits;
 
 const BASE_URL: &str = "https://finnhub.io/api/v1";
 const SYMBOLS: [&str; 5] = ["AAPL", "MSFT", "TSLA", "GOOGL", "AMZN"];
 const TOPIC: &str = "stock-quotes";
 /// Finnhub's limit for a free key.
 const RATE_LIMIT_PER_MINUTE: u32 = 60;
+/// Finnhub's limit for every key.
+const RATE_LIMIT_PER_SECOND: usize = 30;
 const INTERVAL: Duration = Duration::from_secs(6);
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -43,7 +47,7 @@ pub struct KafkaConfig {
 /// Which symbols are polled, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Polling {
-    /// `SYMBOLS`.
+    /// `SYMBOLS`, each once.
     pub symbols: Vec<Symbol>,
     /// `POLL_INTERVAL_SECONDS`: the time from one poll to the next.
     pub interval: Duration,
@@ -58,21 +62,32 @@ impl Polling {
         u32::try_from(MINUTE.as_millis() / self.interval.as_millis()).unwrap_or(u32::MAX)
     }
 
-    /// How many symbols one poll asks for, so that a minute's polls and its market-status request stay
-    /// below the limit; all of them if they fit.
-    #[must_use]
-    pub fn symbols_a_poll(&self) -> usize {
-        let budget = self.rate_limit_per_minute.saturating_sub(1) / self.polls();
-        self.symbols.len().min(budget as usize)
+    /// How many symbols of one poll the rate limit allows, so that a minute's polls and its market-status
+    /// request stay below it.
+    fn symbols_a_poll(&self) -> usize {
+        (self.rate_limit_per_minute.saturating_sub(1) / self.polls()) as usize
     }
 
-    /// The symbols of poll number `index`, counted from 1970: all of them, or the next few in turn where
+    /// What may be asked of Finnhub in all.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let per_minute = self.rate_limit_per_minute as usize;
+        let planned = self.symbols_a_poll().min(self.symbols.len()) * self.polls() as usize;
+        Limits {
+            // Whoever allows more than 30 a second for a whole minute allows it in each second too.
+            per_second: RATE_LIMIT_PER_SECOND.max(per_minute.div_ceil(60)),
+            per_minute,
+            retries_per_minute: per_minute.saturating_sub(1 + planned),
+        }
+    }
+
+    /// The symbols of poll number `index`, counted from 1970: all of `symbols`, or the next few in turn where
     /// the rate limit does not allow all.
-    pub fn symbols_of(&self, index: u64) -> impl Iterator<Item = &Symbol> {
-        let count = self.symbols_a_poll();
-        let length = self.symbols.len().max(1) as u64;
-        let start = if count == self.symbols.len() { 0 } else { index % length * count as u64 % length };
-        self.symbols.iter().cycle().skip(usize::try_from(start).unwrap_or_default()).take(count)
+    pub fn turn<'a>(&self, symbols: &'a [Symbol], index: u64) -> impl Iterator<Item = &'a Symbol> {
+        let count = symbols.len().min(self.symbols_a_poll());
+        let length = symbols.len().max(1) as u64;
+        let start = if count == symbols.len() { 0 } else { index % length * count as u64 % length };
+        symbols.iter().cycle().skip(usize::try_from(start).unwrap_or_default()).take(count)
     }
 }
 
@@ -124,9 +139,11 @@ impl Config {
         let api_key = environment.required("FINNHUB_API_KEY");
         let bootstrap_servers = environment.required("KAFKA_BOOTSTRAP_SERVERS");
         let topic = environment.or("KAFKA_TOPIC", TOPIC.to_owned());
-        let symbols = environment
+        let mut symbols: Vec<Symbol> = environment
             .list("SYMBOLS")
             .unwrap_or_else(|| SYMBOLS.iter().filter_map(|symbol| symbol.parse().ok()).collect());
+        let mut named = HashSet::new();
+        symbols.retain(|symbol| named.insert(symbol.clone()));
         let polling = Polling {
             symbols,
             interval: environment.or("POLL_INTERVAL_SECONDS", Seconds(INTERVAL)).0,
@@ -165,7 +182,7 @@ mod tests {
     #[test]
     fn the_defaults_are_five_symbols_every_six_seconds() {
         let config = read(&[]).unwrap();
-        let symbols: Vec<_> = config.polling.symbols_of(7).map(Symbol::as_str).collect();
+        let symbols: Vec<_> = config.polling.turn(&config.polling.symbols, 7).map(Symbol::as_str).collect();
         assert_eq!(symbols, SYMBOLS);
         assert_eq!((config.polling.polls(), config.kafka.topic.as_str()), (10, TOPIC));
         assert!(!format!("{config:?}").contains("marked-key"));
@@ -176,9 +193,13 @@ mod tests {
         let variables = [("SYMBOLS", "AAPL,../x"), ("POLL_INTERVAL_SECONDS", "0"), ("FINNHUB_BASE_URL", "x")];
         let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         let error = Config::read(variables.collect()).unwrap_err().to_string();
-        for name in
-            ["FINNHUB_API_KEY", "KAFKA_BOOTSTRAP_SERVERS", "SYMBOLS", "POLL_INTERVAL_SECONDS", "FINNHUB_BASE_URL"]
-        {
+        for name in [
+            "FINNHUB_API_KEY",
+            "KAFKA_BOOTSTRAP_SERVERS",
+            "SYMBOLS",
+            "POLL_INTERVAL_SECONDS",
+            "FINNHUB_BASE_URL",
+        ] {
             assert!(error.contains(name), "{name} in {error}");
         }
         let error = read(&[("RATE_LIMIT_PER_MINUTE", "9")]).unwrap_err().to_string();
@@ -192,11 +213,25 @@ mod tests {
         assert_eq!(polling.symbols_a_poll(), 5);
         let mut asked = std::collections::HashMap::new();
         for index in 1_000_000..1_000_000 + 80 {
-            for symbol in polling.symbols_of(index) {
+            for symbol in polling.turn(&polling.symbols, index) {
                 *asked.entry(symbol).or_insert(0) += 1;
             }
         }
         assert_eq!(asked.len(), 200);
         assert!(asked.values().all(|times| *times == 2), "{asked:?}");
+    }
+
+    #[test]
+    fn a_symbol_named_twice_is_asked_for_once() {
+        let polling = read(&[("SYMBOLS", "AAPL, MSFT,AAPL")]).unwrap().polling;
+        assert_eq!(polling.symbols.len(), 2);
+    }
+
+    #[test]
+    fn retries_get_what_the_plan_leaves_of_the_rate_limit() {
+        let limits = |more: &[(&str, &str)]| read(more).unwrap().polling.limits();
+        assert_eq!(limits(&[]), Limits { per_second: 30, per_minute: 60, retries_per_minute: 9 });
+        assert_eq!(limits(&[("RATE_LIMIT_PER_MINUTE", "51")]).retries_per_minute, 0);
+        assert_eq!(limits(&[("RATE_LIMIT_PER_MINUTE", "6000")]).per_second, 100);
     }
 }

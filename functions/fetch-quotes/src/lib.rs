@@ -1,11 +1,13 @@
 //! fetch-quotes: a schedule's event → a minute of Finnhub quotes → Kafka.
 //!
-//! One invocation polls every 6 seconds for a minute. Each poll asks for every symbol at once, publishes
-//! what came, and waits until Kafka has acknowledged it. One symbol's failure never costs another its
-//! quote; what is not acknowledged fails the invocation.
+//! One invocation polls every 6 seconds for a minute. Each poll asks for every symbol at once and publishes
+//! what comes. One symbol's failure never costs another its quote, one poll's never the next; what Kafka does
+//! not acknowledge fails the invocation.
 
+mod breaker;
 mod config;
 mod finnhub;
+mod pace;
 mod schedule;
 mod stream;
 
@@ -18,11 +20,13 @@ use function_kit::{Retry, chain};
 use futures::{StreamExt, stream as futures_stream};
 use jiff::Timestamp;
 use lambda_runtime::LambdaEvent;
-use quotes::Symbol;
+use quotes::{Completeness, Quote, Symbol};
 use serde::Serialize;
+use tokio::time::{Instant, sleep_until};
 
 pub use config::{Config, FinnhubConfig, KafkaConfig, Polling};
-pub use finnhub::{Finnhub, FinnhubClientError, NoQuote};
+pub use finnhub::{Finnhub, FinnhubClientError, MarketStatus, NoQuote};
+pub use pace::Limits;
 pub use schedule::{Plan, Schedule};
 pub use stream::{Delivery, Stream, Undelivered};
 
@@ -34,26 +38,54 @@ pub const ABOUT: &str = "fetch-quotes: a schedule's event -> Finnhub quotes -> K
 
 /// What is kept of the function's time for the last deliveries.
 const MARGIN: Duration = Duration::from_secs(5);
-/// How many requests are under way at once: Finnhub takes 30 a second.
+/// What is kept of that for answering.
+const ANSWER: Duration = Duration::from_millis(300);
+/// How many requests are under way at once: enough to hide Finnhub's latency.
 const CONCURRENCY: usize = 8;
-/// How often a symbol is asked for in one poll.
-const ATTEMPTS: u32 = 2;
+/// How long the market's status is waited for: it delays the first poll.
+const MARKET_STATUS: Duration = Duration::from_secs(2);
+/// The least that a poll's requests may take, where polls are closer together than that.
+const LEAST_POLL: Duration = Duration::from_secs(1);
+/// How far a US symbol's last trade may be behind an open market. Busy symbols trade every second; this is
+/// long enough for quiet ones, and short of the reported case: Friday's close during Monday's session.
+const STALE_AFTER: Duration = Duration::from_mins(15);
+/// More than any function's time; keeps a deadline that is none from overflowing the clock.
+const LONGEST: Duration = Duration::from_hours(1);
 
 /// What an invocation did.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct Outcome {
     /// Polls run.
     pub polls: u32,
-    /// Quotes that Finnhub gave.
+    /// The US exchanges, by which their symbols were polled.
+    pub us_market: Market,
+    /// Quotes that Finnhub gave; each was handed to Kafka.
     pub fetched: u64,
+    /// How many of them lack some numbers. Silver rejects them.
+    pub partial: u64,
+    /// How many of them tell a last trade of more than 15 minutes ago although the market is open.
+    pub stale: u64,
     /// Quotes that Kafka acknowledged.
     pub published: u64,
     /// Quotes that Kafka did not acknowledge.
     pub undelivered: u64,
-    /// Requests that gave no quote, by reason.
+    /// How often a symbol's poll gave no quote, by reason; see [`NoQuote::reason`].
     pub failed: BTreeMap<&'static str, u64>,
     /// Whether the function's time ended before its polls did.
     pub cut_short: bool,
+}
+
+/// The state of the US exchanges.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Market {
+    /// They trade.
+    Open,
+    /// They do not.
+    Closed,
+    /// Finnhub did not say. It counts as open: a poll too many costs nothing, a session missed is lost.
+    #[default]
+    Unknown,
 }
 
 /// Why an invocation failed.
@@ -80,11 +112,21 @@ impl Retry for FetchError {
     }
 }
 
-/// The function.
+/// The function. Its pace and its breaker last from one invocation to the next.
 pub struct FetchQuotes {
     polling: Polling,
     finnhub: Finnhub,
     stream: Stream,
+}
+
+/// An invocation under way.
+struct Run {
+    outcome: Outcome,
+    deliveries: Vec<Delivery>,
+    /// Symbols that gave no quote, with how often and the last error, by reason.
+    missed: BTreeMap<(Symbol, &'static str), (u64, String)>,
+    /// A US symbol's trade before it is stale, in seconds since 1970; none where the market is not open.
+    stale_before: Option<i64>,
 }
 
 impl FetchQuotes {
@@ -94,35 +136,120 @@ impl FetchQuotes {
         Self { polling, finnhub, stream }
     }
 
-    /// Runs the polls of one event.
+    /// Runs the polls of one event. With 5 seconds left it stops polling and waits for Kafka.
     ///
     /// # Errors
     /// [`FetchError`] where Kafka did not acknowledge a quote or Finnhub refused the key; every poll has
     /// been run by then.
     pub async fn handle(&self, event: LambdaEvent<Schedule>) -> Result<Outcome, FetchError> {
-        let last_start = event.context.deadline() - MARGIN;
+        let left =
+            event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default().min(LONGEST);
+        let end = Instant::now() + left.saturating_sub(ANSWER);
+        let stop_at = Instant::now() + left.saturating_sub(MARGIN);
         let plan = event.payload.plan(Timestamp::now(), self.polling.interval, self.polling.polls());
-        let mut outcome = Outcome::default();
-        let mut first_undelivered = None;
         if plan.count == 0 {
-            tracing::warn!(scheduled_time = event.payload.scheduled_time, "the event's minute is over");
-            return Ok(outcome);
+            tracing::warn!(
+                scheduled_time = event.payload.scheduled_time,
+                "the event's minute is over: no poll"
+            );
+            return Ok(Outcome::default());
         }
-        let us_is_open = self.us_market_is_open().await;
-        for (index, at) in plan.polls() {
-            if SystemTime::from(at) > last_start {
-                outcome.cut_short = true;
+        let mut run = self.begin(stop_at).await;
+        let closed = run.outcome.us_market == Market::Closed;
+        let polled = self.polling.symbols.iter().filter(|symbol| !closed || symbol.has_exchange());
+        let symbols: Vec<Symbol> = polled.cloned().collect();
+        // A closed market is not worth a minute of waiting.
+        for (index, at) in plan.polls().take_while(|_| !symbols.is_empty()) {
+            let start = Instant::now() + time_to(at);
+            if start >= stop_at {
+                run.outcome.cut_short = true;
                 break;
             }
-            let wait = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
-            tokio::time::sleep(wait).await;
-            let asked = self.polling.symbols_of(index).filter(|symbol| us_is_open || symbol.has_exchange());
-            first_undelivered = first_undelivered.or(self.poll(asked, &mut outcome).await);
-            outcome.polls += 1;
+            sleep_until(start).await;
+            // The next poll is due then, and must not wait for this one.
+            let until = Instant::now() + time_to(at + self.polling.interval).max(LEAST_POLL);
+            self.poll(self.polling.turn(&symbols, index), until.min(stop_at), &mut run).await;
         }
-        let Outcome { polls, fetched, published, undelivered, cut_short, .. } = outcome;
+        self.finish(run, end).await
+    }
+
+    /// Asks for the market's status.
+    async fn begin(&self, stop_at: Instant) -> Run {
+        let status = self.finnhub.us_market(stop_at.min(Instant::now() + MARKET_STATUS)).await;
+        let us_market = match &status {
+            Ok(MarketStatus { is_open: true, .. }) => Market::Open,
+            Ok(_) => Market::Closed,
+            Err(error) => {
+                tracing::warn!(
+                    reason = error.reason(),
+                    "polling without the market's status: {}",
+                    chain(error)
+                );
+                Market::Unknown
+            }
+        };
+        // By Finnhub's own clock: a trade's time is its too.
+        let now = status.ok().filter(|status| status.is_open).and_then(|status| status.t);
+        Run {
+            outcome: Outcome { us_market, ..Outcome::default() },
+            deliveries: Vec::new(),
+            missed: BTreeMap::new(),
+            stale_before: now.map(|now| now.saturating_sub_unsigned(STALE_AFTER.as_secs())),
+        }
+    }
+
+    /// Asks for each symbol and publishes what comes before `until`.
+    async fn poll(&self, symbols: impl Iterator<Item = &Symbol>, until: Instant, run: &mut Run) {
+        run.outcome.polls += 1;
+        let mut answers = futures_stream::iter(symbols)
+            .map(async |symbol| (symbol, self.finnhub.quote(symbol, until).await))
+            .buffer_unordered(CONCURRENCY);
+        while let Some((symbol, answer)) = answers.next().await {
+            match answer {
+                Ok(quote) => {
+                    run.count(&quote);
+                    // Kafka is not waited for here: a slow one must not delay the next poll.
+                    run.deliveries.push(self.stream.send(&quote));
+                }
+                Err(error) => run.count_missed(symbol, &error),
+            }
+        }
+    }
+
+    /// Waits for Kafka and tells what was done.
+    async fn finish(&self, run: Run, end: Instant) -> Result<Outcome, FetchError> {
+        let Run { mut outcome, deliveries, missed, .. } = run;
+        let mut first_undelivered = None;
+        for delivery in deliveries {
+            match self.stream.delivered(delivery, end.saturating_duration_since(Instant::now())).await {
+                Ok(()) => outcome.published += 1,
+                Err(error) => {
+                    outcome.undelivered += 1;
+                    tracing::error!(symbol = error.symbol, "{error}");
+                    first_undelivered = first_undelivered.or(Some(error));
+                }
+            }
+        }
+        for ((symbol, reason), (times, error)) in missed {
+            tracing::warn!(%symbol, reason, times, "no quote: {error}");
+        }
+        let Outcome { polls, us_market, fetched, partial, stale, published, undelivered, cut_short, .. } =
+            outcome;
         let failed: u64 = outcome.failed.values().sum();
-        tracing::info!(polls, fetched, published, undelivered, failed, cut_short, "polled");
+        let reasons = serde_json::to_string(&outcome.failed).unwrap_or_default();
+        tracing::info!(
+            polls,
+            ?us_market,
+            fetched,
+            partial,
+            stale,
+            published,
+            undelivered,
+            failed,
+            reasons,
+            cut_short,
+            "polled"
+        );
         let refused = outcome.failed.get("refused").copied().unwrap_or_default();
         match first_undelivered {
             Some(source) => Err(FetchError::Undelivered { undelivered, fetched, source }),
@@ -130,58 +257,29 @@ impl FetchQuotes {
             None => Ok(outcome),
         }
     }
+}
 
-    /// An unknown state counts as open: a poll too many costs nothing, a session missed is lost.
-    async fn us_market_is_open(&self) -> bool {
-        self.finnhub.us_market_is_open().await.unwrap_or_else(|error| {
-            tracing::warn!(reason = error.reason(), "polling without the market's status: {}", chain(&error));
-            true
-        })
+/// From now to `at`; nothing where it is over.
+fn time_to(at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
+}
+
+impl Run {
+    fn count(&mut self, quote: &Quote) {
+        self.outcome.fetched += 1;
+        self.outcome.partial += u64::from(quote.completeness() == Completeness::Partial);
+        let traded_at = quote.market_time().ok().flatten();
+        // Other markets have hours of their own, which Finnhub does not tell.
+        let stale_before = self.stale_before.filter(|_| !quote.symbol().has_exchange());
+        let is_stale = traded_at.zip(stale_before).is_some_and(|(traded_at, before)| traded_at < before);
+        self.outcome.stale += u64::from(is_stale);
     }
 
-    /// Asks for every symbol and publishes what comes; returns the first quote that was not delivered.
-    async fn poll(
-        &self,
-        symbols: impl Iterator<Item = &Symbol>,
-        outcome: &mut Outcome,
-    ) -> Option<Undelivered> {
-        let mut deliveries = Vec::new();
-        let mut answers =
-            futures_stream::iter(symbols).map(|symbol| self.ask(symbol)).buffer_unordered(CONCURRENCY);
-        while let Some((symbol, answer)) = answers.next().await {
-            match answer {
-                Ok(quote) => {
-                    outcome.fetched += 1;
-                    deliveries.push(self.stream.send(&quote));
-                }
-                Err(error) => {
-                    *outcome.failed.entry(error.reason()).or_default() += 1;
-                    tracing::warn!(%symbol, reason = error.reason(), "no quote: {}", chain(&error));
-                }
-            }
-        }
-        let mut first = None;
-        for delivery in deliveries {
-            match self.stream.delivered(delivery).await {
-                Ok(()) => outcome.published += 1,
-                Err(error) => {
-                    outcome.undelivered += 1;
-                    tracing::error!(symbol = error.symbol, "{error}");
-                    first = first.or(Some(error));
-                }
-            }
-        }
-        first
-    }
-
-    async fn ask<'a>(&self, symbol: &'a Symbol) -> (&'a Symbol, Result<quotes::Quote, NoQuote>) {
-        let mut answer = self.finnhub.quote(symbol).await;
-        for _ in 1..ATTEMPTS {
-            if !answer.as_ref().is_err_and(NoQuote::is_passing) {
-                break;
-            }
-            answer = self.finnhub.quote(symbol).await;
-        }
-        (symbol, answer)
+    fn count_missed(&mut self, symbol: &Symbol, error: &NoQuote) {
+        let reason = error.reason();
+        *self.outcome.failed.entry(reason).or_default() += 1;
+        let (times, last) = self.missed.entry((symbol.clone(), reason)).or_default();
+        *times += 1;
+        *last = error.to_string();
     }
 }

@@ -115,9 +115,6 @@ mod tests {
 
     #[test]
     fn an_event_of_the_future_polls_at_its_own_time() {
-        assert_eq!(
-            offsets(plan("2024-01-02T15:00:01Z", "2024-01-02T15:00:00Z"))[0],
-            "2024-01-02T15:00:01Z"
-        );
+        assert_eq!(offsets(plan("2024-01-02T15:00:01Z", "2024-01-02T15:00:00Z"))[0], "2024-01-02T15:00:01Z");
     }
 }

@@ -125,7 +125,11 @@ mod tests {
     }
 
     fn keys(event: &str) -> Vec<String> {
-        read(event).into_iter().flat_map(|message| message.objects.unwrap()).map(|object| object.key).collect()
+        read(event)
+            .into_iter()
+            .flat_map(|message| message.objects.unwrap())
+            .map(|object| object.key)
+            .collect()
     }
 
     #[test]
@@ -149,8 +153,10 @@ mod tests {
     #[test]
     fn a_message_that_is_no_event_fails_alone() {
         let messages = read(include_str!("../tests/payloads/sqs-poison.json"));
-        let fates: Vec<_> =
-            messages.iter().map(|message| (message.id.as_deref().unwrap(), message.objects.is_ok())).collect();
+        let fates: Vec<_> = messages
+            .iter()
+            .map(|message| (message.id.as_deref().unwrap(), message.objects.is_ok()))
+            .collect();
         assert_eq!(fates, [("m1", false), ("m2", true), ("m3", false), ("m4", false)]);
     }
 

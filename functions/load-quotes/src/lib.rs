@@ -165,9 +165,9 @@ impl Failures {
     fn into_response(self) -> Result<BatchResponse, LoadError> {
         match self.event {
             Some(error) => Err(LoadError::Event(error)),
-            None => {
-                Ok(BatchResponse { failures: self.messages.into_iter().map(|id| ItemFailure { id }).collect() })
-            }
+            None => Ok(BatchResponse {
+                failures: self.messages.into_iter().map(|id| ItemFailure { id }).collect(),
+            }),
         }
     }
 }
@@ -204,7 +204,9 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
         for Message { id, objects } in messages {
             match objects {
                 Ok(objects) => {
-                    objects.into_iter().for_each(|object| named.entry(object).or_default().push(id.clone()));
+                    for object in objects {
+                        named.entry(object).or_default().push(id.clone());
+                    }
                 }
                 Err(error) => failures.add(vec![id], error.into()),
             }

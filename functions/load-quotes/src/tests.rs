@@ -91,8 +91,13 @@ async fn a_batch_is_loaded_with_the_keys_of_its_objects() {
     let memory = Memory { objects: objects(2), ..Memory::default() };
     let response = handle(memory, &bronze, sqs(&["AAPL/0.json", "AAPL/1.json"])).await.unwrap();
     assert!(response.failures.is_empty());
-    let mut keys: Vec<_> =
-        bronze.rows.lock().unwrap().iter().map(|row| row["object_key"].as_str().unwrap().to_owned()).collect();
+    let mut keys: Vec<_> = bronze
+        .rows
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|row| row["object_key"].as_str().unwrap().to_owned())
+        .collect();
     keys.sort();
     assert_eq!(keys, ["AAPL/0.json", "AAPL/1.json"]);
 }

@@ -1,0 +1,193 @@
+//! What Finnhub says, and what becomes of it.
+
+use std::collections::BTreeMap;
+
+use axum::response::{Html, IntoResponse, Redirect};
+use feed::{Fault, Feed};
+use fetch_quotes::{FetchError, Market};
+use function_kit::{Retry, chain};
+
+use crate::support::*;
+
+async fn feed() -> Feed {
+    let config =
+        feed::Config { token: KEY.to_owned(), rate_limit_per_minute: 1000, ..feed::Config::default() };
+    Feed::start(config).await.unwrap()
+}
+
+fn only(reason: &'static str, times: u64) -> BTreeMap<&'static str, u64> {
+    BTreeMap::from([(reason, times)])
+}
+
+#[tokio::test]
+async fn every_symbol_of_every_poll_is_published() {
+    let (feed, kafka) = (feed().await, Kafka::start());
+    let more =
+        [("POLL_INTERVAL_SECONDS", "0.2"), ("RATE_LIMIT_PER_MINUTE", "6000"), ("SYMBOLS", "AAPL,MSFT,TSLA")];
+    let outcome = run(&function(&feed.base_url(), &kafka.servers(), &more), 4).await.unwrap();
+    assert_eq!((outcome.polls, outcome.fetched, outcome.published), (4, 12, 12));
+    assert_eq!((outcome.us_market, outcome.partial, outcome.stale), (Market::Open, 0, 0));
+    assert!(outcome.failed.is_empty() && !outcome.cut_short, "{outcome:?}");
+    for symbol in ["AAPL", "MSFT", "TSLA"] {
+        assert_eq!(kafka.count(symbol), 4, "{symbol}");
+    }
+}
+
+#[tokio::test]
+async fn no_data_is_counted_and_not_published() {
+    let (feed, kafka) = (feed().await, Kafka::start());
+    feed.set_fault(Some("MSFT"), Fault::AllZero);
+    let function = function(&feed.base_url(), &kafka.servers(), &[("SYMBOLS", "AAPL,MSFT,NOPE")]);
+    let outcome = run(&function, 1).await.unwrap();
+    assert_eq!((outcome.fetched, outcome.published), (1, 1));
+    assert_eq!(outcome.failed, only("no_data", 2));
+    // An answer is an answer: it is not asked for again.
+    assert_eq!(feed.served().quote("MSFT", 200), 1);
+    assert_eq!((kafka.count("AAPL"), kafka.records().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn partial_is_published_as_it_came_and_counted() {
+    let (feed, kafka) = (feed().await, Kafka::start());
+    feed.set_fault(Some("AAPL"), Fault::Body(r#"{"c":9.50,"h":0,"l":0,"o":0,"pc":0,"t":1549895400}"#.into()));
+    let outcome =
+        run(&function(&feed.base_url(), &kafka.servers(), &[("SYMBOLS", "AAPL,MSFT")]), 1).await.unwrap();
+    assert_eq!((outcome.published, outcome.partial), (2, 1));
+    assert!(outcome.failed.is_empty());
+    let (_, partial) = kafka.records().into_iter().find(|(key, _)| key == "AAPL").unwrap();
+    assert_eq!((partial["h"].as_i64(), partial.get("d")), (Some(0), None));
+}
+
+#[tokio::test]
+async fn stale_is_published_and_counted_where_the_us_market_is_open() {
+    const HOURS: u64 = 3 * 24 * 3600;
+    for (market_says, expected) in [(Some(true), (Market::Open, 4, 1)), (None, (Market::Unknown, 4, 0))] {
+        let kafka = Kafka::start();
+        let finnhub = Scripted::start(move |asked| match (asked.symbol.as_deref(), market_says) {
+            (None, Some(is_open)) => market(is_open, epoch()),
+            (None, None) => status(500),
+            // Friday's close during Monday's session; other markets have hours of their own.
+            (Some("AAPL" | "BINANCE:BTCUSDT"), _) => quote("150.25", epoch() - HOURS),
+            (Some("MSFT"), _) => quote("150.25", epoch() - 60),
+            // Equal to the moment of the request.
+            (Some(_), _) => quote("150.25", epoch()),
+        })
+        .await;
+        let more = [("SYMBOLS", "AAPL,MSFT,TSLA,BINANCE:BTCUSDT")];
+        let outcome = run(&function(&finnhub.base_url, &kafka.servers(), &more), 1).await.unwrap();
+        assert_eq!((outcome.us_market, outcome.published, outcome.stale), expected);
+        assert_eq!(kafka.count("AAPL"), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_may_pass_is_tried_again_within_the_poll() {
+    let kafka = Kafka::start();
+    let finnhub = Scripted::quotes(|asked| match (asked.symbol.as_deref(), asked.earlier) {
+        (Some("HTML"), 0) => Reply::Is(Html("<html>502 Bad Gateway</html>").into_response()),
+        (Some("CUT"), 0) => json(r#"{"c":150.25,"d"#.to_owned()),
+        (Some("BUSY"), 0) => status(503),
+        (Some("BROKEN"), 0 | 1) => status(500),
+        _ => quote("150.25", epoch()),
+    })
+    .await;
+    let more = [("SYMBOLS", "HTML,CUT,BUSY,BROKEN,WELL"), ("POLL_INTERVAL_SECONDS", "20")];
+    let outcome = run(&function(&finnhub.base_url, &kafka.servers(), &more), 1).await.unwrap();
+    assert_eq!((outcome.published, outcome.failed.len()), (5, 0), "{outcome:?}");
+    for (symbol, times) in [("HTML", 2), ("CUT", 2), ("BUSY", 2), ("BROKEN", 3), ("WELL", 1)] {
+        assert_eq!(finnhub.times_asked(symbol), times, "{symbol}");
+    }
+}
+
+#[tokio::test]
+async fn one_symbols_failure_is_counted_with_its_reason_and_costs_no_other() {
+    let kafka = Kafka::start();
+    let finnhub = Scripted::quotes(|asked| match asked.symbol.as_deref() {
+        Some("HTML") => Reply::Is(Html("<html>").into_response()),
+        Some("BROKEN") => status(502),
+        Some("FORBIDDEN") => status(403),
+        Some("ODD") => status(418),
+        Some("TEXT") => json(r#"{"c":"150"}"#.to_owned()),
+        Some("HUGE") => json(" ".repeat(100_000)),
+        _ => quote("150.25", epoch()),
+    })
+    .await;
+    let more =
+        [("SYMBOLS", "HTML,BROKEN,FORBIDDEN,AAPL,ODD,TEXT,HUGE,MSFT"), ("POLL_INTERVAL_SECONDS", "20")];
+    let outcome = run(&function(&finnhub.base_url, &kafka.servers(), &more), 1).await.unwrap();
+    assert_eq!((kafka.count("AAPL"), kafka.count("MSFT"), outcome.published), (1, 1, 2));
+    let expected = BTreeMap::from([("body", 2), ("status", 2), ("refused", 1), ("network", 1)]);
+    assert_eq!(outcome.failed, expected);
+    // What stays wrong is asked for once.
+    assert_eq!((finnhub.times_asked("FORBIDDEN"), finnhub.times_asked("ODD")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_wrong_key_fails_the_invocation_and_is_not_retryable() {
+    let (feed, kafka) = (Feed::start(feed::Config::default()).await.unwrap(), Kafka::start());
+    let error = run(&function(&feed.base_url(), &kafka.servers(), &[]), 1).await.unwrap_err();
+    assert!(matches!(error, FetchError::Refused(5)) && !error.is_retryable(), "{error:?}");
+    assert!(chain(&error).contains("FINNHUB_API_KEY") && !chain(&error).contains(KEY));
+}
+
+#[tokio::test]
+async fn the_key_travels_in_a_header_and_to_no_other_server() {
+    let kafka = Kafka::start();
+    let elsewhere = Scripted::quotes(|_| quote("1", 1)).await;
+    let target = format!("{}/quote?symbol=AAPL", elsewhere.base_url);
+    let finnhub = Scripted::quotes(move |asked| match asked.symbol.as_deref() {
+        Some("AAPL") => Reply::Is(Redirect::temporary(&target).into_response()),
+        _ => quote("150.25", epoch()),
+    })
+    .await;
+    let outcome =
+        run(&function(&finnhub.base_url, &kafka.servers(), &[("SYMBOLS", "AAPL,MSFT")]), 1).await.unwrap();
+    assert_eq!((outcome.published, outcome.failed), (1, only("status", 1)));
+    assert!(elsewhere.log().is_empty());
+    assert!(
+        finnhub.log().iter().all(|asked| asked.token.as_deref() == Some(KEY) && !asked.uri.contains(KEY))
+    );
+}
+
+#[tokio::test]
+async fn a_closed_market_is_not_polled_and_what_never_closes_is() {
+    let kafka = Kafka::start();
+    let finnhub = Scripted::start(|asked| match &asked.symbol {
+        None => market(false, epoch()),
+        Some(_) => quote("150.25", 1),
+    })
+    .await;
+    let more = [("SYMBOLS", "AAPL,BINANCE:BTCUSDT,MSFT"), ("POLL_INTERVAL_SECONDS", "0.2")];
+    let more = [more.as_slice(), &[("RATE_LIMIT_PER_MINUTE", "6000")]].concat();
+    let outcome = run(&function(&finnhub.base_url, &kafka.servers(), &more), 3).await.unwrap();
+    assert_eq!(
+        (outcome.us_market, outcome.polls, outcome.published, outcome.stale),
+        (Market::Closed, 3, 3, 0)
+    );
+    assert_eq!((finnhub.times_asked("AAPL"), finnhub.times_asked("BINANCE:BTCUSDT")), (0, 3));
+    assert_eq!(kafka.count("BINANCE:BTCUSDT"), 3);
+}
+
+#[tokio::test]
+async fn a_closed_market_with_nothing_else_to_poll_is_not_waited_through() {
+    let kafka = Kafka::start();
+    let finnhub = Scripted::start(|_| market(false, epoch())).await;
+    let outcome = run(&function(&finnhub.base_url, &kafka.servers(), &[]), 10).await.unwrap();
+    assert_eq!((outcome.polls, outcome.us_market, finnhub.log().len()), (0, Market::Closed, 1));
+}
+
+#[tokio::test]
+async fn a_market_of_unknown_state_is_polled() {
+    for reply in
+        [|| status(500), || json("[]".into()), || Reply::Is(Html("<html>").into_response()), || Reply::Never]
+    {
+        let kafka = Kafka::start();
+        let finnhub = Scripted::start(move |asked| match &asked.symbol {
+            None => reply(),
+            Some(_) => quote("150.25", epoch()),
+        })
+        .await;
+        let outcome = run(&function(&finnhub.base_url, &kafka.servers(), &[]), 1).await.unwrap();
+        assert_eq!((outcome.us_market, outcome.published), (Market::Unknown, 5));
+    }
+}

@@ -1,0 +1,153 @@
+//! The executable behind the Runtime API.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use runtime_api::{Function, FunctionConfig, InvokeError};
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+fn bootstrap(env: &[(&str, &str)]) -> (Function, Log) {
+    let log = Log::default();
+    let lines = log.clone();
+    let mut config = FunctionConfig::new("fetch-quotes", env!("CARGO_BIN_EXE_fetch-quotes"));
+    config.env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    config.timeout = Duration::from_secs(30);
+    config.log = Arc::new(move |line: &str| lines.0.lock().unwrap().push(line.to_owned()));
+    (Function::start(config), log)
+}
+
+#[test]
+fn help_names_every_variable() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_fetch-quotes"))
+        .arg("--help")
+        .env_clear()
+        .output()
+        .unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success());
+    for name in ["FINNHUB_API_KEY", "FINNHUB_BASE_URL", "SYMBOLS", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC"] {
+        assert!(help.contains(name), "{name} in {help}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_configuration_ends_with_one_json_line_that_names_every_variable() {
+    let (function, log) =
+        bootstrap(&[("POLL_INTERVAL_SECONDS", "0"), ("SYMBOLS", "../x"), ("FINNHUB_BASE_URL", "nowhere")]);
+    let error = function.invoke("{}").await.unwrap_err();
+    assert!(matches!(error, InvokeError::Init { .. }), "{error:?}");
+    let lines = log.lines();
+    let [line] = lines.as_slice() else { panic!("{lines:?}") };
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!((&line["level"], &line["error_type"]), (&json!("ERROR"), &json!("Configuration")));
+    for name in
+        ["POLL_INTERVAL_SECONDS", "SYMBOLS", "FINNHUB_BASE_URL", "FINNHUB_API_KEY", "KAFKA_BOOTSTRAP_SERVERS"]
+    {
+        assert!(line["message"].as_str().unwrap().contains(name), "{name} in {line}");
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_event_fails_alone_and_says_why() {
+    let kafka = Kafka::start();
+    let finnhub = Scripted::quotes(|_| quote("150.25", epoch())).await;
+    let (function, _) = bootstrap(&[
+        ("FINNHUB_API_KEY", KEY),
+        ("FINNHUB_BASE_URL", &finnhub.base_url),
+        ("KAFKA_BOOTSTRAP_SERVERS", &kafka.servers()),
+    ]);
+    for event in [r#"{"polls":"many"}"#, "[7]", "7"] {
+        let error = function.invoke(event).await.unwrap_err();
+        let InvokeError::Function { message, .. } = error else { panic!("{event}: {error:?}") };
+        assert!(!message.is_empty(), "{event}");
+    }
+    let outcome: Value = serde_json::from_slice(&function.invoke(r#"{"polls":1}"#).await.unwrap()).unwrap();
+    assert_eq!(outcome["published"], 5);
+    function.stop().await;
+}
+
+#[tokio::test]
+async fn the_key_is_in_no_log_line_and_no_error_at_any_level() {
+    let kafka = Kafka::start();
+    // A server that tells the key back in all it says.
+    let finnhub =
+        Scripted::start(|asked| match (asked.symbol.as_deref(), asked.token.clone().unwrap_or_default()) {
+            (Some("AAPL"), _) => quote("150.25", epoch()),
+            (Some("MSFT"), key) => json(format!(r#"{{"c":"{key}"}}"#)),
+            (Some("TSLA"), _) => Reply::Never,
+            (Some(_), key) => json(format!("<html>{key}</html>")),
+            (None, key) => json(format!(r#"{{"isOpen":"{key}"}}"#)),
+        })
+        .await;
+    let servers = kafka.servers();
+    let env = [
+        ("FINNHUB_API_KEY", KEY),
+        ("FINNHUB_BASE_URL", &finnhub.base_url),
+        ("KAFKA_BOOTSTRAP_SERVERS", &servers),
+        ("POLL_INTERVAL_SECONDS", "3"),
+        ("RATE_LIMIT_PER_MINUTE", "600"),
+        ("LOG_LEVEL", "trace"),
+    ];
+    let (odd, odd_log) = bootstrap(&env);
+    let outcome = odd.invoke(r#"{"polls":1}"#).await.unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&outcome).unwrap()["published"], 1);
+    drop(kafka);
+    let (lost, lost_log) = bootstrap(&[env.as_slice(), &[("SYMBOLS", "AAPL")]].concat());
+    let error = lost.invoke(r#"{"polls":1}"#).await.unwrap_err();
+    assert!(
+        matches!(&error, InvokeError::Function { error_type, .. } if error_type == "Retryable"),
+        "{error:?}"
+    );
+    assert!(!error.to_string().contains(KEY), "{error}");
+    odd.stop().await;
+    lost.stop().await;
+    let lines = [odd_log.lines(), lost_log.lines()].concat();
+    for part in ["no quote", "did not acknowledge"] {
+        assert!(lines.iter().any(|line| line.contains(part)), "{part} in {lines:?}");
+    }
+    for line in lines {
+        assert!(!line.contains(KEY), "{line}");
+        serde_json::from_str::<Value>(&line).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn killed_in_the_middle_it_works_again_and_what_was_published_stays() {
+    let kafka = Kafka::start();
+    let finnhub = Scripted::quotes(|_| quote("150.25", epoch())).await;
+    let (function, _) = bootstrap(&[
+        ("FINNHUB_API_KEY", KEY),
+        ("FINNHUB_BASE_URL", &finnhub.base_url),
+        ("KAFKA_BOOTSTRAP_SERVERS", &kafka.servers()),
+        ("POLL_INTERVAL_SECONDS", "1"),
+        ("RATE_LIMIT_PER_MINUTE", "6000"),
+    ]);
+    let function = Arc::new(function);
+    let running = tokio::spawn({
+        let function = Arc::clone(&function);
+        async move { function.invoke(r#"{"polls":20}"#).await }
+    });
+    while finnhub.times_asked("AAPL") < 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    function.kill().await;
+    assert!(matches!(running.await.unwrap(), Err(InvokeError::Crashed { .. })));
+    // The first poll's quotes were sent at once, a second before the next poll.
+    assert!(kafka.records().len() >= 5, "{}", kafka.records().len());
+    let outcome: Value = serde_json::from_slice(&function.invoke(r#"{"polls":1}"#).await.unwrap()).unwrap();
+    assert_eq!(outcome["published"], 5);
+    function.stop().await;
+}

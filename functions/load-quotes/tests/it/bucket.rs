@@ -1,0 +1,69 @@
+//! A bucket over HTTP.
+
+use axum::http::Method;
+use function_kit::Retry;
+use load_quotes::{Bucket, ObjectRef, Objects, ReadError};
+
+use crate::s3::{Reply, S3, client};
+
+const BYTES: &[u8] = br#"{"c":150.250}"#;
+
+async fn get(s3: &S3, key: &str) -> Result<Option<Vec<u8>>, ReadError> {
+    Bucket::new(s3.client()).get(&ObjectRef { bucket: "bronze".to_owned(), key: key.to_owned() }).await
+}
+
+#[tokio::test]
+async fn an_object_is_read_byte_for_byte_under_any_key() {
+    let s3 = S3::truthful().await;
+    s3.put("/bronze/AAPL/1.json", BYTES);
+    s3.put("/bronze/IC%20MARKETS%3A1%2B%25/1.json", BYTES);
+    assert_eq!(get(&s3, "AAPL/1.json").await.unwrap().unwrap(), BYTES);
+    assert_eq!(get(&s3, "IC MARKETS:1+%/1.json").await.unwrap().unwrap(), BYTES);
+}
+
+#[tokio::test]
+async fn an_object_that_is_gone_is_none() {
+    let s3 = S3::truthful().await;
+    assert_eq!(get(&s3, "AAPL/1.json").await.unwrap(), None);
+    assert_eq!(s3.asked(&Method::GET), 1);
+}
+
+#[tokio::test]
+async fn slow_down_is_tried_again() {
+    let s3 =
+        S3::start(|_, earlier| if earlier < 2 { Reply::Error(503, "SlowDown") } else { Reply::Truth }).await;
+    s3.put("/bronze/AAPL/1.json", BYTES);
+    assert_eq!(get(&s3, "AAPL/1.json").await.unwrap().unwrap(), BYTES);
+    assert_eq!(s3.asked(&Method::GET), 3);
+}
+
+#[tokio::test]
+async fn an_unavailable_bucket_is_worth_another_try_of_the_event() {
+    for (status, code) in [(503, "SlowDown"), (500, "InternalError")] {
+        let s3 = S3::start(move |_, _| Reply::Error(status, code)).await;
+        let error = get(&s3, "AAPL/1.json").await.unwrap_err();
+        assert!(error.is_retryable(), "{error}");
+        assert!(error.to_string().contains(code) && error.to_string().contains("AAPL/1.json"), "{error}");
+        assert_eq!(s3.asked(&Method::GET), 3);
+    }
+    let bucket = Bucket::new(client("http://127.0.0.1:1"));
+    let object = ObjectRef { bucket: "bronze".to_owned(), key: "AAPL/1.json".to_owned() };
+    assert!(bucket.get(&object).await.unwrap_err().is_retryable());
+}
+
+#[tokio::test]
+async fn a_body_that_is_cut_off_is_worth_another_try() {
+    let s3 = S3::start(|_, _| Reply::CutOff).await;
+    let error = get(&s3, "AAPL/1.json").await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+}
+
+#[tokio::test]
+async fn a_bucket_that_refuses_is_asked_once_and_not_worth_another_try() {
+    for (status, code) in [(403, "AccessDenied"), (404, "NoSuchBucket")] {
+        let s3 = S3::start(move |_, _| Reply::Error(status, code)).await;
+        let error = get(&s3, "AAPL/1.json").await.unwrap_err();
+        assert!(!error.is_retryable(), "{error}");
+        assert_eq!(s3.asked(&Method::GET), 1);
+    }
+}

@@ -1,0 +1,39 @@
+"""Inject faults at random, in a sequence that its seed decides, and tell what became of the quotes.
+
+python tests/faults/chaos.py --seed 1 --seconds 180
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "flow"))
+
+from faultkit import FAULTS, trial
+
+
+def main() -> None:
+    """Run until the time is over; a lost or doubled quote ends it with an error."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="decides the faults and their order")
+    parser.add_argument("--seconds", type=float, default=180, help="how long faults are injected (default 180)")
+    options = parser.parse_args()
+    chance = random.Random(options.seed)  # noqa: S311 - a seeded sequence
+    print(f"seed {options.seed}: faults for {options.seconds:g} s", flush=True)
+    with tempfile.TemporaryDirectory() as directory, trial(Path(directory)) as running:
+        end = time.monotonic() + options.seconds
+        injected = 0
+        while time.monotonic() < end:
+            fault = chance.choice(FAULTS)
+            print(f"  {fault}: {getattr(running, fault)()}", flush=True)
+            injected += 1
+        print("healed; waiting until bronze has every quote", flush=True)
+        quotes_in, quotes_out = running.settle()
+    print(f"{injected} faults: {quotes_in} quotes acknowledged by Kafka, {quotes_out} in bronze, each once")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,429 @@
+"""Servers that can be killed, a proxy that can misbehave, and a flow that must lose nothing on them."""
+
+import http.client
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import boto3
+from finnhub import Finnhub, serve
+from flowkit import BRONZE_BUCKET, Clients, Flow, Stores, answers, counts, processes_of, wait_until
+
+KEY = "fault-tests"
+# load-quotes' messages come again after 60 s, and a fault may cost several of those.
+HEALED_SECONDS = 300
+
+
+class Request:
+    """What a client asked."""
+
+    def __init__(self, method: str, path: str, body: bytes) -> None:
+        self.method = method
+        self.path = path
+        self.body = body
+
+    @property
+    def is_put_of_a_quote(self) -> bool:
+        """Whether archive-quotes stores a quote."""
+        return self.method == "PUT" and self.path.startswith("/bronze-transactions/")
+
+    @property
+    def is_merge(self) -> bool:
+        """Whether load-quotes merges into bronze."""
+        return self.path.endswith("/queries") and b"WHEN NOT MATCHED" in self.body and b"first_date" in self.body
+
+    @property
+    def is_archive_invocation(self) -> bool:
+        """Whether the bridge invokes archive-quotes."""
+        return self.path.endswith("/functions/archive-quotes/invocations")
+
+
+Before = Callable[[Request], int | None]
+After = Callable[[Request], None]
+
+
+class Proxy(ThreadingHTTPServer):
+    """Passes everything on, unless `before` answers a status of its own; `after` sees each answer before its client."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, upstream_port: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Pass)
+        self.upstream_port = upstream_port
+        self.before: Before = lambda _: None
+        self.after: After = lambda _: None
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def heal(self) -> None:
+        """Pass everything on again."""
+        self.before = lambda _: None
+        self.after = lambda _: None
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of clients that went away: the tests kill them."""
+
+
+class _Pass(BaseHTTPRequestHandler):
+    server: Proxy
+    protocol_version = "HTTP/1.1"
+    # Without it a response waits for the client's delayed acknowledgement.
+    wbufsize = -1
+
+    def handle_one_request(self) -> None:
+        self.raw_requestline = self.rfile.readline(65537)
+        if not self.raw_requestline or not self.parse_request():
+            self.close_connection = True
+            return
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        request = Request(self.command, self.path, body)
+        status = self.server.before(request)
+        if status:
+            self.answer(status, [("Content-Type", "text/plain")], b"injected by the test")
+            return
+        upstream = http.client.HTTPConnection("127.0.0.1", self.server.upstream_port, timeout=120)
+        try:
+            upstream.request(self.command, self.path, body, dict(self.headers))
+            response = upstream.getresponse()
+            answer, headers = response.read(), response.getheaders()
+        except (OSError, http.client.HTTPException):
+            # As a client of a dead server sees it.
+            self.close_connection = True
+            return
+        finally:
+            upstream.close()
+        self.server.after(request)
+        self.answer(response.status, headers, answer)
+
+    def answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                self.send_header(name, value)
+        length = dict((name.lower(), value) for name, value in headers).get("content-length", "0")
+        self.send_header("Content-Length", length if self.command == "HEAD" else str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        self.wfile.flush()
+
+
+class FaultyStores(Stores):
+    """The stores, behind proxies, with means to kill each and to start it again on its data and its port."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.s3_proxy = Proxy(self._ports["aws"])
+        self.bigquery_proxy = Proxy(self._ports["bigquery"])
+        self.direct = (self.aws, self.bigquery)
+        # What the stand-in tells its functions, and what `local` is told.
+        self.aws, self.bigquery = self.s3_proxy.url, self.bigquery_proxy.url
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        for proxy in (self.s3_proxy, self.bigquery_proxy):
+            proxy.shutdown()
+            proxy.server_close()
+
+    def clients(self) -> Clients:
+        """Clients that do not pass the proxies."""
+        return Clients(self.kafka, *self.direct)
+
+    def restart_broker(self) -> None:
+        """Kill -9 the broker and start it again."""
+        self.processes.remove(self.broker)
+        self.broker.kill()
+        self.broker.wait()
+        self.start_broker()
+
+    def kill_bigquery(self) -> None:
+        """Kill -9 the BigQuery stand-in, whatever it is doing."""
+        self.processes.remove(self.big)
+        self.big.kill()
+        self.big.wait()
+
+    def start_bigquery_again(self) -> None:
+        """Start it on its data and its port, and wait until it answers."""
+        self.start_bigquery()
+        clients = self.clients()
+        wait_until(lambda: answers(lambda: clients.rows("SELECT 1")), "answer of BigQuery")
+
+
+def function_processes(directory: Path, name: str) -> list[int]:
+    """The processes of a function."""
+    marked = f"AWS_LAMBDA_FUNCTION_NAME={name}".encode()
+    found = []
+    for pid in processes_of(directory):
+        try:
+            variables = Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            continue
+        if marked in variables.split(b"\0"):
+            found.append(pid)
+    return found
+
+
+def kill_function(directory: Path, name: str) -> int:
+    """Kill -9 every process of a function; returns how many."""
+    killed = 0
+    for pid in function_processes(directory, name):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        killed += 1
+    return killed
+
+
+class Trial:
+    """A flow on faulty stores: quotes are fetched while a fault is injected, and then everything must be there."""
+
+    def __init__(self, directory: Path, stores: FaultyStores, finnhub: Finnhub) -> None:
+        self.data_dir = directory / "data"
+        self.stores = stores
+        self.finnhub = finnhub
+        self.flow = self._flow()
+        self.clients = stores.clients()
+        self.awsclients = {
+            name: boto3.client(
+                name,
+                endpoint_url=stores.direct[0],
+                region_name="us-east-1",
+                aws_access_key_id="test",
+                aws_secret_access_key="test",  # noqa: S106 - the stand-in takes any
+            )
+            for name in ("sqs", "lambda")
+        }
+
+    def _flow(self) -> Flow:
+        variables = {"FINNHUB_BASE_URL": self.finnhub.base_url, "FINNHUB_API_KEY": KEY}
+        return Flow(self.data_dir, **self.stores.variables(), **variables)
+
+    def restart_flow(self) -> None:
+        """Kill -9 `local`, the bridge in it, and start it again."""
+        self.flow.__exit__()
+        self.flow = self._flow()
+
+    def published(self) -> int:
+        """How many quotes the report has seen in Kafka."""
+        report = self.flow.report()
+        return counts(report)["published"] if report else 0
+
+    def more_quotes(self, count: int = 10) -> None:
+        """Wait until Kafka has so many quotes more."""
+        start = self.published()
+        wait_until(lambda: self.published() >= start + count, f"{count} quotes more")
+
+    def ids(self) -> Counter[str]:
+        """The identity of every record of the topic."""
+        return Counter(record.quote["quote_id"] for record in self.clients.records())
+
+    def reconcile(self) -> None:
+        """Invoke the scheduled repair now."""
+        self.awsclients["lambda"].invoke(FunctionName="reconcile-quotes", Payload=b'{"grace_seconds":0}')
+
+    def settle(self) -> tuple[int, int]:
+        """Stop fetching, wait until bronze has every acknowledged quote, and return both counts.
+
+        Kafka and BigQuery are asked themselves; what the functions say of it does not count.
+        """
+        self.finnhub.is_out = True
+        self.stores.s3_proxy.heal()
+        self.stores.bigquery_proxy.heal()
+        try:
+            wait_until(
+                lambda: answers(self.ids) and self.ids().keys() <= set(self.clients.bronze_ids()),
+                "bronze row for every acknowledged quote",
+                HEALED_SECONDS,
+            )
+            in_kafka, in_bronze = self.ids(), Counter(self.clients.bronze_ids())
+        finally:
+            self.finnhub.is_out = False
+        assert in_kafka.keys() == in_bronze.keys()
+        assert set(in_bronze.values()) == {1}, in_bronze.most_common(3)
+        assert not self.clients.objects("quarantined-records")
+        return len(in_kafka), len(in_bronze)
+
+    # The faults. Each injects, waits until it has had its effect, and heals.
+
+    def s3_out(self) -> str:
+        """S3 answers 503 to every PUT of a quote for a while."""
+        refused = Counter[str]()
+
+        def refuse(request: Request) -> int | None:
+            if request.is_put_of_a_quote:
+                refused["puts"] += 1
+                return 503
+            return None
+
+        self.stores.s3_proxy.before = refuse
+        wait_until(lambda: refused["puts"] >= 10, "refused PUT")
+        self.stores.s3_proxy.heal()
+        return f"{refused['puts']} PUTs answered 503"
+
+    def bigquery_out(self) -> str:
+        """BigQuery answers 503 to every MERGE for a while."""
+        refused = Counter[str]()
+
+        def refuse(request: Request) -> int | None:
+            if request.is_merge:
+                refused["merges"] += 1
+                return 503
+            return None
+
+        self.stores.bigquery_proxy.before = refuse
+        wait_until(lambda: refused["merges"] >= 4, "refused MERGE")
+        self.stores.bigquery_proxy.heal()
+        return f"{refused['merges']} MERGEs answered 503"
+
+    def bigquery_slow(self) -> str:
+        """BigQuery takes 3 s for every MERGE for a while."""
+        slowed = Counter[str]()
+
+        def slow(request: Request) -> None:
+            if request.is_merge:
+                slowed["merges"] += 1
+                time.sleep(3)
+
+        self.stores.bigquery_proxy.before = slow
+        wait_until(lambda: slowed["merges"] >= 3, "slow MERGE")
+        self.stores.bigquery_proxy.heal()
+        return f"{slowed['merges']} MERGEs delayed by 3 s"
+
+    def bigquery_killed(self) -> str:
+        """The BigQuery stand-in is killed while it merges, and stays away for some quotes."""
+        merging = threading.Event()
+
+        def note(request: Request) -> None:
+            if request.is_merge:
+                merging.set()
+
+        self.stores.bigquery_proxy.before = note
+        assert merging.wait(60), "no MERGE came"
+        self.stores.kill_bigquery()
+        served = self.finnhub.served
+        wait_until(lambda: self.finnhub.served >= served + 10, "quotes while BigQuery is away")
+        self.stores.start_bigquery_again()
+        self.stores.bigquery_proxy.heal()
+        return "kill -9 during a MERGE, away for 2 polls"
+
+    def broker_killed(self) -> str:
+        """The broker is killed and started again."""
+        self.stores.restart_broker()
+        return "kill -9, restart on its data"
+
+    def archive_killed(self) -> str:
+        """archive-quotes is killed after it has stored a part of its batch."""
+        return self._killed("archive-quotes", self.stores.s3_proxy, lambda request: request.is_put_of_a_quote)
+
+    def load_killed(self) -> str:
+        """load-quotes is killed after its MERGE, before it has acknowledged anything."""
+        return self._killed("load-quotes", self.stores.bigquery_proxy, lambda request: request.is_merge)
+
+    def _killed(self, function: str, proxy: Proxy, moment: Callable[[Request], bool]) -> str:
+        killed, lock = Counter[str](), threading.Lock()
+
+        def kill(request: Request) -> None:
+            with lock:
+                if moment(request) and killed["processes"] < 2:
+                    killed["processes"] += kill_function(self.stores.directory, function)
+
+        proxy.after = kill
+        wait_until(lambda: killed["processes"] >= 2, f"killed {function}")
+        proxy.heal()
+        return f"{killed['processes']} processes killed mid-batch"
+
+    def notifications_dropped(self) -> str:
+        """S3 tells nobody of new objects for a while; the scheduled repair finds them."""
+        before = self.clients.s3.get_bucket_notification_configuration(Bucket=BRONZE_BUCKET)
+        before.pop("ResponseMetadata", None)
+        self.clients.s3.put_bucket_notification_configuration(
+            Bucket=BRONZE_BUCKET, NotificationConfiguration={}, SkipDestinationValidation=True
+        )
+        start = self.published()
+        self.more_quotes(10)
+        lost = self.published() - start
+        self.clients.s3.put_bucket_notification_configuration(
+            Bucket=BRONZE_BUCKET, NotificationConfiguration=before, SkipDestinationValidation=True
+        )
+        self.reconcile()
+        return f"about {lost} notifications dropped, then reconcile-quotes"
+
+    def events_twice_and_shuffled(self, seed: int = 7) -> str:
+        """Every event of new objects comes twice, out of order and late."""
+        sqs, chance = self.awsclients["sqs"], random.Random(seed)  # noqa: S311 - a seeded shuffle
+        queue = sqs.get_queue_url(QueueName="quotes-archived")["QueueUrl"]
+        before = self.clients.s3.get_bucket_notification_configuration(Bucket=BRONZE_BUCKET)
+        before.pop("ResponseMetadata", None)
+        tap = sqs.create_queue(QueueName="tap")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=tap, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        tapped = {"QueueConfigurations": [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}]}
+        self.clients.s3.put_bucket_notification_configuration(
+            Bucket=BRONZE_BUCKET, NotificationConfiguration=tapped, SkipDestinationValidation=True
+        )
+        self.more_quotes(10)
+        self.clients.s3.put_bucket_notification_configuration(
+            Bucket=BRONZE_BUCKET, NotificationConfiguration=before, SkipDestinationValidation=True
+        )
+        bodies = []
+        while messages := sqs.receive_message(QueueUrl=tap, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages"):
+            for message in messages:
+                bodies += [message["Body"]] * 2
+                sqs.delete_message(QueueUrl=tap, ReceiptHandle=message["ReceiptHandle"])
+        chance.shuffle(bodies)
+        for body in bodies:
+            sqs.send_message(QueueUrl=queue, MessageBody=body)
+        return f"{len(bodies) // 2} events sent twice, shuffled"
+
+    def bridge_killed(self) -> str:
+        """The bridge is killed when archive-quotes has succeeded, before the offsets are committed."""
+        archived = threading.Event()
+        held = threading.Event()
+
+        def hold(request: Request) -> None:
+            if request.is_archive_invocation:
+                archived.set()
+                held.wait(30)
+
+        self.stores.s3_proxy.after = hold
+        assert archived.wait(60), "archive-quotes was not invoked"
+        self.flow.process.kill()
+        self.flow.process.wait()
+        held.set()
+        self.stores.s3_proxy.heal()
+        self.restart_flow()
+        return "kill -9 between success and commit, restart"
+
+
+FAULTS = (
+    "s3_out",
+    "bigquery_out",
+    "bigquery_slow",
+    "bigquery_killed",
+    "broker_killed",
+    "archive_killed",
+    "load_killed",
+    "notifications_dropped",
+    "events_twice_and_shuffled",
+    "bridge_killed",
+)
+
+
+@contextmanager
+def trial(directory: Path) -> Iterator[Trial]:
+    """A running flow on faulty stores; everything ends with the block."""
+    with serve(KEY) as server, FaultyStores(directory / "servers") as stores:
+        made = Trial(directory, stores, server)
+        try:
+            made.more_quotes(5)
+            yield made
+        finally:
+            made.flow.__exit__()
