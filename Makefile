@@ -7,7 +7,7 @@ DATA ?= .local
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build local local-test local-status local-reset lint test-rust test-python test-flow
+.PHONY: help setup build local local-test local-status local-reset lint test-rust test-python test-flow test-faults chaos
 
 help: ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,7 +36,7 @@ local-status: ## Show topic lag, queue depths, row counts and freshness of the r
 local-reset: ## Forget the data of earlier runs
 	@target/debug/local reset --data-dir $(DATA)
 
-local-test: setup lint test-rust test-python test-flow ## Run every check and every test
+local-test: setup lint test-rust test-python test-flow test-faults ## Run every check and every test
 
 lint: setup ## Check format and style of Rust, Python and SQL
 	cargo fmt --all --check
@@ -53,3 +53,9 @@ test-python: setup ## Run the tests of the dbt project and of transform-quotes
 
 test-flow: setup build ## Run the whole flow on recorded prices and check what arrives
 	$(BIN)/pytest tests/flow
+
+test-faults: setup build ## Break each part of the running flow in turn and check that nothing is lost or doubled
+	$(BIN)/pytest -rP tests/faults
+
+chaos: setup build ## Break parts of the running flow at random for minutes (ARGS='--seed 1 --seconds 600')
+	$(BIN)/python tests/faults/chaos.py $(ARGS)

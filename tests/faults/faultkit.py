@@ -108,7 +108,7 @@ class _Pass(BaseHTTPRequestHandler):
         for name, value in headers:
             if name.lower() not in ("content-length", "transfer-encoding", "connection"):
                 self.send_header(name, value)
-        length = dict((name.lower(), value) for name, value in headers).get("content-length", "0")
+        length = {name.lower(): value for name, value in headers}.get("content-length", "0")
         self.send_header("Content-Length", length if self.command == "HEAD" else str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
