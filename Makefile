@@ -24,8 +24,9 @@ $(VENV)/.locked: localstack/requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
 	@touch $@
 
+# With the tests' targets, so that `make local` and `make local-test` share what they compile: cargo unites features.
 build: ## Compile everything
-	cargo build --workspace
+	cargo build --workspace --all-targets
 
 local: setup build ## Run the whole flow on this machine until Ctrl-C (ARGS='--for 2m --speed 60')
 	@target/debug/local run --data-dir $(DATA) $(ARGS)

@@ -113,14 +113,20 @@ impl Aws {
         Ok(Queues { archived, dead_letter, loaded })
     }
 
+    /// An earlier version may have made the queue with other attributes: they are set in any case.
     async fn queue<const N: usize>(
         &self,
         name: &str,
         attributes: [(QueueAttributeName, String); N],
     ) -> anyhow::Result<String> {
         let cannot = || format!("the queue {name} cannot be made");
-        let made = self.sqs.create_queue().queue_name(name).set_attributes(Some(attributes.into())).send();
-        made.await.with_context(cannot)?.queue_url.with_context(cannot)
+        let made = self.sqs.create_queue().queue_name(name).send().await.with_context(cannot)?;
+        let url = made.queue_url.with_context(cannot)?;
+        if N > 0 {
+            let set = self.sqs.set_queue_attributes().queue_url(&url).set_attributes(Some(attributes.into()));
+            set.send().await.with_context(cannot)?;
+        }
+        Ok(url)
     }
 
     pub(crate) async fn queue_attribute(
@@ -203,8 +209,21 @@ impl Aws {
 
     /// Gives load-quotes the messages of the queue.
     pub(crate) async fn queue_trigger(&self, queue_url: &str) -> anyhow::Result<()> {
+        let cannot = "load-quotes cannot be triggered by its queue";
+        let scaling = ScalingConfig::builder().maximum_concurrency(LOAD_CONCURRENCY).build();
         let there = self.lambda.list_event_source_mappings().function_name(names::LOAD).send().await?;
-        if !there.event_source_mappings().is_empty() {
+        let there = there.event_source_mappings().first().and_then(|mapping| mapping.uuid());
+        if let Some(uuid) = there {
+            self.lambda
+                .update_event_source_mapping()
+                .uuid(uuid)
+                .batch_size(BATCH_SIZE)
+                .maximum_batching_window_in_seconds(BATCH_WINDOW_SECONDS)
+                .scaling_config(scaling)
+                .function_response_types(FunctionResponseType::ReportBatchItemFailures)
+                .send()
+                .await
+                .context(cannot)?;
             return Ok(());
         }
         self.lambda
@@ -213,11 +232,11 @@ impl Aws {
             .event_source_arn(self.queue_arn(queue_url).await?)
             .batch_size(BATCH_SIZE)
             .maximum_batching_window_in_seconds(BATCH_WINDOW_SECONDS)
-            .scaling_config(ScalingConfig::builder().maximum_concurrency(LOAD_CONCURRENCY).build())
+            .scaling_config(scaling)
             .function_response_types(FunctionResponseType::ReportBatchItemFailures)
             .send()
             .await
-            .context("load-quotes cannot be triggered by its queue")?;
+            .context(cannot)?;
         Ok(())
     }
 

@@ -39,6 +39,7 @@ def new_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 class OnOtherServers:
     """Two runs on servers that are not their own, which still run."""
 
+    data_dir: Path
     stores: Stores
     clients: Clients
     first: dict[str, Any]
@@ -66,4 +67,4 @@ def on_other_servers(new_data_dir: Callable[[str], Path]) -> Iterator[OnOtherSer
             second = flow.finish()
             left = left_of(data_dir)
         clients = stores.clients()
-        yield OnOtherServers(stores, clients, first, second, processes, left, clients.records())
+        yield OnOtherServers(data_dir, stores, clients, first, second, processes, left, clients.records())
