@@ -54,3 +54,13 @@ pub fn sdk_config_for(endpoint: Option<&str>, region: String) -> SdkConfig {
     config.set_endpoint_url(endpoint.map(str::to_owned));
     config.build()
 }
+
+/// A client of S3, or, where another server than AWS is asked, of a server of its kind: then path-style.
+#[cfg(feature = "s3")]
+#[must_use]
+pub fn s3(config: &SdkConfig) -> aws_sdk_s3::Client {
+    let path_style = config.endpoint_url().is_some();
+    aws_sdk_s3::Client::from_conf(
+        aws_sdk_s3::config::Builder::from(config).force_path_style(path_style).build(),
+    )
+}

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt, str::FromStr};
 
-/// The environment as it was at start, and the problems found while reading it.
+/// The environment as it was at start, and the problems found while reading it. Its values are never printed.
 ///
 /// ```
 /// # use function_kit::Environment;
@@ -12,7 +12,7 @@ use std::{collections::HashMap, fmt, str::FromStr};
 /// assert_eq!((bucket.as_deref(), seconds), (Some("bronze"), 6));
 /// assert!(environment.problems().is_none());
 /// ```
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Environment {
     variables: HashMap<String, String>,
     problems: Vec<String>,
@@ -53,6 +53,13 @@ impl FromStr for Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.variables.keys().collect();
+        f.debug_struct("Environment").field("variables", &names).field("problems", &self.problems).finish()
     }
 }
 
@@ -109,6 +116,11 @@ impl Environment {
         Some(value.split(',').map(str::trim).filter(|item| !item.is_empty()).filter_map(parse).collect())
     }
 
+    /// Sets the variable, as if the process had been given it.
+    pub(crate) fn put(&mut self, name: &str, value: String) {
+        self.variables.insert(name.to_owned(), value);
+    }
+
     /// Notes a problem that only the function itself can see, such as two values that do not fit.
     pub fn problem(&mut self, problem: String) {
         self.problems.push(problem);
@@ -157,7 +169,9 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_printed() {
-        let secret: Secret = environment(&[("KEY", "marked")]).required("KEY").unwrap();
+        let mut environment = environment(&[("KEY", "marked")]);
+        assert!(!format!("{environment:?}").contains("marked"), "{environment:?}");
+        let secret: Secret = environment.required("KEY").unwrap();
         assert_eq!((format!("{secret:?}").as_str(), secret.reveal()), ("***", "marked"));
     }
 

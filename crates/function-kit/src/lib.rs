@@ -1,11 +1,14 @@
-//! What every function shares: configuration read once from the environment, JSON logs, AWS clients,
-//! and errors that tell Lambda whether another try can help.
+//! What every function shares: configuration read once from the environment and its secrets, JSON logs,
+//! metrics, AWS clients, and errors that tell Lambda whether another try can help.
 
 pub mod aws;
 pub mod config;
 mod error;
+pub mod metrics;
 mod run;
+mod secrets;
 
 pub use config::{ConfigError, Environment, Secret};
 pub use error::{Retry, chain, diagnostic};
 pub use run::run;
+pub use secrets::{SecretError, SecretVariable};

@@ -1,18 +1,20 @@
 use std::{error::Error, fmt::Debug, process::ExitCode};
 
 use lambda_runtime::{Diagnostic, LambdaEvent};
+use metrics_cloudwatch_embedded::Collector;
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 
-use crate::{ConfigError, Environment, Retry, chain, diagnostic};
+use crate::{ConfigError, Environment, Retry, chain, diagnostic, metrics};
 
 /// Runs a function behind the Lambda Runtime API: reads its configuration, makes its handler once, and
 /// gives it every event.
 ///
+/// `name` is the dimension `function` of its metrics, which are written after each event.
 /// `start` makes the handler from the environment. What is wrong with the environment ends the process
 /// with one log line that names every variable. `LOG_LEVEL` is one of `error`, `warn`, `info` (default),
 /// `debug`, `trace`; `--help` prints `about`.
-pub fn run<Start, Handler, Event, Outcome, Failure>(about: &str, start: Start) -> ExitCode
+pub fn run<Start, Handler, Event, Outcome, Failure>(name: &'static str, about: &str, start: Start) -> ExitCode
 where
     Start: AsyncFnOnce(Environment) -> Result<Handler, Box<dyn Error + Send + Sync>>,
     Handler: AsyncFn(LambdaEvent<Event>) -> Result<Outcome, Failure>,
@@ -33,7 +35,7 @@ where
     };
     let outcome = runtime.block_on(async {
         let handler = start(environment).await?;
-        serve(handler).await
+        serve(handler, metrics::collector(name)?).await
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -41,7 +43,10 @@ where
     }
 }
 
-async fn serve<Handler, Event, Outcome, Failure>(handler: Handler) -> Result<(), lambda_runtime::Error>
+async fn serve<Handler, Event, Outcome, Failure>(
+    handler: Handler,
+    collector: &'static Collector,
+) -> Result<(), lambda_runtime::Error>
 where
     Handler: AsyncFn(LambdaEvent<Event>) -> Result<Outcome, Failure>,
     Event: for<'de> Deserialize<'de>,
@@ -50,7 +55,9 @@ where
 {
     let handler = &handler;
     let service = lambda_runtime::service_fn(move |event: LambdaEvent<Event>| async move {
-        handler(event).await.map_err(|error| {
+        let outcome = handler(event).await;
+        metrics::write(collector);
+        outcome.map_err(|error| {
             let diagnostic: Diagnostic = diagnostic(&error);
             tracing::error!(error_type = diagnostic.error_type, "{}", diagnostic.error_message);
             diagnostic

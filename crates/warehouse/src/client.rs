@@ -6,7 +6,7 @@ use std::{
 
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
-use function_kit::{Environment, Retry, chain};
+use function_kit::{Environment, Retry, SecretVariable, chain};
 use gcp_bigquery_client::{
     Client,
     auth::Authenticator,
@@ -21,7 +21,10 @@ use gcp_bigquery_client::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::WarehouseError;
+use crate::{
+    GoogleCredentials, WarehouseError,
+    google::{Google, NoToken},
+};
 
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long a statement may take at the server before it answers that it goes on.
@@ -33,6 +36,10 @@ const RESULT_POLLS: u32 = 3;
 /// How often a statement is tried, within the function's own time.
 const RETRIES: usize = 3;
 
+/// The variables that may be secrets instead.
+pub const SECRETS: [SecretVariable; 1] =
+    [SecretVariable { variable: "GOOGLE_CREDENTIALS_JSON", reference: "GOOGLE_CREDENTIALS_SECRET" }];
+
 /// Where the warehouse is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WarehouseConfig {
@@ -42,8 +49,8 @@ pub struct WarehouseConfig {
     pub project: String,
     /// `BIGQUERY_DATASET`, the raw tables' (`stock`).
     pub dataset: String,
-    /// `GOOGLE_APPLICATION_CREDENTIALS`: a service account's key file; not used with an endpoint.
-    pub credentials: Option<String>,
+    /// Who asks; with an endpoint there may be none: a stand-in takes any token.
+    pub credentials: Option<GoogleCredentials>,
 }
 
 impl WarehouseConfig {
@@ -52,10 +59,12 @@ impl WarehouseConfig {
         let endpoint: Option<String> = environment.optional("BIGQUERY_ENDPOINT");
         let project = environment.required("BIGQUERY_PROJECT");
         let dataset = environment.or("BIGQUERY_DATASET", "stock".to_owned());
-        let credentials = match endpoint {
-            Some(_) => None,
-            None => Some(environment.required("GOOGLE_APPLICATION_CREDENTIALS")?),
-        };
+        let credentials = GoogleCredentials::read(environment);
+        if endpoint.is_none() && credentials.is_none() {
+            let missing = "none of GOOGLE_CREDENTIALS_JSON, GOOGLE_CREDENTIALS_SECRET and \
+                           GOOGLE_APPLICATION_CREDENTIALS is set, and no BIGQUERY_ENDPOINT that needs none";
+            environment.problem(missing.to_owned());
+        }
         let endpoint = endpoint.map(|url| url.trim_end_matches('/').to_owned());
         Some(Self { endpoint, project: project?, dataset, credentials })
     }
@@ -66,6 +75,7 @@ impl WarehouseConfig {
 pub struct Warehouse {
     client: Arc<Client>,
     config: Arc<WarehouseConfig>,
+    google: Option<Google>,
 }
 
 /// A named parameter of a statement.
@@ -161,22 +171,25 @@ impl Warehouse {
             .timeout(REQUEST)
             .build()
             .map_err(|error| WarehouseError::Configuration(chain(&error)))?;
-        let mut builder = ClientBuilder::new();
-        builder.with_client(http);
-        let client = match (&config.endpoint, &config.credentials) {
-            (Some(endpoint), _) => {
-                builder.with_v2_base_url(format!("{endpoint}/bigquery/v2"));
-                builder.build_from_authenticator(Arc::new(AnyToken)).await.map_err(unusable)?
-            }
-            (None, Some(key_file)) => {
-                builder.build_from_service_account_key_file(key_file).await.map_err(unusable)?
-            }
+        let google = match (&config.credentials, &config.endpoint) {
+            (Some(credentials), _) => Some(Google::new(credentials)?),
+            (None, Some(_)) => None,
             (None, None) => {
-                let reason = "neither BIGQUERY_ENDPOINT nor GOOGLE_APPLICATION_CREDENTIALS is given";
+                let reason = "there are neither credentials for Google nor a BIGQUERY_ENDPOINT";
                 return Err(WarehouseError::Configuration(reason.to_owned()));
             }
         };
-        Ok(Self { client: Arc::new(client), config: Arc::new(config) })
+        let authenticator: Arc<dyn Authenticator> = match &google {
+            Some(google) => Arc::new(google.clone()),
+            None => Arc::new(AnyToken),
+        };
+        let mut builder = ClientBuilder::new();
+        builder.with_client(http);
+        if let Some(endpoint) = &config.endpoint {
+            builder.with_v2_base_url(format!("{endpoint}/bigquery/v2"));
+        }
+        let client = builder.build_from_authenticator(authenticator).await.map_err(unusable)?;
+        Ok(Self { client: Arc::new(client), config: Arc::new(config), google })
     }
 
     /// Its configuration.
@@ -228,6 +241,28 @@ impl Warehouse {
             .await
     }
 
+    /// Gets a token ahead of the client, whose own error tells nothing of the cause.
+    pub(crate) async fn authorize(&self, statement: &'static str) -> Result<(), WarehouseError> {
+        let Some(google) = &self.google else { return Ok(()) };
+        match google.token().await {
+            Ok(_) => Ok(()),
+            Err(NoToken { reason, retryable }) => {
+                Err(WarehouseError::Unauthorized { statement, reason, passing: retryable })
+            }
+        }
+    }
+
+    fn failed(&self, statement: &'static str, error: BQError) -> WarehouseError {
+        let mut error = WarehouseError::of(statement, error);
+        // A token that was good when it was made: the next try brings another.
+        if let (Some(google), WarehouseError::Refused { code: 401, passing, .. }) = (&self.google, &mut error)
+        {
+            google.renew();
+            *passing = true;
+        }
+        error
+    }
+
     async fn run_once(
         &self,
         statement: &'static str,
@@ -235,12 +270,13 @@ impl Warehouse {
         parameters: &[Parameter],
         request_id: String,
     ) -> Result<Answer, WarehouseError> {
+        self.authorize(statement).await?;
         let mut request = QueryRequest::new(sql);
         request.request_id = Some(request_id);
         request.timeout_ms = Some(STATEMENT_MS);
         request.parameter_mode = Some("NAMED".to_owned());
         request.query_parameters = Some(parameters.iter().cloned().map(Into::into).collect());
-        let of = |error| WarehouseError::of(statement, error);
+        let of = |error| self.failed(statement, error);
         let jobs = self.client.job();
         let mut response = jobs.query(&self.config.project, request).await.map_err(of)?;
         for _ in 0..RESULT_POLLS {

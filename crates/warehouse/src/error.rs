@@ -7,6 +7,16 @@ pub enum WarehouseError {
     /// Its address or its credentials are unusable.
     #[error("the warehouse cannot be reached with this configuration: {0}")]
     Configuration(String),
+    /// Google gave no access token.
+    #[error("no access token for {statement}: {reason}")]
+    Unauthorized {
+        /// What was to be asked.
+        statement: &'static str,
+        /// What Google or the network said.
+        reason: String,
+        /// Whether it may be given later: outages.
+        passing: bool,
+    },
     /// No answer, no whole answer, or no BigQuery's answer.
     #[error("the warehouse did not answer {statement}: {reason}")]
     Unavailable {
@@ -34,7 +44,7 @@ impl Retry for WarehouseError {
         match self {
             Self::Configuration(_) => false,
             Self::Unavailable { .. } => true,
-            Self::Refused { passing, .. } => *passing,
+            Self::Unauthorized { passing, .. } | Self::Refused { passing, .. } => *passing,
         }
     }
 }
@@ -60,8 +70,8 @@ impl WarehouseError {
             BQError::RequestError(error) => {
                 Self::Unavailable { statement, reason: chain(&error.without_url()) }
             }
-            error @ (BQError::AuthError(_) | BQError::YupAuthError(_) | BQError::NoToken) => {
-                Self::Unavailable { statement, reason: format!("no access token: {}", chain(&error)) }
+            error @ BQError::NoToken => {
+                Self::Unauthorized { statement, reason: chain(&error), passing: true }
             }
             error => Self::Configuration(chain(&error)),
         }

@@ -5,11 +5,13 @@
 
 mod client;
 mod error;
+mod google;
 mod lacking;
 mod load;
 mod tables;
 
-pub use client::{Answer, Parameter, Warehouse, WarehouseConfig};
+pub use client::{Answer, Parameter, SECRETS, Warehouse, WarehouseConfig};
 pub use error::WarehouseError;
+pub use google::GoogleCredentials;
 pub use load::{BronzeRow, Loaded};
 pub use tables::{BRONZE_TABLE, WATERMARK_TABLE};

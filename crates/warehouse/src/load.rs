@@ -28,6 +28,12 @@ pub struct BronzeRow {
 }
 
 impl BronzeRow {
+    /// When the quote was fetched, in seconds since 1970.
+    #[must_use]
+    pub fn fetched_at(&self) -> i64 {
+        self.fetched_at
+    }
+
     /// The row of `quote`, archived under `object_key`.
     #[must_use]
     pub fn new(quote: &Quote, object_key: &str) -> Self {

@@ -34,6 +34,7 @@ impl Warehouse {
     /// [`WarehouseError`] where the warehouse refuses.
     pub async fn create_tables(&self) -> Result<(), WarehouseError> {
         let (project, dataset) = (self.config().project.as_str(), self.config().dataset.as_str());
+        self.authorize("the dataset").await?;
         let client = self.bigquery();
         exists_then(client.dataset().create(Dataset::new(project, dataset)).await, "the dataset")?;
         let bronze = Table::new(project, dataset, BRONZE_TABLE, TableSchema::new(bronze_fields()))

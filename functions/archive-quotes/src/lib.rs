@@ -10,7 +10,7 @@ mod store;
 
 use std::time::{Duration, SystemTime};
 
-use function_kit::{ConfigError, Environment, Retry};
+use function_kit::{ConfigError, Environment, Retry, metrics};
 use futures::{StreamExt, TryStreamExt, stream};
 use lambda_runtime::LambdaEvent;
 use quotes::{Coordinates, Quote};
@@ -134,6 +134,9 @@ impl<S: Store> ArchiveQuotes<S> {
         let outcome = tokio::time::timeout(remaining.saturating_sub(MARGIN), store)
             .await
             .map_err(|_| ArchiveError::Deadline { records: count })??;
+        metrics::count("Archived", outcome.archived as u64);
+        metrics::count("AlreadyArchived", outcome.already_archived as u64);
+        metrics::count("Quarantined", outcome.quarantined as u64);
         tracing::info!(
             archived = outcome.archived,
             already_archived = outcome.already_archived,

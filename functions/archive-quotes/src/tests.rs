@@ -210,6 +210,39 @@ proptest! {
     }
 
     #[test]
+    fn batches_tried_again_with_other_boundaries_write_every_record_once(
+        // Symbols and seconds are few, so that quotes meet at their keys; second 0 stands for poison.
+        records in proptest::collection::vec((0..2usize, 0..4i64), 1..24),
+        tries in proptest::collection::vec((0..24usize, 1..24usize, proptest::option::of(0..12usize)), 0..8),
+        batch in 1..24usize,
+    ) {
+        let records: Vec<String> = (0..).zip(&records).map(|(offset, (symbol, second))| match second {
+            0 => record(0, offset, "poison"),
+            second => record(0, offset, &quote(["AAPL", "MSFT"][*symbol], *second, "1")),
+        }).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bench = bench();
+            for (first, count, outage) in tries {
+                let from = first.min(records.len() - 1);
+                let batch = &records[from..records.len().min(from + count)];
+                *bench.bronze.outage.lock().unwrap() = outage;
+                let _ = bench.handle(&event(batch)).await;
+            }
+            *bench.bronze.outage.lock().unwrap() = None;
+            for batch in records.chunks(batch) {
+                bench.handle(&event(batch)).await.unwrap();
+            }
+            let all = bench.bronze.keys().len() + bench.quarantine.keys().len();
+            assert_eq!(all, records.len());
+            // Each under a key of its own, whole.
+            let objects = bench.bronze.objects.lock().unwrap();
+            let bytes: std::collections::BTreeSet<&Vec<u8>> = objects.values().collect();
+            assert_eq!(bytes.len(), objects.len());
+        });
+    }
+
+    #[test]
     fn any_record_of_an_event_is_read_or_kept(json in any::<String>()) {
         let json = serde_json::to_string(&json).unwrap();
         let event: KafkaEvent = serde_json::from_str(&format!(r#"{{"records":{{"t-0":[{json}]}}}}"#)).unwrap();

@@ -1,9 +1,9 @@
 use std::{collections::HashSet, fmt, str::FromStr, time::Duration};
 
-use function_kit::{ConfigError, Environment, Secret};
+use function_kit::{ConfigError, Environment, Secret, SecretVariable};
 use quotes::Symbol;
 
-use crate::pace::Limits;
+use crate::{pace::Limits, security::KafkaSecurity};
 
 const BASE_URL: &str = "https://finnhub.io/api/v1";
 const SYMBOLS: [&str; 5] = ["AAPL", "MSFT", "TSLA", "GOOGL", "AMZN"];
@@ -14,6 +14,12 @@ const RATE_LIMIT_PER_MINUTE: u32 = 60;
 const RATE_LIMIT_PER_SECOND: usize = 30;
 const INTERVAL: Duration = Duration::from_secs(6);
 const MINUTE: Duration = Duration::from_mins(1);
+
+/// The variables that may be secrets instead.
+pub const SECRETS: [SecretVariable; 2] = [
+    SecretVariable { variable: "FINNHUB_API_KEY", reference: "FINNHUB_API_KEY_SECRET" },
+    SecretVariable { variable: "KAFKA_SASL", reference: "KAFKA_SASL_SECRET" },
+];
 
 /// The configuration of fetch-quotes.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,6 +48,32 @@ pub struct KafkaConfig {
     pub bootstrap_servers: String,
     /// `KAFKA_TOPIC`.
     pub topic: String,
+    /// `KAFKA_SECURITY`, with the user of `KAFKA_SASL` or the function's own AWS credentials.
+    pub security: KafkaSecurity,
+    /// `KAFKA_TOPIC_PARTITIONS`: how many partitions the topic is created with where it is not there; `None`: it is
+    /// expected to be.
+    pub topic_partitions: Option<Partitions>,
+}
+
+impl KafkaConfig {
+    /// A topic that is there, on brokers that take plain text.
+    #[must_use]
+    pub fn plaintext(bootstrap_servers: String, topic: String) -> Self {
+        Self { bootstrap_servers, topic, security: KafkaSecurity::Plaintext, topic_partitions: None }
+    }
+}
+
+/// A number of partitions, 1 or more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Partitions(pub(crate) i32);
+
+impl FromStr for Partitions {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let count = text.parse().ok().filter(|count| (1..=10_000).contains(count));
+        count.map(Self).ok_or_else(|| format!("{text:?} is no number of partitions from 1 to 10000"))
+    }
 }
 
 /// Which symbols are polled, and when.
@@ -139,6 +171,8 @@ impl Config {
         let api_key = environment.required("FINNHUB_API_KEY");
         let bootstrap_servers = environment.required("KAFKA_BOOTSTRAP_SERVERS");
         let topic = environment.or("KAFKA_TOPIC", TOPIC.to_owned());
+        let security = KafkaSecurity::read(&mut environment, cfg!(feature = "tls"));
+        let topic_partitions = environment.optional("KAFKA_TOPIC_PARTITIONS");
         let mut symbols: Vec<Symbol> = environment
             .list("SYMBOLS")
             .unwrap_or_else(|| SYMBOLS.iter().filter_map(|symbol| symbol.parse().ok()).collect());
@@ -158,9 +192,15 @@ impl Config {
                 polling.polls()
             ));
         }
-        let config = api_key.zip(bootstrap_servers).map(|(api_key, bootstrap_servers)| Self {
+        let kafka = bootstrap_servers.zip(security).map(|(bootstrap_servers, security)| KafkaConfig {
+            bootstrap_servers,
+            topic,
+            security,
+            topic_partitions,
+        });
+        let config = api_key.zip(kafka).map(|(api_key, kafka)| Self {
             finnhub: FinnhubConfig { base_url, api_key },
-            kafka: KafkaConfig { bootstrap_servers, topic },
+            kafka,
             polling,
         });
         environment.finish(config)
@@ -190,7 +230,13 @@ mod tests {
 
     #[test]
     fn every_problem_is_reported_at_once() {
-        let variables = [("SYMBOLS", "AAPL,../x"), ("POLL_INTERVAL_SECONDS", "0"), ("FINNHUB_BASE_URL", "x")];
+        let variables = [
+            ("SYMBOLS", "AAPL,../x"),
+            ("POLL_INTERVAL_SECONDS", "0"),
+            ("FINNHUB_BASE_URL", "x"),
+            ("KAFKA_SECURITY", "ssl"),
+            ("KAFKA_TOPIC_PARTITIONS", "0"),
+        ];
         let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         let error = Config::read(variables.collect()).unwrap_err().to_string();
         for name in [
@@ -199,6 +245,8 @@ mod tests {
             "SYMBOLS",
             "POLL_INTERVAL_SECONDS",
             "FINNHUB_BASE_URL",
+            "KAFKA_SECURITY",
+            "KAFKA_TOPIC_PARTITIONS",
         ] {
             assert!(error.contains(name), "{name} in {error}");
         }

@@ -7,16 +7,20 @@
 mod breaker;
 mod config;
 mod finnhub;
+mod link;
+mod msk_iam;
 mod pace;
 mod schedule;
+mod security;
 mod stream;
+mod topic;
 
 use std::{
     collections::BTreeMap,
     time::{Duration, SystemTime},
 };
 
-use function_kit::{Retry, chain};
+use function_kit::{Retry, chain, metrics};
 use futures::{StreamExt, stream as futures_stream};
 use jiff::Timestamp;
 use lambda_runtime::LambdaEvent;
@@ -24,17 +28,19 @@ use quotes::{Completeness, Quote, Symbol};
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
-pub use config::{Config, FinnhubConfig, KafkaConfig, Polling};
+pub use config::{Config, FinnhubConfig, KafkaConfig, Partitions, Polling, SECRETS};
 pub use finnhub::{Finnhub, FinnhubClientError, MarketStatus, NoQuote};
 pub use pace::Limits;
 pub use schedule::{Plan, Schedule};
+pub use security::{KafkaSecurity, SaslUser};
 pub use stream::{Delivery, Stream, Undelivered};
 
 /// What `--help` prints.
 pub const ABOUT: &str = "fetch-quotes: a schedule's event -> Finnhub quotes -> Kafka. A Lambda function: it is run by the \
      Lambda Runtime API (AWS_LAMBDA_RUNTIME_API) and configured by the environment: FINNHUB_API_KEY, \
-     FINNHUB_BASE_URL, SYMBOLS, KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC, POLL_INTERVAL_SECONDS, \
-     RATE_LIMIT_PER_MINUTE, LOG_LEVEL. See functions/fetch-quotes/README.md.";
+     FINNHUB_API_KEY_SECRET, FINNHUB_BASE_URL, SYMBOLS, KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC, \
+     KAFKA_TOPIC_PARTITIONS, KAFKA_SECURITY, KAFKA_SASL, KAFKA_SASL_SECRET, POLL_INTERVAL_SECONDS, \
+     RATE_LIMIT_PER_MINUTE, AWS_ENDPOINT_URL, LOG_LEVEL. See functions/fetch-quotes/README.md.";
 
 /// What is kept of the function's time for the last deliveries.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -235,6 +241,14 @@ impl FetchQuotes {
         }
         let Outcome { polls, us_market, fetched, partial, stale, published, undelivered, cut_short, .. } =
             outcome;
+        metrics::count("Fetched", fetched);
+        metrics::count("Partial", partial);
+        metrics::count("Stale", stale);
+        metrics::count("Published", published);
+        metrics::count("Undelivered", undelivered);
+        for (reason, times) in &outcome.failed {
+            metrics::count_by_reason("Missed", reason, *times);
+        }
         let failed: u64 = outcome.failed.values().sum();
         let reasons = serde_json::to_string(&outcome.failed).unwrap_or_default();
         tracing::info!(

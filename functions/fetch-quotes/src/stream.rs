@@ -5,24 +5,25 @@ use std::{
 
 use quotes::Quote;
 use rdkafka::{
-    ClientConfig,
     error::KafkaError,
     producer::{FutureProducer, FutureRecord, Producer, future_producer::DeliveryFuture},
 };
 
-use crate::config::KafkaConfig;
+use crate::{
+    config::KafkaConfig,
+    link::{Link, client_config},
+    topic::create_topic,
+};
 
 /// How long a record may wait for its acknowledgement. Below the 5 s that the function keeps at its end, so
 /// that every delivery is known before the function is frozen.
 const DELIVERY: Duration = Duration::from_secs(4);
 
-/// The longest pause before the next attempt to connect to a broker that was down.
-const RECONNECT: Duration = Duration::from_millis(500);
-
 /// The topic into which quotes are published.
 pub struct Stream {
-    producer: Mutex<FutureProducer>,
+    producer: Mutex<FutureProducer<Link>>,
     config: KafkaConfig,
+    link: Link,
 }
 
 /// A record that Kafka did not acknowledge; it may or may not be in the topic.
@@ -49,7 +50,17 @@ impl Stream {
     /// # Errors
     /// [`KafkaError`] where librdkafka refuses the configuration.
     pub fn new(config: &KafkaConfig) -> Result<Self, KafkaError> {
-        Ok(Self { producer: Mutex::new(producer(config)?), config: config.clone() })
+        let link = Link::new(config);
+        Ok(Self { producer: Mutex::new(producer(config, &link)?), config: config.clone(), link })
+    }
+
+    /// Creates the topic where it is not there and `KAFKA_TOPIC_PARTITIONS` is set; waits at most 4 s. What keeps it
+    /// from that is logged: the polls tell whether the topic is there.
+    ///
+    /// # Errors
+    /// [`KafkaError`] where librdkafka refuses the configuration.
+    pub async fn create_topic(&self) -> Result<(), KafkaError> {
+        create_topic(&self.config, &self.link).await
     }
 
     /// Hands the quote to the producer, which sends it at once; its key is the symbol.
@@ -68,8 +79,14 @@ impl Stream {
     pub async fn delivered(&self, delivery: Delivery, patience: Duration) -> Result<(), Undelivered> {
         let reason = match delivery.future {
             Ok(future) => match tokio::time::timeout(patience, future).await {
-                Ok(Ok(Ok(_))) => return Ok(()),
-                Ok(Ok(Err((error, _)))) => error.to_string(),
+                Ok(Ok(Ok(_))) => {
+                    self.link.works();
+                    return Ok(());
+                }
+                Ok(Ok(Err((error, _)))) => match self.link.trouble() {
+                    Some(trouble) => format!("{error}: {trouble}"),
+                    None => error.to_string(),
+                },
                 Ok(Err(_)) => "the producer was closed".to_owned(),
                 Err(_) => "the function's time was over".to_owned(),
             },
@@ -80,10 +97,10 @@ impl Stream {
 
     /// The producer; a new one where the last met a fatal error, after which it never sends again. A warm
     /// function would fail until Lambda drops it.
-    fn producer(&self) -> FutureProducer {
+    fn producer(&self) -> FutureProducer<Link> {
         let mut current = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, fatal)) = current.client().fatal_error() {
-            match producer(&self.config) {
+            match producer(&self.config, &self.link) {
                 Ok(fresh) => {
                     tracing::warn!("made a new Kafka producer: the last one had failed for good: {fatal}");
                     *current = fresh;
@@ -95,16 +112,11 @@ impl Stream {
     }
 }
 
-fn producer(config: &KafkaConfig) -> Result<FutureProducer, KafkaError> {
-    ClientConfig::new()
-        .set("bootstrap.servers", &config.bootstrap_servers)
-        .set("client.id", "fetch-quotes")
+fn producer(config: &KafkaConfig, link: &Link) -> Result<FutureProducer<Link>, KafkaError> {
+    client_config(config)
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("linger.ms", "5")
         .set("message.timeout.ms", DELIVERY.as_millis().to_string())
-        .set("socket.keepalive.enable", "true")
-        // Its default of 10 s outlasts a delivery: quotes would time out while a broker is back already.
-        .set("reconnect.backoff.max.ms", RECONNECT.as_millis().to_string())
-        .create()
+        .create_with_context(link.clone())
 }

@@ -12,8 +12,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use function_kit::{ConfigError, Environment, Retry, chain};
+use function_kit::{ConfigError, Environment, Retry, chain, metrics};
 use futures::{StreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::LambdaEvent;
 use quotes::Quote;
 use serde::Serialize;
@@ -27,8 +28,8 @@ pub use objects::{Bucket, Objects, ReadError};
 /// What `--help` prints.
 pub const ABOUT: &str = "load-quotes: S3 events -> BigQuery bronze. A Lambda function: it is run by the Lambda Runtime API \
      (AWS_LAMBDA_RUNTIME_API) and configured by the environment: BIGQUERY_PROJECT, BIGQUERY_DATASET, \
-     BIGQUERY_ENDPOINT or GOOGLE_APPLICATION_CREDENTIALS, LOADED_QUEUE_URL, AWS_ENDPOINT_URL, LOG_LEVEL. See \
-     functions/load-quotes/README.md.";
+     BIGQUERY_ENDPOINT, GOOGLE_CREDENTIALS_JSON or GOOGLE_CREDENTIALS_SECRET or GOOGLE_APPLICATION_CREDENTIALS, \
+     LOADED_QUEUE_URL, AWS_ENDPOINT_URL, LOG_LEVEL. See functions/load-quotes/README.md.";
 
 /// How many objects are read at once.
 const CONCURRENCY: usize = 16;
@@ -229,10 +230,16 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
             }
             let loaded = self.bronze.load(&rows).await;
             let loaded = loaded.map_err(|source| LoadError::Warehouse { rows: rows.len(), source })?;
+            metrics::count("Loaded", loaded.inserted);
+            if let Some(newest) = rows.iter().map(BronzeRow::fetched_at).max() {
+                let age = SignedDuration::from_secs(Timestamp::now().as_second() - newest);
+                metrics::seconds("FreshnessSeconds", age.as_secs_f64());
+            }
             tally.loaded.inserted += loaded.inserted;
             tally.loaded.already_there += loaded.already_there;
             self.announcements.quotes_loaded(loaded.inserted).await;
         }
+        metrics::count("Failed", failures.messages.len() as u64);
         tracing::info!(
             loaded = tally.loaded.inserted,
             already_loaded = tally.loaded.already_there,

@@ -5,6 +5,7 @@ use std::sync::{
 
 use function_kit::aws;
 use lambda_runtime::Context;
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -31,6 +32,16 @@ struct Ledger {
     rows: Mutex<Vec<serde_json::Value>>,
     largest: AtomicUsize,
     refuse: Option<bool>,
+}
+
+impl Ledger {
+    fn keys(&self) -> Vec<String> {
+        let rows = self.rows.lock().unwrap();
+        let mut keys: Vec<_> =
+            rows.iter().map(|row| row["object_key"].as_str().unwrap().to_owned()).collect();
+        keys.sort();
+        keys
+    }
 }
 
 impl Bronze for &Ledger {
@@ -91,15 +102,7 @@ async fn a_batch_is_loaded_with_the_keys_of_its_objects() {
     let memory = Memory { objects: objects(2), ..Memory::default() };
     let response = handle(memory, &bronze, sqs(&["AAPL/0.json", "AAPL/1.json"])).await.unwrap();
     assert!(response.failures.is_empty());
-    let mut keys: Vec<_> = bronze
-        .rows
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|row| row["object_key"].as_str().unwrap().to_owned())
-        .collect();
-    keys.sort();
-    assert_eq!(keys, ["AAPL/0.json", "AAPL/1.json"]);
+    assert_eq!(bronze.keys(), ["AAPL/0.json", "AAPL/1.json"]);
 }
 
 #[tokio::test]
@@ -107,7 +110,7 @@ async fn an_object_named_twice_in_a_batch_is_loaded_once() {
     let bronze = Ledger::default();
     let memory = Memory { objects: objects(1), ..Memory::default() };
     handle(memory, &bronze, sqs(&["AAPL/0.json", "AAPL/0.json"])).await.unwrap();
-    assert_eq!(bronze.rows.lock().unwrap().len(), 1);
+    assert_eq!((bronze.rows.lock().unwrap().len(), bronze.largest.load(Ordering::Relaxed)), (1, 1));
 }
 
 #[tokio::test]
@@ -175,4 +178,41 @@ fn every_problem_of_the_environment_is_named() {
     let error = Config::read(Environment::default()).unwrap_err().to_string();
     assert!(error.contains("BIGQUERY_PROJECT"), "{error}");
     assert!(error.contains("GOOGLE_APPLICATION_CREDENTIALS"), "{error}");
+}
+
+proptest! {
+    /// Events come late by hours, twice and in any order, cut into any batches; some batches fail.
+    #[test]
+    fn what_is_acknowledged_is_in_bronze_and_what_comes_again_is_there_once(
+        batches in proptest::collection::vec(
+            (proptest::collection::vec(0..12usize, 1..8), any::<bool>()), 1..8,
+        ),
+    ) {
+        // The last two objects: one that holds no quote, and one that is gone.
+        const POISON: usize = 10;
+        let key = |number: usize| format!("AAPL/{}.json", 1_704_067_200 + 3600 * number);
+        let mut objects: HashMap<String, Vec<u8>> = (0..POISON).map(|number| (key(number), quote("AAPL"))).collect();
+        objects.insert(key(POISON), b"[]".to_vec());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut bronze = Ledger::default();
+            for (numbers, fails) in batches {
+                bronze.refuse = fails.then_some(true);
+                let before = bronze.keys();
+                let keys: Vec<String> = numbers.iter().map(|number| key(*number)).collect();
+                let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+                let memory = Memory { objects: objects.clone(), outage: false };
+                let Ok(response) = handle(memory, &bronze, sqs(&keys)).await else {
+                    assert_eq!(bronze.keys(), before);
+                    continue;
+                };
+                let poisoned = |(message, number): (usize, &usize)| (*number == POISON).then(|| format!("m{message}"));
+                let expected: BTreeSet<String> = numbers.iter().enumerate().filter_map(poisoned).collect();
+                assert_eq!(failed(&response).into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), expected);
+                let quotes: BTreeSet<String> = numbers.iter().filter(|it| **it < POISON).map(|it| key(*it)).collect();
+                let now = bronze.keys();
+                assert!(quotes.iter().all(|key| now.iter().filter(|there| *there == key).count() == 1), "{now:?}");
+            }
+        });
+    }
 }

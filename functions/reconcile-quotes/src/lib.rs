@@ -9,7 +9,7 @@ mod request;
 
 use std::time::{Duration, SystemTime};
 
-use function_kit::{ConfigError, Environment, Retry};
+use function_kit::{ConfigError, Environment, Retry, metrics};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use lambda_runtime::LambdaEvent;
@@ -24,9 +24,9 @@ pub use request::{Request, Window};
 /// What `--help` prints.
 pub const ABOUT: &str = "reconcile-quotes: what the bucket has and bronze lacks is queued again. A Lambda function: it is run \
      by the Lambda Runtime API (AWS_LAMBDA_RUNTIME_API) and configured by the environment: BRONZE_BUCKET, \
-     ARCHIVED_QUEUE_URL, BIGQUERY_PROJECT, BIGQUERY_DATASET, BIGQUERY_ENDPOINT or \
-     GOOGLE_APPLICATION_CREDENTIALS, RECONCILE_MARGIN_SECONDS, RECONCILE_GRACE_SECONDS, AWS_ENDPOINT_URL, \
-     LOG_LEVEL. See functions/reconcile-quotes/README.md.";
+     ARCHIVED_QUEUE_URL, BIGQUERY_PROJECT, BIGQUERY_DATASET, BIGQUERY_ENDPOINT, \
+     GOOGLE_CREDENTIALS_JSON or GOOGLE_CREDENTIALS_SECRET or GOOGLE_APPLICATION_CREDENTIALS, \
+     RECONCILE_MARGIN_SECONDS, RECONCILE_GRACE_SECONDS, AWS_ENDPOINT_URL, LOG_LEVEL. See functions/reconcile-quotes/README.md.";
 
 /// How many symbols are compared at once.
 const CONCURRENCY: usize = 8;
@@ -173,6 +173,7 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
                 .await
                 .map_err(|_| ReconcileError::Deadline)??;
         let Outcome { symbols, objects, queued } = outcome;
+        metrics::count("Queued", queued as u64);
         if queued > 0 && !event.payload.all {
             tracing::warn!(symbols, objects, queued, "queued what bronze lacks");
         } else {

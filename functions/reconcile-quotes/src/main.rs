@@ -7,12 +7,11 @@ use reconcile_quotes::{BronzeBucket, Config, LoadQueue, ReconcileQuotes};
 use warehouse::Warehouse;
 
 fn main() -> ExitCode {
-    function_kit::run(reconcile_quotes::ABOUT, async |mut environment| {
+    function_kit::run(env!("CARGO_PKG_NAME"), reconcile_quotes::ABOUT, async |environment| {
+        let mut environment = environment.with_secrets(&warehouse::SECRETS).await?;
         let sdk = aws::sdk_config(&mut environment);
         let config = Config::read(environment)?;
-        let s3 = aws_sdk_s3::Client::from_conf(
-            aws_sdk_s3::config::Builder::from(&sdk).force_path_style(sdk.endpoint_url().is_some()).build(),
-        );
+        let s3 = aws::s3(&sdk);
         let bucket = BronzeBucket::new(s3, config.bronze_bucket);
         let queue = LoadQueue::new(aws_sdk_sqs::Client::new(&sdk), config.archived_queue_url);
         let warehouse = Warehouse::connect(config.warehouse).await?;

@@ -3,8 +3,7 @@
 use archive_quotes::{BucketStore, Put, Store, StoreError};
 use axum::http::Method;
 use function_kit::Retry;
-
-use crate::s3::{Reply, S3, client};
+use test_support::{Reply, S3, client};
 
 const KEY: &str = "AAPL/1704067256.json";
 const PATH: &str = "/bronze/AAPL/1704067256.json";

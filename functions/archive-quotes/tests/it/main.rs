@@ -3,4 +3,3 @@
 
 mod bucket;
 mod executable;
-mod s3;

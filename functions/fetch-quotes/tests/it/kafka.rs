@@ -78,7 +78,7 @@ async fn a_slow_broker_delays_no_poll() {
 async fn a_producer_that_failed_for_good_is_replaced() {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic(TOPIC, 1, 1).unwrap();
-    let config = KafkaConfig { bootstrap_servers: cluster.bootstrap_servers(), topic: TOPIC.to_owned() };
+    let config = KafkaConfig::plaintext(cluster.bootstrap_servers(), TOPIC.to_owned());
     let stream = Stream::new(&config).unwrap();
     let quote = Quote::observe(&"AAPL".parse().unwrap(), 0, br#"{"c":1}"#).unwrap();
     let patience = Duration::from_secs(30);

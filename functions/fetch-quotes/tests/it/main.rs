@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod answers;
+mod cloud;
 mod executable;
 mod kafka;
 mod rate;

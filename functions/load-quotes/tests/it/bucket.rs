@@ -3,8 +3,7 @@
 use axum::http::Method;
 use function_kit::Retry;
 use load_quotes::{Bucket, ObjectRef, Objects, ReadError};
-
-use crate::s3::{Reply, S3, client};
+use test_support::{Reply, S3, client};
 
 const BYTES: &[u8] = br#"{"c":150.250}"#;
 

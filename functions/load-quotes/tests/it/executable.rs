@@ -5,97 +5,120 @@ use std::{
     time::Duration,
 };
 
-use runtime_api::{Function, FunctionConfig, InvokeError};
+use axum::{Json, Router, extract::State};
 use serde_json::{Value, json};
+use test_support::{Executable, Reply, S3, assert_configuration_problems, assert_help, failure};
 
-use crate::s3::{Reply, S3};
-
-type Lines = Arc<Mutex<Vec<String>>>;
-
+const PROGRAM: &str = env!("CARGO_BIN_EXE_load-quotes");
+const TIMEOUT: Duration = Duration::from_secs(30);
 const QUOTE: &[u8] =
     br#"{"c":1.5,"symbol":"AAPL","fetched_at":1704067256,"quote_id":"018cc251-f400-7000-8000-000000000001"}"#;
+/// The same, as gzip makes it of it.
+const GZIPPED: &[u8] = include_bytes!("../payloads/quote.json.gz");
 
-fn bootstrap(env: &[(&str, &str)], timeout: Duration) -> (Function, Lines) {
-    let lines = Lines::default();
-    let sink = Arc::clone(&lines);
-    let mut config = FunctionConfig::new("load-quotes", env!("CARGO_BIN_EXE_load-quotes"));
-    config.env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    config.timeout = timeout;
-    config.log = Arc::new(move |line: &str| sink.lock().unwrap().push(line.to_owned()));
-    (Function::start(config), lines)
-}
-
-fn loading(s3: &str, bigquery: &str, timeout: Duration) -> (Function, Lines) {
+fn loading(s3: &str, bigquery: &str, timeout: Duration) -> Executable {
     let env = [("AWS_ENDPOINT_URL", s3), ("BIGQUERY_ENDPOINT", bigquery), ("BIGQUERY_PROJECT", "test")];
-    bootstrap(&env, timeout)
+    Executable::new(PROGRAM, &env, timeout)
 }
 
-/// A batch of two messages, `m0` and `m1`, each naming the object.
-fn batch(key: &str) -> String {
-    let body = json!({ "Records": [{ "eventName": "ObjectCreated:Put",
-        "s3": { "bucket": { "name": "bronze" }, "object": { "key": key } } }] });
-    let message = |number: u8| json!({ "messageId": format!("m{number}"), "body": body.to_string() });
-    json!({ "Records": [message(0), message(1)] }).to_string()
+/// A BigQuery that takes every statement, and the `batch` parameter of each, parsed.
+async fn bigquery() -> (String, Arc<Mutex<Vec<Value>>>) {
+    let batches = Arc::<Mutex<Vec<Value>>>::default();
+    let take = async |State(batches): State<Arc<Mutex<Vec<Value>>>>, Json(request): Json<Value>| {
+        let text = request["queryParameters"][0]["parameterValue"]["value"].as_str().unwrap();
+        batches.lock().unwrap().push(serde_json::from_str(text).unwrap());
+        let id = json!({ "projectId": "test", "jobId": "job" });
+        Json(json!({ "jobComplete": true, "jobReference": id, "numDmlAffectedRows": "1" }))
+    };
+    let router = Router::new().fallback(take).with_state(Arc::clone(&batches));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (url, batches)
 }
 
-fn failure(error: InvokeError) -> (String, String) {
-    match error {
-        InvokeError::Function { error_type, message } => (error_type, message),
-        other => panic!("{other:?}"),
-    }
+/// A message, called by its key, for each key.
+fn messages(keys: &[&str]) -> String {
+    let message = |key: &&str| {
+        let body = json!({ "Records": [{ "eventName": "ObjectCreated:Put",
+            "s3": { "bucket": { "name": "bronze" }, "object": { "key": key } } }] });
+        json!({ "messageId": key, "body": body.to_string() })
+    };
+    json!({ "Records": keys.iter().map(message).collect::<Vec<_>>() }).to_string()
 }
 
 #[test]
 fn help_names_every_variable() {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_load-quotes"))
-        .arg("--help")
-        .env_clear()
-        .output()
-        .unwrap();
-    let help = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success());
-    for name in ["BIGQUERY_PROJECT", "BIGQUERY_DATASET", "BIGQUERY_ENDPOINT", "LOADED_QUEUE_URL", "LOG_LEVEL"]
-    {
-        assert!(help.contains(name), "{name} in {help}");
-    }
+    let names =
+        ["BIGQUERY_PROJECT", "BIGQUERY_DATASET", "BIGQUERY_ENDPOINT", "LOADED_QUEUE_URL", "LOG_LEVEL"];
+    assert_help(PROGRAM, &names);
 }
 
 #[tokio::test]
 async fn a_bad_configuration_ends_with_one_json_line_that_names_every_variable() {
-    let (function, lines) = bootstrap(&[("LOG_LEVEL", "loud")], Duration::from_secs(30));
-    let error = function.invoke("{}").await.unwrap_err();
-    assert!(matches!(error, InvokeError::Init { .. }), "{error:?}");
-    let lines = lines.lock().unwrap().clone();
-    let [line] = lines.as_slice() else { panic!("{lines:?}") };
-    let line: Value = serde_json::from_str(line).unwrap();
-    assert_eq!((&line["level"], &line["error_type"]), (&json!("ERROR"), &json!("Configuration")));
-    for name in ["BIGQUERY_PROJECT", "GOOGLE_APPLICATION_CREDENTIALS", "LOG_LEVEL"] {
-        assert!(line["message"].as_str().unwrap().contains(name), "{name} in {line}");
+    let names = ["BIGQUERY_PROJECT", "GOOGLE_APPLICATION_CREDENTIALS", "LOG_LEVEL"];
+    assert_configuration_problems(PROGRAM, &[("LOG_LEVEL", "loud")], &names).await;
+}
+
+#[tokio::test]
+async fn objects_are_read_whatever_their_content_type_says() {
+    let s3 = S3::truthful().await;
+    let types =
+        ["application/json", "application/json; charset=utf-8", "text/html", "binary/octet-stream", "?"];
+    let keys: Vec<String> = (0..types.len()).map(|number| format!("AAPL/{number}.json")).collect();
+    for (key, kind) in keys.iter().zip(types) {
+        s3.put_with(&format!("/bronze/{key}"), &[("content-type", kind)], QUOTE);
     }
+    let (warehouse, batches) = bigquery().await;
+    let function = loading(&s3.url, &warehouse, TIMEOUT);
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    for key in &keys {
+        assert_eq!(function.invoke(messages(&[key])).await.unwrap(), json!({ "batchItemFailures": [] }));
+    }
+    function.stop().await;
+    let batches = batches.lock().unwrap();
+    let loaded: Vec<&str> = batches.iter().map(|batch| batch[0]["object_key"].as_str().unwrap()).collect();
+    // The MERGE into bronze and the one of the watermarks.
+    assert_eq!(loaded, keys.iter().flat_map(|key| [*key, *key]).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_compressed_object_is_no_quote_and_fails_alone_with_its_reason_logged() {
+    let s3 = S3::truthful().await;
+    s3.put("/bronze/AAPL/1.json", QUOTE);
+    s3.put_with("/bronze/AAPL/2.json", &[("content-encoding", "gzip")], GZIPPED);
+    let (warehouse, batches) = bigquery().await;
+    let function = loading(&s3.url, &warehouse, TIMEOUT);
+    let response = function.invoke(messages(&["AAPL/1.json", "AAPL/2.json"])).await.unwrap();
+    assert_eq!(response, json!({ "batchItemFailures": [{ "itemIdentifier": "AAPL/2.json" }] }));
+    let log = function.stop().await;
+    assert_eq!(batches.lock().unwrap()[0].as_array().unwrap().len(), 1);
+    let [error] = log.iter().filter(|line| line["level"] == "ERROR").collect::<Vec<_>>().try_into().unwrap();
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("AAPL/2.json holds no quote"), "{message}");
 }
 
 #[tokio::test]
 async fn a_malformed_event_is_not_retryable_and_a_malformed_message_fails_alone() {
     let s3 = S3::truthful().await;
-    let (function, _) = loading(&s3.url, "http://127.0.0.1:1", Duration::from_secs(30));
+    let function = loading(&s3.url, "http://127.0.0.1:1", TIMEOUT);
     for event in ["{}", "7", r#"{"Records":"none"}"#] {
         let (error_type, message) = failure(function.invoke(event).await.unwrap_err());
         assert_eq!(error_type, "NonRetryable", "{event}: {message}");
     }
     let event = json!({ "Records": [{ "messageId": "m1", "body": "no JSON" }] }).to_string();
-    let response: Value = serde_json::from_slice(&function.invoke(event).await.unwrap()).unwrap();
+    let response = function.invoke(event).await.unwrap();
     assert_eq!(response, json!({ "batchItemFailures": [{ "itemIdentifier": "m1" }] }));
     function.stop().await;
 }
 
 #[tokio::test]
 async fn an_unreachable_bucket_brings_every_message_again() {
-    let (function, _) = loading("http://127.0.0.1:1", "http://127.0.0.1:1", Duration::from_secs(30));
-    let response: Value =
-        serde_json::from_slice(&function.invoke(batch("AAPL/1.json")).await.unwrap()).unwrap();
+    let function = loading("http://127.0.0.1:1", "http://127.0.0.1:1", TIMEOUT);
+    let response = function.invoke(messages(&["AAPL/1.json", "AAPL/2.json"])).await.unwrap();
     assert_eq!(
         response,
-        json!({ "batchItemFailures": [{ "itemIdentifier": "m0" }, { "itemIdentifier": "m1" }] })
+        json!({ "batchItemFailures": [{ "itemIdentifier": "AAPL/1.json" }, { "itemIdentifier": "AAPL/2.json" }] })
     );
     let (error_type, message) =
         failure(function.invoke(include_str!("../payloads/s3.json")).await.unwrap_err());
@@ -107,21 +130,18 @@ async fn an_unreachable_bucket_brings_every_message_again() {
 async fn an_unreachable_warehouse_is_retryable_and_acknowledges_nothing() {
     let s3 = S3::truthful().await;
     s3.put("/bronze/AAPL/1.json", QUOTE);
-    let (function, lines) = loading(&s3.url, "http://127.0.0.1:1", Duration::from_secs(30));
-    let (error_type, message) = failure(function.invoke(batch("AAPL/1.json")).await.unwrap_err());
+    let function = loading(&s3.url, "http://127.0.0.1:1", TIMEOUT);
+    let (error_type, message) = failure(function.invoke(messages(&["AAPL/1.json"])).await.unwrap_err());
     assert_eq!(error_type, "Retryable");
     assert!(message.contains("1 quotes were not loaded"), "{message}");
     function.stop().await;
-    for line in lines.lock().unwrap().iter() {
-        serde_json::from_str::<Value>(line).unwrap();
-    }
 }
 
 #[tokio::test]
 async fn a_bucket_that_hangs_is_retryable_before_the_functions_time_is_over() {
     let s3 = S3::start(|_, _| Reply::Never).await;
-    let (function, _) = loading(&s3.url, "http://127.0.0.1:1", Duration::from_secs(3));
-    let (error_type, message) = failure(function.invoke(batch("AAPL/1.json")).await.unwrap_err());
+    let function = loading(&s3.url, "http://127.0.0.1:1", Duration::from_secs(3));
+    let (error_type, message) = failure(function.invoke(messages(&["AAPL/1.json"])).await.unwrap_err());
     assert_eq!(error_type, "Retryable");
     assert!(message.contains("time was over"), "{message}");
     function.stop().await;
@@ -131,9 +151,31 @@ async fn a_bucket_that_hangs_is_retryable_before_the_functions_time_is_over() {
 async fn a_warehouse_that_hangs_is_retryable_before_the_functions_time_is_over() {
     let (s3, silent) = (S3::truthful().await, S3::start(|_, _| Reply::Never).await);
     s3.put("/bronze/AAPL/1.json", QUOTE);
-    let (function, _) = loading(&s3.url, &silent.url, Duration::from_secs(3));
-    let (error_type, message) = failure(function.invoke(batch("AAPL/1.json")).await.unwrap_err());
+    let function = loading(&s3.url, &silent.url, Duration::from_secs(3));
+    let (error_type, message) = failure(function.invoke(messages(&["AAPL/1.json"])).await.unwrap_err());
     assert_eq!(error_type, "Retryable");
     assert!(message.contains("time was over"), "{message}");
     function.stop().await;
+}
+
+#[tokio::test]
+async fn each_invocation_writes_its_metrics_in_cloudwatchs_embedded_format() {
+    let s3 = S3::truthful().await;
+    s3.put("/bronze/AAPL/1704067256.json", QUOTE);
+    let (warehouse, _) = bigquery().await;
+    let function = loading(&s3.url, &warehouse, TIMEOUT);
+    function.invoke(messages(&["AAPL/1704067256.json"])).await.unwrap();
+    function.invoke(messages(&["AAPL/gone.json"])).await.unwrap();
+    let log = function.stop().await;
+    let metrics: Vec<&Value> = log.iter().filter(|line| line.get("_aws").is_some()).collect();
+    let [line] = metrics.as_slice() else { panic!("{metrics:?}") };
+    assert_eq!((&line["function"], &line["Loaded"]), (&json!("load-quotes"), &json!(1)));
+    assert!(line["FreshnessSeconds"][0].as_f64().unwrap() > 0.0, "{line}");
+    let directive = &line["_aws"]["CloudWatchMetrics"][0];
+    assert_eq!(
+        (&directive["Namespace"], &directive["Dimensions"]),
+        (&json!("Quoteflow"), &json!([["function"]]))
+    );
+    let units = directive["Metrics"].as_array().unwrap();
+    assert!(units.contains(&json!({ "Name": "FreshnessSeconds", "Unit": "Seconds" })), "{units:?}");
 }

@@ -1,5 +1,3 @@
-//! A server of S3's GET that answers as a script says, and otherwise as S3 does.
-
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -10,7 +8,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::{Method, StatusCode},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -21,6 +19,8 @@ pub enum Reply {
     Truth,
     /// This status and error code.
     Error(u16, &'static str),
+    /// The object is stored, and the answer is lost on its way.
+    StoredButError(u16),
     /// The beginning of an object, and then the connection's end.
     CutOff,
     /// Nothing, ever.
@@ -32,17 +32,20 @@ type Script = dyn Fn(&Method, usize) -> Reply + Send + Sync;
 
 struct Shared {
     script: Box<Script>,
-    objects: Mutex<BTreeMap<String, Bytes>>,
+    objects: Mutex<BTreeMap<String, (HeaderMap, Bytes)>>,
     log: Mutex<Vec<(Method, String)>>,
 }
 
+/// A server of S3's PUT and GET that answers as a script says, and otherwise as S3 does.
 pub struct S3 {
+    /// Its endpoint.
     pub url: String,
     shared: Arc<Shared>,
     server: tokio::task::JoinHandle<()>,
 }
 
 impl S3 {
+    /// A server that asks `script` about each request: its method, and how many requests of it came before.
     pub async fn start(script: impl Fn(&Method, usize) -> Reply + Send + Sync + 'static) -> Self {
         let shared =
             Arc::new(Shared { script: Box::new(script), objects: Mutex::default(), log: Mutex::default() });
@@ -53,19 +56,48 @@ impl S3 {
         Self { url, shared, server }
     }
 
+    /// A server that does what S3 does.
     pub async fn truthful() -> Self {
         Self::start(|_, _| Reply::Truth).await
     }
 
+    /// A client of it.
+    #[must_use]
     pub fn client(&self) -> aws_sdk_s3::Client {
         client(&self.url)
     }
 
-    /// Puts an object at `/bucket/key`, as the path has it on the wire.
-    pub fn put(&self, path: &str, bytes: &'static [u8]) {
-        self.shared.objects.lock().unwrap().insert(path.to_owned(), Bytes::from_static(bytes));
+    /// The object at `/bucket/key`, as the path has it on the wire.
+    #[must_use]
+    pub fn object(&self, path: &str) -> Option<Bytes> {
+        self.shared.objects.lock().unwrap().get(path).map(|(_, bytes)| bytes.clone())
     }
 
+    /// Every object whose path begins so.
+    #[must_use]
+    pub fn objects(&self, prefix: &str) -> Vec<Bytes> {
+        let objects = self.shared.objects.lock().unwrap();
+        let found = objects.iter().filter(|(path, _)| path.starts_with(prefix));
+        found.map(|(_, (_, bytes))| bytes.clone()).collect()
+    }
+
+    /// Puts an object at `/bucket/key`, as the path has it on the wire.
+    pub fn put(&self, path: &str, bytes: &'static [u8]) {
+        self.put_with(path, &[], bytes);
+    }
+
+    /// Puts an object that is answered with these headers.
+    pub fn put_with(&self, path: &str, headers: &[(&'static str, &'static str)], bytes: &'static [u8]) {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect();
+        let object = (headers, Bytes::from_static(bytes));
+        self.shared.objects.lock().unwrap().insert(path.to_owned(), object);
+    }
+
+    /// How many requests of this method came.
+    #[must_use]
     pub fn asked(&self, method: &Method) -> usize {
         self.shared.log.lock().unwrap().iter().filter(|(asked, _)| asked == method).count()
     }
@@ -77,7 +109,8 @@ impl Drop for S3 {
     }
 }
 
-/// As the function makes it, with credentials that the process's environment need not have.
+/// A client of the endpoint as the functions make it, with credentials that the process's environment need not have.
+#[must_use]
 pub fn client(url: &str) -> aws_sdk_s3::Client {
     let credentials = Credentials::new("test", "test", None, None, "test");
     let sdk = function_kit::aws::sdk_config_for(Some(url), "us-east-1".to_owned())
@@ -88,19 +121,35 @@ pub fn client(url: &str) -> aws_sdk_s3::Client {
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let path = request.uri().path().to_owned();
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let earlier = {
         let mut log = shared.log.lock().unwrap();
-        let earlier = log.iter().filter(|(method, _)| method == request.method()).count();
-        log.push((request.method().clone(), path.clone()));
+        let earlier = log.iter().filter(|(method, _)| *method == head.method).count();
+        log.push((head.method.clone(), path.clone()));
         earlier
     };
-    match (shared.script)(request.method(), earlier) {
-        Reply::Error(status, code) => error(status, code),
-        Reply::CutOff => ([("content-length", "1000")], Body::from_stream(cut_off())).into_response(),
-        Reply::Never => std::future::pending().await,
-        Reply::Truth => match shared.objects.lock().unwrap().get(&path) {
-            Some(bytes) => Body::from(bytes.clone()).into_response(),
+    let only_if_absent = head.headers.get("if-none-match").is_some_and(|value| value == "*");
+    let store = || {
+        let mut objects = shared.objects.lock().unwrap();
+        if only_if_absent && objects.contains_key(&path) {
+            return error(412, "PreconditionFailed");
+        }
+        objects.insert(path.clone(), (HeaderMap::new(), body.clone()));
+        StatusCode::OK.into_response()
+    };
+    match ((shared.script)(&head.method, earlier), &head.method) {
+        (Reply::Error(status, code), _) => error(status, code),
+        (Reply::StoredButError(status), _) => {
+            store();
+            error(status, "InternalError")
+        }
+        (Reply::CutOff, _) => ([("content-length", "1000")], Body::from_stream(cut_off())).into_response(),
+        (Reply::Never, _) => std::future::pending().await,
+        (Reply::Truth, &Method::PUT) => store(),
+        (Reply::Truth, _) => match shared.objects.lock().unwrap().get(&path) {
+            Some((headers, bytes)) => (headers.clone(), Body::from(bytes.clone())).into_response(),
             None => error(404, "NoSuchKey"),
         },
     }

@@ -1,0 +1,56 @@
+use aws_sdk_secretsmanager::Client;
+
+use crate::{Environment, aws, chain};
+
+/// A variable that a secret's value may stand for.
+#[derive(Debug, Clone, Copy)]
+pub struct SecretVariable {
+    /// Holds the value itself.
+    pub variable: &'static str,
+    /// Holds the ARN or the name of a secret in AWS Secrets Manager whose `SecretString` is the value.
+    pub reference: &'static str,
+}
+
+/// A secret that could not be read. A function that does not start is started again for the next event, so that it
+/// does not matter whether the reason may pass.
+#[derive(Debug, thiserror::Error)]
+#[error("{reference}: the secret {secret} was not read: {reason}")]
+pub struct SecretError {
+    /// The variable that names it.
+    pub reference: &'static str,
+    /// Its ARN or name.
+    pub secret: String,
+    /// What Secrets Manager or the network said.
+    pub reason: String,
+}
+
+impl Environment {
+    /// The environment with the value of every secret that it refers to in the value's own variable, without
+    /// white space around it. A variable that is set beside its reference is a problem. AWS is asked only where
+    /// there is a reference.
+    ///
+    /// # Errors
+    /// [`SecretError`] for the first secret that cannot be read or holds no text.
+    pub async fn with_secrets(mut self, secrets: &[SecretVariable]) -> Result<Self, SecretError> {
+        let mut client = None;
+        for SecretVariable { variable, reference } in secrets {
+            let Some(secret) = self.optional::<String>(reference) else { continue };
+            if self.optional::<String>(variable).is_some() {
+                self.problem(format!("{variable} and {reference} are both set, and one is enough"));
+                continue;
+            }
+            let client = client.get_or_insert_with(|| Client::new(&aws::sdk_config(&mut self)));
+            let value = read(client, reference, secret).await?;
+            self.put(variable, value);
+        }
+        Ok(self)
+    }
+}
+
+async fn read(client: &Client, reference: &'static str, secret: String) -> Result<String, SecretError> {
+    let failed = |reason| SecretError { reference, secret: secret.clone(), reason };
+    let answer = client.get_secret_value().secret_id(&secret).send().await;
+    let answer = answer.map_err(|error| failed(chain(&error)))?;
+    let value = answer.secret_string().map(str::trim).filter(|value| !value.is_empty());
+    value.map(str::to_owned).ok_or_else(|| failed("it holds no text".to_owned()))
+}

@@ -1,0 +1,84 @@
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use runtime_api::{Function, FunctionConfig, InvokeError};
+use serde_json::{Value, json};
+
+/// A function's executable behind the Runtime API, with its log.
+pub struct Executable {
+    function: Function,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Executable {
+    /// The function at `program` (`CARGO_BIN_EXE_…`) with these variables; an invocation may take `timeout`.
+    #[must_use]
+    pub fn new(program: &str, env: &[(&str, &str)], timeout: Duration) -> Self {
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let sink = Arc::clone(&lines);
+        let name = program.rsplit('/').next().unwrap_or(program);
+        let mut config = FunctionConfig::new(name, program);
+        config.env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        config.timeout = timeout;
+        config.log = Arc::new(move |line: &str| sink.lock().unwrap().push(line.to_owned()));
+        Self { function: Function::start(config), lines }
+    }
+
+    /// The response to an event, as JSON.
+    ///
+    /// # Errors
+    /// What the function reported, or how it ended.
+    pub async fn invoke(&self, event: impl Into<Bytes>) -> Result<Value, InvokeError> {
+        let response = self.function.invoke(event).await?;
+        Ok(serde_json::from_slice(&response).unwrap())
+    }
+
+    /// Every line logged so far; each must be JSON.
+    #[must_use]
+    pub fn log(&self) -> Vec<Value> {
+        self.lines.lock().unwrap().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Ends the process and waits for its end; returns its log.
+    pub async fn stop(self) -> Vec<Value> {
+        let Self { function, lines } = self;
+        function.stop().await;
+        let lines = lines.lock().unwrap();
+        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// Type and message of an error that the function itself reported.
+#[must_use]
+pub fn failure(error: InvokeError) -> (String, String) {
+    match error {
+        InvokeError::Function { error_type, message } => (error_type, message),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// `--help` names these variables and succeeds without any.
+pub fn assert_help(program: &str, names: &[&str]) {
+    let output = std::process::Command::new(program).arg("--help").env_clear().output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success());
+    for name in names {
+        assert!(help.contains(name), "{name} in {help}");
+    }
+}
+
+/// With these variables the function does not start, and says why in one line of JSON that has all the names.
+pub async fn assert_configuration_problems(program: &str, env: &[(&str, &str)], names: &[&str]) {
+    let function = Executable::new(program, env, Duration::from_secs(30));
+    let error = function.invoke("{}").await.unwrap_err();
+    assert!(matches!(error, InvokeError::Init { .. }), "{error:?}");
+    let lines = function.log();
+    let [line] = lines.as_slice() else { panic!("{lines:?}") };
+    assert_eq!((&line["level"], &line["error_type"]), (&json!("ERROR"), &json!("Configuration")));
+    for name in names {
+        assert!(line["message"].as_str().unwrap().contains(name), "{name} in {line}");
+    }
+}

@@ -1,0 +1,74 @@
+//! What librdkafka's clients have in common: their configuration, their access tokens, and what they say of errors.
+
+use std::{
+    error::Error,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use rdkafka::{ClientConfig, ClientContext, client::OAuthToken, error::KafkaError, types::RDKafkaErrorCode};
+
+use crate::{config::KafkaConfig, msk_iam::access_token, security::KafkaSecurity};
+
+/// The longest pause before the next attempt to connect to a broker that was down.
+const RECONNECT: Duration = Duration::from_millis(500);
+
+/// What a client is asked and told by librdkafka, on librdkafka's own threads. A clone shares what it
+/// was told.
+#[derive(Clone)]
+pub(crate) struct Link {
+    security: KafkaSecurity,
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+impl Link {
+    pub fn new(config: &KafkaConfig) -> Self {
+        Self { security: config.security.clone(), trouble: Arc::default() }
+    }
+
+    /// What went wrong last: refused credentials, an unknown certificate, no connection. A record's own error only
+    /// tells that its time was over.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets what went wrong.
+    pub fn works(&self) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl ClientContext for Link {
+    /// Only asked where the mechanism is OAUTHBEARER, and again when four fifths of a token's time are over.
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // It follows each broker's own reason and has none.
+        if matches!(error, KafkaError::Global(RDKafkaErrorCode::AllBrokersDown)) {
+            return;
+        }
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        let KafkaSecurity::MskIam { region, credentials } = &self.security else {
+            return Err("no access token is needed".into());
+        };
+        let token = access_token(region, credentials, SystemTime::now())?;
+        // The broker takes the principal from the token.
+        Ok(OAuthToken { token: token.value, principal_name: String::new(), lifetime_ms: token.expires_at_ms })
+    }
+}
+
+/// What every client of the configured brokers is made from.
+pub(crate) fn client_config(config: &KafkaConfig) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client
+        .set("bootstrap.servers", &config.bootstrap_servers)
+        .set("client.id", "fetch-quotes")
+        .set("socket.keepalive.enable", "true")
+        // Its default of 10 s outlasts a delivery: quotes would time out while a broker is back already.
+        .set("reconnect.backoff.max.ms", RECONNECT.as_millis().to_string());
+    config.security.configure(&mut client);
+    client
+}

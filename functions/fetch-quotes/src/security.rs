@@ -1,0 +1,203 @@
+use std::str::FromStr;
+
+use aws_credential_types::Credentials;
+use function_kit::{Environment, Secret};
+use rdkafka::ClientConfig;
+use serde::Deserialize;
+
+/// How Kafka is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KafkaSecurity {
+    /// Neither encrypted nor authenticated.
+    Plaintext,
+    /// By TLS; the broker's certificate is checked against the system's authorities.
+    Tls,
+    /// By TLS, with an access token of MSK's made of the function's own AWS credentials.
+    MskIam {
+        /// The cluster's region: the function's own.
+        region: String,
+        /// The function's credentials.
+        credentials: Credentials,
+    },
+    /// By TLS, with a user's name and password (SCRAM-SHA-512).
+    SaslScram(SaslUser),
+}
+
+/// A user of Kafka.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SaslUser {
+    /// The user's name.
+    pub username: String,
+    /// The user's password.
+    pub password: Secret,
+}
+
+/// The values of `KAFKA_SECURITY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Plaintext,
+    Tls,
+    MskIam,
+    SaslScram,
+}
+
+impl FromStr for Protocol {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "plaintext" => Ok(Self::Plaintext),
+            "tls" => Ok(Self::Tls),
+            "msk_iam" => Ok(Self::MskIam),
+            "sasl_scram" => Ok(Self::SaslScram),
+            _ => Err(format!("{text:?} is none of plaintext, tls, msk_iam, sasl_scram")),
+        }
+    }
+}
+
+impl FromStr for SaslUser {
+    type Err = &'static str;
+
+    /// Reads the JSON object that MSK and Lambda's event source mappings want a secret to be. The error never
+    /// tells what was read.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        #[derive(Deserialize)]
+        struct User {
+            username: String,
+            password: String,
+        }
+        let user: User =
+            serde_json::from_str(text).map_err(|_| "no JSON object with username and password")?;
+        let Ok(password) = user.password.parse();
+        Ok(Self { username: user.username, password })
+    }
+}
+
+impl KafkaSecurity {
+    /// Reads `KAFKA_SECURITY` and what its value needs; `None`, and the problems noted, where something is
+    /// missing. `tls` says whether the executable can speak it.
+    pub(crate) fn read(environment: &mut Environment, tls: bool) -> Option<Self> {
+        let protocol = environment.or("KAFKA_SECURITY", Protocol::Plaintext);
+        if protocol != Protocol::Plaintext && !tls {
+            environment.problem(
+                "KAFKA_SECURITY needs an executable that was built with the feature `tls`".to_owned(),
+            );
+        }
+        match protocol {
+            Protocol::Plaintext => Some(Self::Plaintext),
+            Protocol::Tls => Some(Self::Tls),
+            Protocol::MskIam => {
+                let region = environment.required("AWS_REGION");
+                let key = environment.required::<String>("AWS_ACCESS_KEY_ID");
+                let secret = environment.required::<String>("AWS_SECRET_ACCESS_KEY");
+                let session = environment.optional("AWS_SESSION_TOKEN");
+                Some(Self::MskIam {
+                    region: region?,
+                    // Lambda gives a process its credentials once, for longer than the process lives.
+                    credentials: Credentials::new(key?, secret?, session, None, "environment"),
+                })
+            }
+            // The secret that KAFKA_SASL_SECRET names is there by now.
+            Protocol::SaslScram => environment.required("KAFKA_SASL").map(Self::SaslScram),
+        }
+    }
+
+    /// Sets what librdkafka is to know of it.
+    pub(crate) fn configure(&self, client: &mut ClientConfig) {
+        let protocol = match self {
+            Self::Plaintext => return,
+            Self::Tls => "ssl",
+            Self::MskIam { .. } | Self::SaslScram(_) => "sasl_ssl",
+        };
+        // OpenSSL is linked statically and has no folder of its own: librdkafka looks where systems keep theirs.
+        client.set("security.protocol", protocol).set("ssl.ca.location", "probe");
+        match self {
+            Self::Plaintext | Self::Tls => {}
+            Self::MskIam { .. } => {
+                client.set("sasl.mechanisms", "OAUTHBEARER");
+            }
+            Self::SaslScram(SaslUser { username, password }) => {
+                client
+                    .set("sasl.mechanisms", "SCRAM-SHA-512")
+                    .set("sasl.username", username)
+                    .set("sasl.password", password.reveal());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AWS: [(&str, &str); 3] =
+        [("AWS_REGION", "eu-central-1"), ("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "marked")];
+
+    fn read(variables: &[(&str, &str)], tls: bool) -> (Option<KafkaSecurity>, String) {
+        let mut environment: Environment =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let security = KafkaSecurity::read(&mut environment, tls);
+        (security, environment.problems().map(|problems| problems.to_string()).unwrap_or_default())
+    }
+
+    #[test]
+    fn kafka_is_spoken_to_in_plain_text_unless_told_otherwise() {
+        let (security, problems) = read(&[], false);
+        assert_eq!((security, problems.as_str()), (Some(KafkaSecurity::Plaintext), ""));
+        assert_eq!(read(&[("KAFKA_SECURITY", "plaintext")], true).0, Some(KafkaSecurity::Plaintext));
+    }
+
+    #[test]
+    fn without_tls_the_feature_is_asked_for() {
+        for value in ["tls", "msk_iam", "sasl_scram"] {
+            let (_, problems) = read(&[("KAFKA_SECURITY", value)], false);
+            assert!(problems.contains("KAFKA_SECURITY") && problems.contains("feature `tls`"), "{problems}");
+        }
+    }
+
+    #[test]
+    fn each_value_asks_for_what_it_needs() {
+        for (value, names) in [
+            ("ssl", ["none of plaintext, tls, msk_iam, sasl_scram"].as_slice()),
+            ("msk_iam", &["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]),
+            ("sasl_scram", &["KAFKA_SASL"]),
+        ] {
+            let (_, problems) = read(&[("KAFKA_SECURITY", value)], true);
+            for name in names {
+                assert!(problems.contains(name), "{name} in {problems}");
+            }
+        }
+    }
+
+    #[test]
+    fn librdkafka_is_told_of_each_and_its_secrets_are_never_printed() {
+        let user = ("KAFKA_SASL", r#"{"username":"quotes","password":"marked"}"#);
+        for (value, more, expected) in [
+            ("tls", [].as_slice(), [Some("ssl"), None, None, None]),
+            ("msk_iam", &AWS, [Some("sasl_ssl"), Some("OAUTHBEARER"), None, None]),
+            (
+                "sasl_scram",
+                &[user],
+                [Some("sasl_ssl"), Some("SCRAM-SHA-512"), Some("quotes"), Some("marked")],
+            ),
+        ] {
+            let (security, problems) = read(&[&[("KAFKA_SECURITY", value)], more].concat(), true);
+            let security = security.unwrap();
+            assert!(problems.is_empty() && !format!("{security:?}").contains("marked"), "{security:?}");
+            let mut client = ClientConfig::new();
+            security.configure(&mut client);
+            let told = ["security.protocol", "sasl.mechanisms", "sasl.username", "sasl.password"];
+            assert_eq!(told.map(|name| client.get(name)), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_user_that_is_none_is_refused_without_a_word_of_it() {
+        for text in
+            ["marked", r#"{"username":"quotes"}"#, r#"{"username":1,"password":"marked"}"#, "\"marked\""]
+        {
+            let (_, problems) = read(&[("KAFKA_SECURITY", "sasl_scram"), ("KAFKA_SASL", text)], true);
+            assert!(problems.contains("KAFKA_SASL") && !problems.contains("marked"), "{text}: {problems}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+use std::{
+    error::Error,
+    ffi::{CStr, CString},
+    ptr,
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientContext,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    bindings::rd_kafka_oauthbearer_set_token,
+    client::OAuthToken,
+    error::KafkaError,
+    types::RDKafkaErrorCode,
+};
+
+use crate::{
+    config::KafkaConfig,
+    link::{Link, client_config},
+    security::KafkaSecurity,
+};
+
+/// How long the brokers may take: a part of the 10 s that Lambda gives a function to start.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Creates the topic with the configured number of partitions and the brokers' own replication where it is not there;
+/// does nothing where no number is configured. Brokers that cannot be asked, or refuse, get a WARN line: the polls
+/// tell whether the topic is there. `producer` is the producer's link: it hears why brokers cannot be asked.
+///
+/// # Errors
+/// [`KafkaError`] where librdkafka refuses the configuration.
+pub(crate) async fn create_topic(config: &KafkaConfig, producer: &Link) -> Result<(), KafkaError> {
+    let Some(partitions) = config.topic_partitions else { return Ok(()) };
+    let topic = config.topic.as_str();
+    let link = Link::new(config);
+    let admin: AdminClient<Link> = client_config(config).create_with_context(link.clone())?;
+    if matches!(config.security, KafkaSecurity::MskIam { .. })
+        && let Err(error) = link.generate_oauth_token(None).and_then(|token| set_token(&admin, token))
+    {
+        tracing::warn!(topic, "the topic was not created: {error}");
+        return Ok(());
+    }
+    let default_replication = TopicReplication::Fixed(-1);
+    let new = NewTopic::new(topic, partitions.0, default_replication);
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
+    let created = admin.create_topics([&new], &options).await;
+    match created.map(|mut topics| topics.pop()) {
+        Ok(Some(Ok(_))) => tracing::info!(topic, partitions = partitions.0, "created the topic"),
+        Ok(Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists)))) => {}
+        Ok(Some(Err((_, code)))) => tracing::warn!(topic, "the topic was not created: {code}"),
+        Ok(None) => tracing::warn!(topic, "the topic was not created: the broker named no topic"),
+        Err(error) => {
+            let trouble = producer.trouble().unwrap_or_default();
+            tracing::warn!(topic, "the topic was not created: {error} {trouble}");
+        }
+    }
+    // Its end waits for its threads.
+    tokio::task::spawn_blocking(move || drop(admin));
+    Ok(())
+}
+
+/// Gives the client its access token. It serves no events, so that librdkafka's own demand for one is never heard.
+#[allow(unsafe_code)]
+fn set_token(admin: &AdminClient<Link>, token: OAuthToken) -> Result<(), Box<dyn Error>> {
+    let value = CString::new(token.token)?;
+    let principal = CString::new(token.principal_name)?;
+    let mut reason = [0; 256];
+    // SAFETY: the client lives as long as `admin`; librdkafka copies the texts, and writes at most the given number
+    // of bytes of a text with its end into `reason`.
+    let code = unsafe {
+        rd_kafka_oauthbearer_set_token(
+            admin.inner().native_ptr(),
+            value.as_ptr(),
+            token.lifetime_ms,
+            principal.as_ptr(),
+            ptr::null_mut(),
+            0,
+            reason.as_mut_ptr(),
+            reason.len(),
+        )
+    };
+    match RDKafkaErrorCode::from(code) {
+        RDKafkaErrorCode::NoError => Ok(()),
+        code => {
+            let reason: Vec<u8> = reason.iter().map(|byte| byte.cast_unsigned()).collect();
+            let reason = CStr::from_bytes_until_nul(&reason).unwrap_or_default();
+            Err(format!("{code}: {}", reason.to_string_lossy()).into())
+        }
+    }
+}
