@@ -1,10 +1,11 @@
-"""Inject faults at random, in a sequence that its seed decides, and tell what became of the quotes.
+"""Inject faults by chance, two at once, in a sequence that its seed decides, and tell what became of the quotes.
 
 python tests/faults/chaos.py --seed 1 --seconds 180
 """
 
 import argparse
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "flow"))
 
-from faultkit import FAULTS, trial
+from faultkit import mixed, trial
 
 
 def main() -> None:
@@ -22,16 +23,21 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=180, help="how long faults are injected (default 180)")
     options = parser.parse_args()
     chance = random.Random(options.seed)  # noqa: S311 - a seeded sequence
-    print(f"seed {options.seed}: faults for {options.seconds:g} s", flush=True)
-    with tempfile.TemporaryDirectory() as directory, trial(Path(directory)) as running:
+    # What failed can be looked at: the folder is removed after a success only.
+    directory = Path(tempfile.mkdtemp(prefix="chaos-"))
+    print(f"seed {options.seed}: faults for {options.seconds:g} s, in {directory}", flush=True)
+    with trial(directory) as running:
         end = time.monotonic() + options.seconds
         injected = 0
         while time.monotonic() < end:
-            fault = chance.choice(FAULTS)
-            print(f"  {fault}: {getattr(running, fault)()}", flush=True)
-            injected += 1
+            faults = mixed(chance)
+            print(f"  {' and '.join(faults)}", flush=True)
+            for effect in running.inject(*faults):
+                print(f"    {effect}", flush=True)
+            injected += len(faults)
         print("healed; waiting until bronze has every quote", flush=True)
         quotes_in, quotes_out = running.settle()
+    shutil.rmtree(directory)
     print(f"{injected} faults: {quotes_in} quotes acknowledged by Kafka, {quotes_out} in bronze, each once")
 
 

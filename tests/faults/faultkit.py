@@ -1,6 +1,7 @@
 """Servers that can be killed, a proxy that can misbehave, and a flow that must lose nothing on them."""
 
 import http.client
+import json
 import os
 import random
 import signal
@@ -8,17 +9,35 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from finnhub import Finnhub, serve
-from flowkit import BRONZE_BUCKET, Clients, Flow, Stores, answers, counts, processes_of, wait_until
+from flowkit import (
+    BRONZE_BUCKET,
+    LIMIT_SECONDS,
+    QUARANTINE_BUCKET,
+    Clients,
+    Flow,
+    Stores,
+    answers,
+    counts,
+    kill_all,
+    processes_of,
+    wait_until,
+)
 
 KEY = "fault-tests"
-# load-quotes' messages come again after 60 s, and a fault may cost several of those.
-HEALED_SECONDS = 300
+# A message that load-quotes did not acknowledge comes again after this time; `local` makes it a minute.
+VISIBILITY_SECONDS = 15
+# A fault may cost a message several of those, and the stand-in hands load-quotes 10 messages at once.
+HEALED_SECONDS = 600
 
 
 class Request:
@@ -32,7 +51,8 @@ class Request:
     @property
     def is_put_of_a_quote(self) -> bool:
         """Whether archive-quotes stores a quote."""
-        return self.method == "PUT" and self.path.startswith("/bronze-transactions/")
+        path = urlsplit(self.path).path
+        return self.method == "PUT" and path.startswith(f"/{BRONZE_BUCKET}/") and path.endswith(".json")
 
     @property
     def is_merge(self) -> bool:
@@ -50,7 +70,7 @@ After = Callable[[Request], None]
 
 
 class Proxy(ThreadingHTTPServer):
-    """Passes everything on, unless `before` answers a status of its own; `after` sees each answer before its client."""
+    """Passes everything on, but for what is injected."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -58,15 +78,29 @@ class Proxy(ThreadingHTTPServer):
     def __init__(self, upstream_port: int) -> None:
         super().__init__(("127.0.0.1", 0), _Pass)
         self.upstream_port = upstream_port
-        self.before: Before = lambda _: None
-        self.after: After = lambda _: None
+        self.injected: list[tuple[Before, After]] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
-    def heal(self) -> None:
-        """Pass everything on again."""
-        self.before = lambda _: None
-        self.after = lambda _: None
+    @contextmanager
+    def inject(self, before: Before = lambda _: None, after: After = lambda _: None) -> Iterator[None]:
+        """While the block runs, `before` may answer a status of its own; `after` sees each answer first."""
+        hooks = (before, after)
+        self.injected.append(hooks)
+        try:
+            yield
+        finally:
+            self.injected.remove(hooks)
+
+    def before(self, request: Request) -> int | None:
+        """The status to answer instead of passing the request on."""
+        statuses = [before(request) for before, _ in tuple(self.injected)]
+        return next(filter(None, statuses), None)
+
+    def after(self, request: Request) -> None:
+        """Called when the request is answered, before its client knows."""
+        for _, after in tuple(self.injected):
+            after(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of clients that went away: the tests kill them."""
@@ -144,6 +178,14 @@ class FaultyStores(Stores):
         self.broker.wait()
         self.start_broker()
 
+    def restart_everything(self) -> None:
+        """Kill -9 every server and the functions in them; start the servers again on their data and ports."""
+        kill_all(self.directory)
+        for process in self.processes:
+            process.wait()
+        self.processes.clear()
+        self._start()
+
     def kill_bigquery(self) -> None:
         """Kill -9 the BigQuery stand-in, whatever it is doing."""
         self.processes.remove(self.big)
@@ -190,32 +232,64 @@ class Trial:
         self.data_dir = directory / "data"
         self.stores = stores
         self.finnhub = finnhub
-        self.flow = self._flow()
         self.clients = stores.clients()
-        self.awsclients = {
-            name: boto3.client(
-                name,
-                endpoint_url=stores.direct[0],
-                region_name="us-east-1",
-                aws_access_key_id="test",
-                aws_secret_access_key="test",  # noqa: S106 - the stand-in takes any
-            )
-            for name in ("sqs", "lambda")
-        }
+        self.sqs, self.functions, self.logs = (self._aws(service) for service in ("sqs", "lambda", "logs"))
+        self.flow = self._flow()
+
+    def _aws(self, service: str) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self.stores.direct[0],
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",  # noqa: S106 - the stand-in takes any
+        )
 
     def _flow(self) -> Flow:
         variables = {"FINNHUB_BASE_URL": self.finnhub.base_url, "FINNHUB_API_KEY": KEY}
-        return Flow(self.data_dir, **self.stores.variables(), **variables)
+        flow = Flow(self.data_dir, **self.stores.variables(), **variables)
+        try:
+            flow.await_report(lambda report: report["phase"] == "running", "running flow")
+            self.set_visibility(VISIBILITY_SECONDS)
+        except BaseException:
+            flow.__exit__()
+            raise
+        return flow
 
     def restart_flow(self) -> None:
         """Kill -9 `local`, the bridge in it, and start it again."""
         self.flow.__exit__()
         self.flow = self._flow()
 
+    def queue(self, name: str) -> str:
+        """The URL of a queue."""
+        return self.sqs.get_queue_url(QueueName=name)["QueueUrl"]
+
+    def set_visibility(self, seconds: int) -> None:
+        """How long a message that load-quotes did not acknowledge stays away."""
+        attributes = {"VisibilityTimeout": str(seconds)}
+        self.sqs.set_queue_attributes(QueueUrl=self.queue("quotes-archived"), Attributes=attributes)
+
+    @contextmanager
+    def notifications(self, configuration: dict[str, Any]) -> Iterator[None]:
+        """While the block runs, S3 tells of new objects as `configuration` says."""
+
+        def put(configuration: dict[str, Any]) -> None:
+            self.clients.s3.put_bucket_notification_configuration(
+                Bucket=BRONZE_BUCKET, NotificationConfiguration=configuration, SkipDestinationValidation=True
+            )
+
+        before = self.clients.s3.get_bucket_notification_configuration(Bucket=BRONZE_BUCKET)
+        before.pop("ResponseMetadata", None)
+        put(configuration)
+        try:
+            yield
+        finally:
+            put(before)
+
     def published(self) -> int:
         """How many quotes the report has seen in Kafka."""
-        report = self.flow.report()
-        return counts(report)["published"] if report else 0
+        return counts(wait_until(lambda: self.flow.report(), "report"))["published"]
 
     def more_quotes(self, count: int = 10) -> None:
         """Wait until Kafka has so many quotes more."""
@@ -226,33 +300,48 @@ class Trial:
         """The identity of every record of the topic."""
         return Counter(record.quote["quote_id"] for record in self.clients.records())
 
-    def reconcile(self) -> None:
-        """Invoke the scheduled repair now."""
-        self.awsclients["lambda"].invoke(FunctionName="reconcile-quotes", Payload=b'{"grace_seconds":0}')
+    def reconcile(self, *symbols: str, grace_seconds: int = 0) -> int:
+        """Invoke the scheduled repair now, again while it fails; returns how many objects it has queued."""
+        request = json.dumps({"grace_seconds": grace_seconds, "symbols": symbols})
+
+        def queued() -> dict[str, int] | None:
+            answer = self.functions.invoke(FunctionName="reconcile-quotes", Payload=request)
+            return None if "FunctionError" in answer else json.load(answer["Payload"])
+
+        return wait_until(queued, "answer of reconcile-quotes")["queued"]
 
     def settle(self) -> tuple[int, int]:
         """Stop fetching, wait until bronze has every acknowledged quote, and return both counts.
 
         Kafka and BigQuery are asked themselves; what the functions say of it does not count.
         """
-        self.finnhub.is_out = True
-        self.stores.s3_proxy.heal()
-        self.stores.bigquery_proxy.heal()
+
+        def arrived() -> tuple[Counter[str], Counter[str]] | None:
+            # In this order: what arrives meanwhile is in Kafka only.
+            in_bronze, in_kafka = Counter(self.clients.bronze_ids()), self.ids()
+            return (in_kafka, in_bronze) if in_kafka.keys() <= in_bronze.keys() else None
+
+        self.finnhub.has_data = False
         try:
-            wait_until(
-                lambda: answers(self.ids) and self.ids().keys() <= set(self.clients.bronze_ids()),
-                "bronze row for every acknowledged quote",
-                HEALED_SECONDS,
+            in_kafka, in_bronze = wait_until(
+                lambda: answers(self.ids) and arrived(), "bronze row for every acknowledged quote", HEALED_SECONDS
             )
-            in_kafka, in_bronze = self.ids(), Counter(self.clients.bronze_ids())
         finally:
-            self.finnhub.is_out = False
+            self.finnhub.has_data = True
         assert in_kafka.keys() == in_bronze.keys()
         assert set(in_bronze.values()) == {1}, in_bronze.most_common(3)
-        assert not self.clients.objects("quarantined-records")
+        assert not self.clients.objects(QUARANTINE_BUCKET)
         return len(in_kafka), len(in_bronze)
 
-    # The faults. Each injects, waits until it has had its effect, and heals.
+    def inject(self, *faults: str) -> list[str]:
+        """Inject these faults, all at once; returns what each did."""
+        with ThreadPoolExecutor(len(faults)) as pool:
+            injected = [pool.submit(getattr(self, fault)) for fault in faults]
+            for ended in as_completed(injected):
+                ended.result()  # The first failure is the cause of the others.
+        return [one.result() for one in injected]
+
+    # The faults. Each injects, waits until it has had its effect, heals, and tells what it did.
 
     def s3_out(self) -> str:
         """S3 answers 503 to every PUT of a quote for a while."""
@@ -264,9 +353,8 @@ class Trial:
                 return 503
             return None
 
-        self.stores.s3_proxy.before = refuse
-        wait_until(lambda: refused["puts"] >= 10, "refused PUT")
-        self.stores.s3_proxy.heal()
+        with self.stores.s3_proxy.inject(before=refuse):
+            wait_until(lambda: refused["puts"] >= 10, "refused PUT")
         return f"{refused['puts']} PUTs answered 503"
 
     def bigquery_out(self) -> str:
@@ -279,9 +367,8 @@ class Trial:
                 return 503
             return None
 
-        self.stores.bigquery_proxy.before = refuse
-        wait_until(lambda: refused["merges"] >= 4, "refused MERGE")
-        self.stores.bigquery_proxy.heal()
+        with self.stores.bigquery_proxy.inject(before=refuse):
+            wait_until(lambda: refused["merges"] >= 4, "refused MERGE")
         return f"{refused['merges']} MERGEs answered 503"
 
     def bigquery_slow(self) -> str:
@@ -293,9 +380,8 @@ class Trial:
                 slowed["merges"] += 1
                 time.sleep(3)
 
-        self.stores.bigquery_proxy.before = slow
-        wait_until(lambda: slowed["merges"] >= 3, "slow MERGE")
-        self.stores.bigquery_proxy.heal()
+        with self.stores.bigquery_proxy.inject(before=slow):
+            wait_until(lambda: slowed["merges"] >= 3, "slow MERGE")
         return f"{slowed['merges']} MERGEs delayed by 3 s"
 
     def bigquery_killed(self) -> str:
@@ -306,13 +392,12 @@ class Trial:
             if request.is_merge:
                 merging.set()
 
-        self.stores.bigquery_proxy.before = note
-        assert merging.wait(60), "no MERGE came"
+        with self.stores.bigquery_proxy.inject(before=note):
+            assert merging.wait(LIMIT_SECONDS), "no MERGE came"
         self.stores.kill_bigquery()
         served = self.finnhub.served
         wait_until(lambda: self.finnhub.served >= served + 10, "quotes while BigQuery is away")
         self.stores.start_bigquery_again()
-        self.stores.bigquery_proxy.heal()
         return "kill -9 during a MERGE, away for 2 polls"
 
     def broker_killed(self) -> str:
@@ -336,51 +421,35 @@ class Trial:
                 if moment(request) and killed["processes"] < 2:
                     killed["processes"] += kill_function(self.stores.directory, function)
 
-        proxy.after = kill
-        wait_until(lambda: killed["processes"] >= 2, f"killed {function}")
-        proxy.heal()
+        with proxy.inject(after=kill):
+            wait_until(lambda: killed["processes"] >= 2, f"killed {function}")
         return f"{killed['processes']} processes killed mid-batch"
 
-    def notifications_dropped(self) -> str:
+    def notifications_lost(self) -> str:
         """S3 tells nobody of new objects for a while; the scheduled repair finds them."""
-        before = self.clients.s3.get_bucket_notification_configuration(Bucket=BRONZE_BUCKET)
-        before.pop("ResponseMetadata", None)
-        self.clients.s3.put_bucket_notification_configuration(
-            Bucket=BRONZE_BUCKET, NotificationConfiguration={}, SkipDestinationValidation=True
-        )
-        start = self.published()
-        self.more_quotes(10)
-        lost = self.published() - start
-        self.clients.s3.put_bucket_notification_configuration(
-            Bucket=BRONZE_BUCKET, NotificationConfiguration=before, SkipDestinationValidation=True
-        )
+        with self.notifications({}):
+            start = self.published()
+            self.more_quotes(10)
+            lost = self.published() - start
         self.reconcile()
         return f"about {lost} notifications dropped, then reconcile-quotes"
 
     def events_twice_and_shuffled(self, seed: int = 7) -> str:
         """Every event of new objects comes twice, out of order and late."""
-        sqs, chance = self.awsclients["sqs"], random.Random(seed)  # noqa: S311 - a seeded shuffle
-        queue = sqs.get_queue_url(QueueName="quotes-archived")["QueueUrl"]
-        before = self.clients.s3.get_bucket_notification_configuration(Bucket=BRONZE_BUCKET)
-        before.pop("ResponseMetadata", None)
-        tap = sqs.create_queue(QueueName="tap")["QueueUrl"]
-        arn = sqs.get_queue_attributes(QueueUrl=tap, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        tapped = {"QueueConfigurations": [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}]}
-        self.clients.s3.put_bucket_notification_configuration(
-            Bucket=BRONZE_BUCKET, NotificationConfiguration=tapped, SkipDestinationValidation=True
-        )
-        self.more_quotes(10)
-        self.clients.s3.put_bucket_notification_configuration(
-            Bucket=BRONZE_BUCKET, NotificationConfiguration=before, SkipDestinationValidation=True
-        )
+        tap = self.sqs.create_queue(QueueName="tap")["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=tap, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        with self.notifications({"QueueConfigurations": [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}]}):
+            self.more_quotes(10)
         bodies = []
-        while messages := sqs.receive_message(QueueUrl=tap, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages"):
+        receive = partial(self.sqs.receive_message, QueueUrl=tap, MaxNumberOfMessages=10, WaitTimeSeconds=1)
+        while messages := receive().get("Messages"):
             for message in messages:
                 bodies += [message["Body"]] * 2
-                sqs.delete_message(QueueUrl=tap, ReceiptHandle=message["ReceiptHandle"])
-        chance.shuffle(bodies)
+                self.sqs.delete_message(QueueUrl=tap, ReceiptHandle=message["ReceiptHandle"])
+        random.Random(seed).shuffle(bodies)  # noqa: S311 - a seeded shuffle
+        queue = self.queue("quotes-archived")
         for body in bodies:
-            sqs.send_message(QueueUrl=queue, MessageBody=body)
+            self.sqs.send_message(QueueUrl=queue, MessageBody=body)
         return f"{len(bodies) // 2} events sent twice, shuffled"
 
     def bridge_killed(self) -> str:
@@ -393,28 +462,59 @@ class Trial:
                 archived.set()
                 held.wait(30)
 
-        self.stores.s3_proxy.after = hold
-        assert archived.wait(60), "archive-quotes was not invoked"
-        self.flow.process.kill()
-        self.flow.process.wait()
-        held.set()
-        self.stores.s3_proxy.heal()
+        with self.stores.s3_proxy.inject(after=hold):
+            assert archived.wait(LIMIT_SECONDS), "archive-quotes was not invoked"
+            self.flow.process.kill()
+            self.flow.process.wait()
+            held.set()
         self.restart_flow()
         return "kill -9 between success and commit, restart"
 
+    def flow_killed(self) -> str:
+        """Everything is killed before a batch is archived, and started again on its data; the queues are lost."""
+        invoked = threading.Event()
+        held = threading.Event()
 
-FAULTS = (
-    "s3_out",
-    "bigquery_out",
-    "bigquery_slow",
-    "bigquery_killed",
-    "broker_killed",
-    "archive_killed",
-    "load_killed",
-    "notifications_dropped",
-    "events_twice_and_shuffled",
-    "bridge_killed",
-)
+        def hold(request: Request) -> int | None:
+            if request.is_archive_invocation:
+                invoked.set()
+                held.wait(30)
+                return 503
+            return None
+
+        with self.stores.s3_proxy.inject(before=hold):
+            assert invoked.wait(LIMIT_SECONDS), "archive-quotes was not invoked"
+            self.flow.process.kill()
+            self.flow.process.wait()
+            held.set()
+        self.stores.restart_everything()
+        self.restart_flow()
+        return "kill -9 of every process in the middle of a batch, restart on its data"
+
+
+PARTS = {"S3", "BigQuery", "Kafka", "archive-quotes", "load-quotes", "notifications", "local"}
+# What each fault breaks. Two that break nothing in common may be injected at once.
+FAULTS = {
+    "s3_out": {"S3"},
+    "bigquery_out": {"BigQuery"},
+    "bigquery_slow": {"BigQuery"},
+    "bigquery_killed": {"BigQuery"},
+    "broker_killed": {"Kafka"},
+    "archive_killed": {"archive-quotes"},
+    "load_killed": {"load-quotes"},
+    "notifications_lost": {"notifications"},
+    "events_twice_and_shuffled": {"notifications"},
+    # When `local` starts again it needs its servers, and makes the notifications anew.
+    "bridge_killed": {"local", "Kafka", "BigQuery", "notifications"},
+    "flow_killed": PARTS,
+}
+
+
+def mixed(chance: random.Random) -> list[str]:
+    """A fault by chance, and one more to inject at the same time where one is left that breaks other parts."""
+    first = chance.choice(list(FAULTS))
+    others = [fault for fault, parts in FAULTS.items() if not parts & FAULTS[first]]
+    return [first, chance.choice(others)] if others else [first]
 
 
 @contextmanager

@@ -20,6 +20,7 @@ class Finnhub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answer)
         self.key = key
         self.is_out = False
+        self.has_data = True
         self.served = 0
         self.refused = 0
         self.paths: list[str] = []
@@ -48,6 +49,9 @@ class _Answer(BaseHTTPRequestHandler):
                 status, body = 503, '{"error":"out of order"}'
             elif url.path == "/api/v1/stock/market-status":
                 status, body = 200, json.dumps({"exchange": "US", "holiday": None, "isOpen": True})
+            elif not self.server.has_data:
+                # As Finnhub says that it knows nothing: no failure, and no quote.
+                status, body = 200, '{"c":0,"d":null,"dp":null,"h":0,"l":0,"o":0,"pc":0,"t":0}'
             elif url.path == "/api/v1/quote" and parse_qs(url.query).get("symbol"):
                 # Numbers whose text no JSON writer would choose: it must come through all the same.
                 t = FIRST_T + self.server.served
