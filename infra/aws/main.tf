@@ -1,0 +1,477 @@
+# The flow from left to right: schedule → Kafka → S3 → SQS → BigQuery → dbt. `local` makes the same on one machine; a
+# test compares the two (tests/infra/test_drift.py).
+
+data "aws_caller_identity" "current" {}
+
+locals {
+  topic          = "stock-quotes"
+  consumer_group = "archive-quotes"
+
+  account_id    = data.aws_caller_identity.current.account_id
+  bucket_suffix = coalesce(var.bucket_suffix, local.account_id)
+  packages      = "${var.package_dir}/${var.architecture}"
+
+  has_network = var.stream.type != "self_managed"
+
+  timeout_seconds = {
+    # A minute's polls, what the Scheduler may be late, and the 5 s that the function keeps at its end.
+    fetch-quotes     = 90
+    archive-quotes   = 30
+    load-quotes      = 30
+    reconcile-quotes = 120
+    transform-quotes = 300
+    serve-dashboard  = 15
+  }
+
+  # Lambda asks for six timeouts: it tries a throttled batch again while its messages stay hidden.
+  visibility_timeouts = 6
+
+  warehouse = { for function in ["load-quotes", "reconcile-quotes", "transform-quotes", "serve-dashboard"] : function => {
+    BIGQUERY_PROJECT          = var.bigquery.project
+    BIGQUERY_DATASET          = var.bigquery.dataset
+    GOOGLE_CREDENTIALS_JSON   = lookup(var.google_credentials, function, null)
+    GOOGLE_CREDENTIALS_SECRET = lookup(var.google_credentials_secret_arns, function, null)
+  } }
+  warehouse_statements = { for function in keys(local.warehouse) : function => [
+    for secret in compact([local.warehouse[function].GOOGLE_CREDENTIALS_SECRET]) :
+    { actions = ["secretsmanager:GetSecretValue"], resources = [secret] }
+  ] }
+}
+
+# Kafka
+
+module "network" {
+  source = "../modules/network"
+  count  = local.has_network ? 1 : 0
+
+  name = var.name
+  cidr = var.vpc_cidr
+  # Named and not asked for: a zone that AWS adds must not change a plan.
+  availability_zones = coalescelist(var.availability_zones, ["${var.aws_region}a", "${var.aws_region}b"])
+}
+
+module "stream" {
+  source = "../modules/stream"
+
+  name            = var.name
+  type            = var.stream.type
+  topic           = local.topic
+  consumer_group  = local.consumer_group
+  vpc_id          = one(module.network[*].vpc_id)
+  subnet_ids      = flatten(module.network[*].private_subnet_ids)
+  msk_provisioned = { for setting, value in var.stream.msk_provisioned : setting => value if value != null }
+  self_managed = var.stream.self_managed == null ? null : {
+    for setting, value in var.stream.self_managed : setting => value if value != null
+  }
+}
+
+# Where quotes go
+
+module "bronze_bucket" {
+  source = "../modules/bucket"
+
+  name                      = "${var.name}-bronze-transactions-${local.bucket_suffix}"
+  retention_days            = var.bronze_retention_days
+  is_destroyed_with_objects = var.are_buckets_destroyed_with_objects
+}
+
+module "quarantine_bucket" {
+  source = "../modules/bucket"
+
+  name                      = "${var.name}-quarantined-records-${local.bucket_suffix}"
+  is_destroyed_with_objects = var.are_buckets_destroyed_with_objects
+}
+
+module "archived_queue" {
+  source = "../modules/queue"
+
+  name               = "${var.name}-quotes-archived"
+  visibility_seconds = local.visibility_timeouts * local.timeout_seconds["load-quotes"]
+  sending_bucket_arn = module.bronze_bucket.arn
+  account_id         = local.account_id
+}
+
+module "loaded_queue" {
+  source = "../modules/queue"
+
+  name               = "${var.name}-quotes-loaded"
+  visibility_seconds = local.visibility_timeouts * local.timeout_seconds["transform-quotes"]
+  account_id         = local.account_id
+}
+
+# Events of schedules that failed, or that reached no function.
+module "failed_queue" {
+  source = "../modules/queue"
+
+  name                  = "${var.name}-failed-events"
+  has_dead_letter_queue = false
+  account_id            = local.account_id
+}
+
+resource "aws_s3_bucket_notification" "archived" {
+  bucket = module.bronze_bucket.name
+
+  queue {
+    id        = "quotes-archived"
+    queue_arn = module.archived_queue.arn
+    events    = ["s3:ObjectCreated:*"]
+  }
+}
+
+# Schedule → fetch-quotes → Kafka
+
+module "fetch_quotes" {
+  source = "../modules/function"
+
+  name            = "${var.name}-fetch-quotes"
+  description     = "Schedule: Finnhub's quotes to Kafka"
+  zip             = "${local.packages}/fetch-quotes.zip"
+  architecture    = var.architecture
+  timeout_seconds = local.timeout_seconds["fetch-quotes"]
+  # Two at once would break Finnhub's rate limit.
+  reserved_concurrency = 1
+  network              = module.stream.producer_network
+  asynchronous         = { failed_queue_arn = module.failed_queue.arn }
+  log_retention_days   = var.log_retention_days
+
+  environment = merge({
+    FINNHUB_API_KEY_SECRET  = var.finnhub_api_key_secret_arn
+    KAFKA_BOOTSTRAP_SERVERS = module.stream.bootstrap_servers
+    KAFKA_SECURITY          = module.stream.security
+    KAFKA_SASL_SECRET       = module.stream.sasl_secret_arn
+    KAFKA_TOPIC             = local.topic
+    KAFKA_TOPIC_PARTITIONS  = var.topic_partitions
+    POLL_INTERVAL_SECONDS   = var.poll_interval_seconds
+    RATE_LIMIT_PER_MINUTE   = var.rate_limit_per_minute
+    SYMBOLS                 = join(",", var.symbols)
+  }, lookup(var.environment, "fetch-quotes", {}))
+
+  statements = concat(
+    [{ actions = ["secretsmanager:GetSecretValue"], resources = [var.finnhub_api_key_secret_arn] }],
+    module.stream.producer_statements,
+  )
+}
+
+# Kafka → archive-quotes → S3
+
+module "archive_quotes" {
+  source = "../modules/function"
+
+  name               = "${var.name}-archive-quotes"
+  description        = "Kafka: each record to an object"
+  zip                = "${local.packages}/archive-quotes.zip"
+  architecture       = var.architecture
+  timeout_seconds    = local.timeout_seconds["archive-quotes"]
+  log_retention_days = var.log_retention_days
+
+  environment = merge({
+    BRONZE_BUCKET     = module.bronze_bucket.name
+    QUARANTINE_BUCKET = module.quarantine_bucket.name
+  }, lookup(var.environment, "archive-quotes", {}))
+
+  statements = concat(
+    [
+      # A key that is taken is read, to see whether it has the same bytes.
+      { actions = ["s3:GetObject", "s3:PutObject"], resources = ["${module.bronze_bucket.arn}/*"] },
+      { actions = ["s3:PutObject"], resources = ["${module.quarantine_bucket.arn}/*"] },
+      # The trigger looks at the bucket for discarded batches.
+      { actions = ["s3:ListBucket"], resources = [module.quarantine_bucket.arn] },
+    ],
+    module.stream.consumer_statements,
+  )
+}
+
+resource "aws_lambda_event_source_mapping" "archive_quotes" {
+  count = var.has_kafka_trigger ? 1 : 0
+
+  function_name = module.archive_quotes.arn
+  topics        = [local.topic]
+  batch_size    = 100
+  # Without a window of its own it is 500 ms, the shortest.
+
+  # From the topic's beginning: what was published before the trigger was there is archived too.
+  starting_position = "TRIM_HORIZON"
+
+  event_source_arn = module.stream.trigger.cluster_arn
+
+  dynamic "amazon_managed_kafka_event_source_config" {
+    for_each = module.stream.trigger.cluster_arn == null ? [] : [local.consumer_group]
+
+    content {
+      consumer_group_id = amazon_managed_kafka_event_source_config.value
+    }
+  }
+
+  dynamic "self_managed_event_source" {
+    for_each = module.stream.trigger.endpoints[*]
+
+    content {
+      endpoints = { KAFKA_BOOTSTRAP_SERVERS = self_managed_event_source.value }
+    }
+  }
+
+  dynamic "self_managed_kafka_event_source_config" {
+    for_each = module.stream.trigger.endpoints == null ? [] : [local.consumer_group]
+
+    content {
+      consumer_group_id = self_managed_kafka_event_source_config.value
+    }
+  }
+
+  dynamic "source_access_configuration" {
+    for_each = module.stream.trigger.access
+
+    content {
+      type = source_access_configuration.value.type
+      uri  = source_access_configuration.value.uri
+    }
+  }
+
+  # A batch that Lambda gives up (its records are about to leave the topic) keeps its bytes here.
+  destination_config {
+    on_failure {
+      destination_arn = module.quarantine_bucket.arn
+    }
+  }
+}
+
+# S3 → SQS → load-quotes → BigQuery
+
+module "load_quotes" {
+  source = "../modules/function"
+
+  name            = "${var.name}-load-quotes"
+  description     = "S3's events in SQS: archived quotes to bronze"
+  zip             = "${local.packages}/load-quotes.zip"
+  architecture    = var.architecture
+  memory_mb       = 256
+  timeout_seconds = local.timeout_seconds["load-quotes"]
+  # Two MERGEs that only insert do not conflict in BigQuery: side by side, both could insert a quote.
+  reserved_concurrency = 1
+  log_retention_days   = var.log_retention_days
+
+  environment = merge(
+    local.warehouse["load-quotes"],
+    { LOADED_QUEUE_URL = module.loaded_queue.url },
+    lookup(var.environment, "load-quotes", {}),
+  )
+
+  statements = concat(
+    [
+      { actions = ["s3:GetObject"], resources = ["${module.bronze_bucket.arn}/*"] },
+      # Without it a deleted object is answered by 403 and not by 404.
+      { actions = ["s3:ListBucket"], resources = [module.bronze_bucket.arn] },
+      { actions = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"], resources = [module.archived_queue.arn] },
+      { actions = ["sqs:SendMessage"], resources = [module.loaded_queue.arn] },
+    ],
+    local.warehouse_statements["load-quotes"],
+  )
+}
+
+resource "aws_lambda_event_source_mapping" "load_quotes" {
+  function_name                      = module.load_quotes.arn
+  event_source_arn                   = module.archived_queue.arn
+  batch_size                         = 100
+  maximum_batching_window_in_seconds = 1
+  function_response_types            = ["ReportBatchItemFailures"]
+
+  # The least that SQS allows; the function's own concurrency is 1.
+  scaling_config {
+    maximum_concurrency = 2
+  }
+}
+
+# Schedule → reconcile-quotes → SQS
+
+module "reconcile_quotes" {
+  source = "../modules/function"
+
+  name                 = "${var.name}-reconcile-quotes"
+  description          = "Schedule: what the bucket has and bronze lacks to the queue"
+  zip                  = "${local.packages}/reconcile-quotes.zip"
+  architecture         = var.architecture
+  timeout_seconds      = local.timeout_seconds["reconcile-quotes"]
+  reserved_concurrency = 1
+  asynchronous         = { failed_queue_arn = module.failed_queue.arn }
+  log_retention_days   = var.log_retention_days
+
+  environment = merge(
+    local.warehouse["reconcile-quotes"],
+    {
+      BRONZE_BUCKET      = module.bronze_bucket.name
+      ARCHIVED_QUEUE_URL = module.archived_queue.url
+    },
+    lookup(var.environment, "reconcile-quotes", {}),
+  )
+
+  statements = concat(
+    [
+      { actions = ["s3:ListBucket"], resources = [module.bronze_bucket.arn] },
+      { actions = ["sqs:SendMessage"], resources = [module.archived_queue.arn] },
+    ],
+    local.warehouse_statements["reconcile-quotes"],
+  )
+}
+
+# Loads → transform-quotes → gold
+
+resource "aws_ecr_repository" "transform_quotes" {
+  # checkov:skip=CKV_AWS_136:Encrypted with the key that AWS manages; the image holds no secret
+  name                 = "${var.name}/transform-quotes"
+  image_tag_mutability = "IMMUTABLE"
+  # The images can be built again.
+  force_delete = true
+
+  image_scanning_configuration {
+    scan_on_push = true
+  }
+}
+
+resource "aws_ecr_lifecycle_policy" "transform_quotes" {
+  repository = aws_ecr_repository.transform_quotes.name
+
+  policy = jsonencode({
+    rules = [{
+      rulePriority = 1
+      description  = "The last ten, to roll back to"
+      selection    = { tagStatus = "any", countType = "imageCountMoreThan", countNumber = 10 }
+      action       = { type = "expire" }
+    }]
+  })
+}
+
+module "transform_quotes" {
+  source = "../modules/function"
+  count  = var.transform_image_uri == null ? 0 : 1
+
+  name            = "${var.name}-transform-quotes"
+  description     = "Announced loads and a schedule: dbt"
+  image_uri       = var.transform_image_uri
+  architecture    = var.architecture
+  memory_mb       = 1024
+  timeout_seconds = local.timeout_seconds["transform-quotes"]
+  # Two runs at once would merge into the same tables.
+  reserved_concurrency = 1
+  asynchronous         = { failed_queue_arn = module.failed_queue.arn }
+  log_retention_days   = var.log_retention_days
+
+  environment = merge(
+    local.warehouse["transform-quotes"],
+    { BIGQUERY_LOCATION = var.bigquery.location },
+    lookup(var.environment, "transform-quotes", {}),
+  )
+
+  statements = concat(
+    [{ actions = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"], resources = [module.loaded_queue.arn] }],
+    local.warehouse_statements["transform-quotes"],
+  )
+}
+
+resource "aws_lambda_event_source_mapping" "transform_quotes" {
+  count = length(module.transform_quotes)
+
+  function_name                      = module.transform_quotes[0].arn
+  event_source_arn                   = module.loaded_queue.arn
+  batch_size                         = 1000
+  maximum_batching_window_in_seconds = var.transform_window_seconds
+
+  scaling_config {
+    maximum_concurrency = 2
+  }
+}
+
+# Gold → serve-dashboard → browser
+
+module "serve_dashboard" {
+  source = "../modules/function"
+  count  = var.dashboard == null ? 0 : 1
+
+  name            = "${var.name}-serve-dashboard"
+  description     = "HTTP: gold tables as JSON and a web page"
+  zip             = "${local.packages}/serve-dashboard.zip"
+  architecture    = var.architecture
+  timeout_seconds = local.timeout_seconds["serve-dashboard"]
+  # A public page must not take the account's concurrency, nor run up BigQuery's bill.
+  reserved_concurrency = 5
+  url_authorization    = var.dashboard.authorization
+  log_retention_days   = var.log_retention_days
+  environment          = merge(local.warehouse["serve-dashboard"], lookup(var.environment, "serve-dashboard", {}))
+  statements           = local.warehouse_statements["serve-dashboard"]
+}
+
+# Time
+
+module "schedules" {
+  source = "../modules/schedules"
+
+  name             = var.name
+  are_enabled      = var.are_schedules_enabled
+  failed_queue_arn = module.failed_queue.arn
+  account_id       = local.account_id
+
+  schedules = merge(
+    {
+      fetch-quotes = {
+        function_arn = module.fetch_quotes.arn
+        # At each minute's beginning: a rate would begin with the schedule's making.
+        expression = "cron(* * * * ? *)"
+        # jsonencode would write < and > as \u003c and \u003e, which the Scheduler does not take for its keyword.
+        input = "{\"scheduled_time\":\"<aws.scheduler.scheduled-time>\"}"
+      }
+      reconcile-quotes = {
+        function_arn = module.reconcile_quotes.arn
+        expression   = "rate(5 minutes)"
+      }
+    },
+    length(module.transform_quotes) == 0 ? {} : {
+      # For what no announcement told of, while quotes come. Each run is billed, so not at night.
+      transform-quotes = {
+        function_arn = module.transform_quotes[0].arn
+        expression   = "cron(* 9-16 ? * MON-FRI *)"
+        time_zone    = "America/New_York"
+      }
+      test-tables = {
+        function_arn = module.transform_quotes[0].arn
+        expression   = "cron(30 17 ? * MON-FRI *)"
+        time_zone    = "America/New_York"
+        input        = jsonencode({ task = "test" })
+      }
+    },
+  )
+}
+
+# Watching
+
+module "observability" {
+  source = "../modules/observability"
+
+  name              = var.name
+  region            = var.aws_region
+  email             = var.alarm_email
+  freshness_minutes = var.freshness_minutes
+
+  functions = { for name, function in merge(
+    {
+      fetch-quotes     = module.fetch_quotes
+      archive-quotes   = module.archive_quotes
+      load-quotes      = module.load_quotes
+      reconcile-quotes = module.reconcile_quotes
+    },
+    { for function in module.transform_quotes : "transform-quotes" => function },
+    { for function in module.serve_dashboard : "serve-dashboard" => function },
+    ) : name => {
+    name                 = function.name
+    timeout_seconds      = function.timeout_seconds
+    is_throttling_normal = contains(["load-quotes", "transform-quotes"], name)
+  } }
+
+  queues = merge(
+    { quotes-archived = module.archived_queue.name },
+    length(module.transform_quotes) == 0 ? {} : { quotes-loaded = module.loaded_queue.name },
+  )
+  failed_queues = {
+    quotes-archived-dlq = module.archived_queue.dead_letter_name
+    quotes-loaded-dlq   = module.loaded_queue.dead_letter_name
+    failed-events       = module.failed_queue.name
+  }
+}

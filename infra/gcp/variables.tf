@@ -1,0 +1,60 @@
+variable "project" {
+  description = "The Google Cloud project; it must exist, with billing."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
+    error_message = "project must be a Google Cloud project id."
+  }
+}
+
+variable "location" {
+  description = "Where the datasets are: a region or a multi-region. It cannot be changed later."
+  type        = string
+  default     = "US"
+}
+
+variable "dataset" {
+  description = "The dataset of the raw tables; the layers' datasets have it as prefix."
+  type        = string
+  default     = "stock"
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_]{1,1000}$", var.dataset))
+    error_message = "dataset must have letters, digits and underscores only."
+  }
+}
+
+variable "name" {
+  description = "The name of the deployment in infra/aws: the AWS roles have it as prefix."
+  type        = string
+  default     = "quoteflow"
+
+  validation {
+    # A service account's id, NAME-reconcile, has 30 characters at most.
+    condition     = can(regex("^[a-z][a-z0-9-]{1,19}$", var.name))
+    error_message = "name must have 2 to 20 lower-case letters, digits and hyphens, a letter first."
+  }
+}
+
+variable "aws_account_id" {
+  description = "The AWS account of the functions."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[0-9]{12}$", var.aws_account_id))
+    error_message = "aws_account_id must have 12 digits."
+  }
+}
+
+variable "are_tables_protected" {
+  description = "Whether `terraform destroy` stops at the raw tables and at datasets that have tables."
+  type        = bool
+  default     = true
+}
+
+variable "is_keyless" {
+  description = "Whether infra/aws is given federated credentials. false where an organization forbids workload identity pools: each function then needs a key in Secrets Manager."
+  type        = bool
+  default     = true
+}

@@ -1,0 +1,187 @@
+# What tells an operator that something is wrong, and the page to look at then.
+
+locals {
+  # What the functions emit in CloudWatch's embedded format: namespace, dimension, and the metrics used here.
+  namespace = "Quoteflow"
+  metrics = {
+    fetched     = { function = "fetch-quotes", name = "Fetched" }
+    published   = { function = "fetch-quotes", name = "Published" }
+    archived    = { function = "archive-quotes", name = "Archived" }
+    quarantined = { function = "archive-quotes", name = "Quarantined" }
+    loaded      = { function = "load-quotes", name = "Loaded" }
+    freshness   = { function = "load-quotes", name = "FreshnessSeconds" }
+  }
+
+  # 14:30 to 20:00 UTC is within the New York session (9:30 to 16:00) in summer and in winter. On a holiday the alarm is
+  # wrong: CloudWatch knows no exchange's calendar.
+  opens_minute  = 14 * 60 + 30
+  closes_minute = 20 * 60
+  minute_of_day = "HOUR(invoked)*60+MINUTE(invoked)"
+  is_open       = "DAY(invoked)<6 AND ${local.minute_of_day}>=${local.opens_minute} AND ${local.minute_of_day}<${local.closes_minute}"
+}
+
+resource "aws_sns_topic" "alarms" {
+  # checkov:skip=CKV_AWS_26:With AWS's own key CloudWatch could not publish, and an alarm's text is no secret
+  name = "${var.name}-alarms"
+}
+
+resource "aws_sns_topic_subscription" "email" {
+  for_each = toset(var.email[*])
+
+  topic_arn = aws_sns_topic.alarms.arn
+  protocol  = "email"
+  endpoint  = each.value
+}
+
+# One failed invocation is repeated by whatever triggered it; failures that go on are not mended by that.
+resource "aws_cloudwatch_metric_alarm" "errors" {
+  for_each = var.functions
+
+  alarm_name          = "${each.value.name}-errors"
+  alarm_description   = "${each.key} fails again and again. Its log tells why; docs/DEPLOY.md tells where to look."
+  namespace           = "AWS/Lambda"
+  metric_name         = "Errors"
+  dimensions          = { FunctionName = each.value.name }
+  statistic           = "Sum"
+  period              = 300
+  evaluation_periods  = 3
+  datapoints_to_alarm = 2
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+}
+
+resource "aws_cloudwatch_metric_alarm" "throttles" {
+  for_each = { for name, function in var.functions : name => function if !function.is_throttling_normal }
+
+  alarm_name          = "${each.value.name}-throttles"
+  alarm_description   = "${each.key} is invoked more often than it may run: an invocation hangs, or the account's concurrency is used up."
+  namespace           = "AWS/Lambda"
+  metric_name         = "Throttles"
+  dimensions          = { FunctionName = each.value.name }
+  statistic           = "Sum"
+  period              = 300
+  evaluation_periods  = 3
+  datapoints_to_alarm = 2
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+}
+
+resource "aws_cloudwatch_metric_alarm" "duration" {
+  for_each = var.functions
+
+  alarm_name          = "${each.value.name}-duration"
+  alarm_description   = "${each.key} comes near its timeout of ${each.value.timeout_seconds} s."
+  namespace           = "AWS/Lambda"
+  metric_name         = "Duration"
+  dimensions          = { FunctionName = each.value.name }
+  statistic           = "Maximum"
+  period              = 300
+  evaluation_periods  = 3
+  datapoints_to_alarm = 2
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = each.value.timeout_seconds * 1000 * 0.8
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+}
+
+resource "aws_cloudwatch_metric_alarm" "failed" {
+  for_each = var.failed_queues
+
+  alarm_name          = "${each.value}-not-empty"
+  alarm_description   = "Something failed for good and waits in ${each.value}; docs/DEPLOY.md tells how to give it another try."
+  namespace           = "AWS/SQS"
+  metric_name         = "ApproximateNumberOfMessagesVisible"
+  dimensions          = { QueueName = each.value }
+  statistic           = "Maximum"
+  period              = 60
+  evaluation_periods  = 1
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+}
+
+resource "aws_cloudwatch_metric_alarm" "backlog" {
+  for_each = var.queues
+
+  alarm_name          = "${each.value}-backlog"
+  alarm_description   = "A message waits in ${each.value} for more than ${var.backlog_minutes} minutes: its function fails, or is too slow."
+  namespace           = "AWS/SQS"
+  metric_name         = "ApproximateAgeOfOldestMessage"
+  dimensions          = { QueueName = each.value }
+  statistic           = "Maximum"
+  period              = 60
+  evaluation_periods  = 3
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = var.backlog_minutes * 60
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+}
+
+resource "aws_cloudwatch_metric_alarm" "lag" {
+  alarm_name          = "${var.functions["archive-quotes"].name}-lag"
+  alarm_description   = "archive-quotes is more than ${var.lag_limit} records behind the topic."
+  namespace           = "AWS/Lambda"
+  metric_name         = "OffsetLag"
+  dimensions          = { FunctionName = var.functions["archive-quotes"].name }
+  statistic           = "Maximum"
+  period              = 60
+  evaluation_periods  = 5
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = var.lag_limit
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+}
+
+# fetch-quotes is invoked every minute, so that its invocations carry the clock: where they are missing too, nothing runs.
+resource "aws_cloudwatch_metric_alarm" "freshness" {
+  alarm_name          = "${var.name}-freshness"
+  alarm_description   = "No row has come to bronze for ${var.freshness_minutes} minutes while the US market is open (or fetch-quotes is not invoked at all)."
+  evaluation_periods  = var.freshness_minutes
+  comparison_operator = "LessThanThreshold"
+  threshold           = 1
+  treat_missing_data  = "breaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+
+  metric_query {
+    id          = "rows"
+    label       = "rows loaded, or 1 while the market is closed"
+    expression  = "IF(${local.is_open}, FILL(loaded, 0), 1)"
+    return_data = true
+  }
+
+  metric_query {
+    id = "loaded"
+
+    metric {
+      namespace   = local.namespace
+      metric_name = local.metrics.loaded.name
+      dimensions  = { function = local.metrics.loaded.function }
+      stat        = "Sum"
+      period      = 60
+    }
+  }
+
+  metric_query {
+    id = "invoked"
+
+    metric {
+      namespace   = "AWS/Lambda"
+      metric_name = "Invocations"
+      dimensions  = { FunctionName = var.functions["fetch-quotes"].name }
+      stat        = "Sum"
+      period      = 60
+    }
+  }
+}

@@ -1,0 +1,4 @@
+output "names" {
+  description = "The schedules' names."
+  value       = [for schedule in aws_scheduler_schedule.this : schedule.name]
+}

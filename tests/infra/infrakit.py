@@ -1,0 +1,164 @@
+"""Terraform as the tests run it: on a copy of `infra/`, with a provider from this machine or from a registry."""
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from finnhub import Finnhub
+from flowkit import BIN_DIR, ROOT, Stores, environment
+
+FUNCTIONS = ("fetch-quotes", "archive-quotes", "load-quotes", "reconcile-quotes")
+PROVIDER = Path("registry.terraform.io/hashicorp/aws")
+# Finnhub's key, marked, so that it is found wherever it should not be.
+KEY = "c0ffee-marked-finnhub-key"
+# Applying and destroying on the emulator take minutes; anything else takes seconds.
+LIMIT_SECONDS = 420
+
+
+def provider_mirror() -> Path | None:
+    """The folder of providers to give to `terraform init`; `None` to leave it to Terraform's own configuration.
+
+    `QUOTEFLOW_TF_PLUGIN_DIR` names it. Otherwise it is looked for where Terraform itself looks on Linux, and one level
+    below `/opt`.
+    """
+    if named := os.environ.get("QUOTEFLOW_TF_PLUGIN_DIR"):
+        return Path(named)
+    usual = [
+        Path.home() / ".terraform.d" / "plugins",
+        Path("/usr/local/share/terraform/plugins"),
+        Path("/usr/share/terraform/plugins"),
+        *sorted(Path("/opt").glob("*")),
+    ]
+    return next((place for place in usual if (place / PROVIDER).is_dir()), None)
+
+
+class Terraform:
+    """Terraform on one root module, with all it writes in the root's folder."""
+
+    def __init__(self, root: Path, **variables: str) -> None:
+        self.root = root
+        self.environment = environment(TF_IN_AUTOMATION="1", CHECKPOINT_DISABLE="1", TF_INPUT="0", **variables)
+        # A configuration that is not there is only a warning to Terraform, in every output.
+        if not Path(self.environment.get("TF_CLI_CONFIG_FILE", os.devnull)).exists():
+            del self.environment["TF_CLI_CONFIG_FILE"]
+
+    def run(self, *arguments: str, limit_seconds: float = LIMIT_SECONDS) -> subprocess.CompletedProcess[str]:
+        """Run a command of Terraform to its end, whatever that is."""
+        return subprocess.run(
+            ["terraform", *arguments, "-no-color"],  # noqa: S607 - the one that the user has
+            cwd=self.root,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=limit_seconds,
+            check=False,
+        )
+
+    def succeed(self, *arguments: str) -> str:
+        """Run a command that must succeed, and return what it printed."""
+        done = self.run(*arguments)
+        assert done.returncode == 0, f"terraform {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def init(self) -> None:
+        """Get the providers; skip the test where they cannot be had."""
+        mirror = provider_mirror()
+        done = self.run("init", "-backend=false", *([f"-plugin-dir={mirror}"] if mirror else []), limit_seconds=180)
+        if done.returncode:
+            pytest.skip(f"Terraform's AWS provider is neither on this machine nor in a registry: {done.stderr}")
+
+    def outputs(self) -> dict[str, Any]:
+        """The root's outputs."""
+        return {name: output["value"] for name, output in json.loads(self.succeed("output", "-json")).items()}
+
+    def changes(self, plan: Path) -> dict[str, dict[str, Any]]:
+        """What a plan would change, by address."""
+        changes = json.loads(self.succeed("show", "-json", str(plan)))["resource_changes"]
+        return {
+            one["address"]: one["change"] for one in changes if one["change"]["actions"] not in (["no-op"], ["read"])
+        }
+
+
+def copy_of_infra(directory: Path) -> Path:
+    """A copy of `infra/` below `directory`, so that nothing is written into the project."""
+    copy = directory / "infra"
+    shutil.copytree(ROOT / "infra", copy, ignore=shutil.ignore_patterns(".terraform*", ".venv", "*.tfstate*"))
+    return copy
+
+
+def packages(directory: Path, architecture: str = "x86_64") -> Path:
+    """The folder with `ARCHITECTURE/FUNCTION.zip`: what `make package` made, or zips of the debug executables.
+
+    `QUOTEFLOW_PACKAGE_DIR` names the former.
+    """
+    if named := os.environ.get("QUOTEFLOW_PACKAGE_DIR"):
+        return Path(named).resolve()
+    for function in FUNCTIONS:
+        folder = directory / "bootstraps" / function
+        folder.mkdir(parents=True)
+        shutil.copy2(BIN_DIR / function, folder / "bootstrap")
+        shutil.make_archive(str(directory / architecture / function), "zip", folder)
+    return directory
+
+
+class Account:
+    """What there is in the emulator, as boto3 sees it."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._session = boto3.session.Session("test", "test", region_name="us-east-1")
+        self._endpoint = endpoint
+
+    def client(self, service: str) -> Any:
+        """A client of one of AWS's services."""
+        return self._session.client(service, endpoint_url=self._endpoint, config=Config(read_timeout=120))
+
+    def pages(self, service: str, operation: str, key: str, **parameters: Any) -> list[Any]:
+        """Everything that a listing lists."""
+        client = self.client(service)
+        if client.can_paginate(operation):
+            pages = client.get_paginator(operation).paginate(**parameters)
+        else:
+            pages = [getattr(client, operation)(**parameters)]
+        return [entry for page in pages for entry in page.get(key, [])]
+
+    def everything(self) -> dict[str, list[str]]:
+        """The names of all that a deployment makes, by kind; a kind of which there is nothing is left out."""
+        found = {
+            "buckets": [one["Name"] for one in self.pages("s3", "list_buckets", "Buckets")],
+            "queues": self.pages("sqs", "list_queues", "QueueUrls"),
+            "functions": [one["FunctionName"] for one in self.pages("lambda", "list_functions", "Functions")],
+            "triggers": [
+                one["UUID"] for one in self.pages("lambda", "list_event_source_mappings", "EventSourceMappings")
+            ],
+            "roles": [one["RoleName"] for one in self.pages("iam", "list_roles", "Roles")],
+            "logs": [one["logGroupName"] for one in self.pages("logs", "describe_log_groups", "logGroups")],
+            "schedules": [one["Name"] for one in self.pages("scheduler", "list_schedules", "Schedules")],
+            "alarms": [one["AlarmName"] for one in self.pages("cloudwatch", "describe_alarms", "MetricAlarms")],
+            "dashboards": [
+                one["DashboardName"] for one in self.pages("cloudwatch", "list_dashboards", "DashboardEntries")
+            ],
+            "topics": [one["TopicArn"] for one in self.pages("sns", "list_topics", "Topics")],
+            "repositories": [
+                one["repositoryName"] for one in self.pages("ecr", "describe_repositories", "repositories")
+            ],
+        }
+        return {kind: names for kind, names in found.items() if names}
+
+
+@dataclass
+class Deployment:
+    """`infra/aws` as it was applied to the emulator, with servers for all that is not AWS."""
+
+    terraform: Terraform
+    stores: Stores
+    account: Account
+    finnhub: Finnhub
+    outputs: dict[str, Any]
