@@ -1,0 +1,133 @@
+"""Builds what Lambda gets: a zip for each Rust function and architecture, and the context of transform-quotes' image.
+
+    target/package/{x86_64,arm64}/{function}.zip    bootstrap, for the runtime provided.al2023
+    target/package/transform-quotes/                docker build -f functions/transform-quotes/Dockerfile <this folder>
+
+The same sources, toolchain and folder give the same bytes: entries have a fixed time, mode and order.
+"""
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "target"
+PACKAGES = TARGET / "package"
+IMAGE = "functions/transform-quotes/Dockerfile"
+TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "arm64": "aarch64-unknown-linux-gnu"}
+"""Rust's name of each architecture of Lambda's."""
+FEATURES = "fetch-quotes/tls"
+LIMIT_MB = 4
+"""What a zip should stay below: a cold start begins with its download."""
+MB = 1_000_000
+
+
+def functions() -> list[str]:
+    """Name every function in Rust."""
+    return sorted(manifest.parent.name for manifest in (ROOT / "functions").glob("*/Cargo.toml"))
+
+
+def installed_triples() -> set[str]:
+    """Name the targets whose standard library is there; without rustup it is the machine's own alone."""
+    if shutil.which("rustup"):
+        command = ["rustup", "target", "list", "--installed"]
+        return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())  # noqa: S603
+    command = [shutil.which("rustc") or "rustc", "--version", "--verbose"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
+    return {line.removeprefix("host: ") for line in told.splitlines() if line.startswith("host: ")}
+
+
+def build(arch: str) -> dict[str, Path]:
+    """Compile every function for `arch`; return the executables by function."""
+    names = functions()
+    # librdkafka's cmake build includes this header even where curl is off; an empty one is enough.
+    headers = PACKAGES / ".include"
+    (headers / "curl").mkdir(parents=True, exist_ok=True)
+    (headers / "curl/curl.h").touch()
+    out = PACKAGES / ".bin" / arch
+    environment = {
+        **os.environ,
+        "CARGO_TARGET_DIR": str(TARGET),
+        "CPATH": str(headers),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
+    packages = [argument for name in names for argument in ("--package", name)]
+    command = ["cargo", "lambda", "build", "--release", "--locked", "--target", TRIPLES[arch]]
+    # Its own optimizations abort on a panic, which would take the process and tell Lambda nothing. Cargo.toml has ours.
+    command += ["--disable-optimizations"]
+    command += [*packages, "--features", FEATURES, "--lambda-dir", str(out)]
+    print("$", shlex.join(command), flush=True)
+    if (code := subprocess.run(command, cwd=ROOT, env=environment).returncode) != 0:  # noqa: S603
+        sys.exit(code)
+    return {name: out / name / "bootstrap" for name in names}
+
+
+def write_zip(executable: Path, package: Path) -> None:
+    """Write a zip with `executable` as `bootstrap`, whose bytes depend on the executable's alone."""
+    package.parent.mkdir(parents=True, exist_ok=True)
+    content = executable.read_bytes()
+    entry = zipfile.ZipInfo("bootstrap", date_time=(1980, 1, 1, 0, 0, 0))
+    entry.create_system = 3  # Unix: only then is the mode read
+    entry.external_attr = 0o100755 << 16
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.writestr(entry, content, compresslevel=9)
+
+
+def copied_into_the_image() -> list[str]:
+    """Name what the Dockerfile copies: paths below the repository's root."""
+    lines = (ROOT / IMAGE).read_text().splitlines()
+    return [source for line in lines if line.startswith("COPY ") for source in line.split()[1:-1]]
+
+
+def write_image_context(context: Path) -> int:
+    """Copy the Dockerfile and what it copies, and nothing else; return the size in bytes."""
+    shutil.rmtree(context, ignore_errors=True)
+    for name in [IMAGE, *copied_into_the_image()]:
+        source, copy = ROOT / name, context / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy)
+    return sum(file.stat().st_size for file in context.rglob("*") if file.is_file())
+
+
+def main() -> None:
+    """Build everything and print the sizes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", choices=TRIPLES, action="append", help="this only; otherwise all that can be built")
+    wanted = parser.parse_args().arch
+    installed = installed_triples()
+    for arch, triple in TRIPLES.items():
+        if triple not in installed and (wanted is None or arch in wanted):
+            word = f"{arch} is not built: its target is not installed (rustup target add {triple})"
+            if wanted:
+                sys.exit(f"error: {word}")
+            print(word)
+
+    sizes: list[tuple[str, int, int | None]] = []
+    for arch, triple in TRIPLES.items():
+        if triple not in installed or (wanted and arch not in wanted):
+            continue
+        for name, executable in build(arch).items():
+            package = PACKAGES / arch / f"{name}.zip"
+            write_zip(executable, package)
+            sizes.append((str(package.relative_to(ROOT)), package.stat().st_size, executable.stat().st_size))
+    context = PACKAGES / "transform-quotes"
+    sizes.append((str(context.relative_to(ROOT)), write_image_context(context), None))
+
+    width = max(len(path) for path, _, _ in sizes)
+    print(f"\n{'package':{width}}  {'MB':>6}  {'unpacked':>8}")
+    for path, size, unpacked in sizes:
+        above = f"  above {LIMIT_MB} MB" if unpacked and size > LIMIT_MB * MB else ""
+        print(f"{path:{width}}  {size / MB:6.2f}  {f'{unpacked / MB:.2f}' if unpacked else '':>8}{above}")
+
+
+if __name__ == "__main__":
+    main()
