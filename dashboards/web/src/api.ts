@@ -1,0 +1,93 @@
+// The client of the dashboard API. Its types are generated from openapi.json.
+
+import type { components } from "./api-types";
+
+type Schemas = components["schemas"];
+export type Interval = Schemas["Interval"];
+export type Kpi = Schemas["Kpi"];
+export type KpiAnswer = Schemas["KpiAnswer"];
+export type Candle = Schemas["Candle"];
+export type CandlesAnswer = Schemas["CandlesAnswer"];
+export type HistoryPoint = Schemas["HistoryPoint"];
+export type HistoryAnswer = Schemas["HistoryAnswer"];
+export type Tile = Schemas["Tile"];
+export type TreemapAnswer = Schemas["TreemapAnswer"];
+export type HealthAnswer = Schemas["HealthAnswer"];
+export type SymbolHealth = Schemas["SymbolHealth"];
+
+const TIMEOUT_MS = 10_000;
+
+/** Why a request has no figures. A permanent failure stays until the request is another one. */
+export class Failure extends Error {
+  /**
+   * @param message What is said to the reader: a sentence without its full stop.
+   * @param permanent Whether asking again cannot help.
+   * @param retryAfterSeconds When the server wants to be asked again, where it says so.
+   */
+  constructor(
+    message: string,
+    readonly permanent: boolean,
+    readonly retryAfterSeconds?: number,
+  ) {
+    super(message);
+    this.name = "Failure";
+  }
+}
+
+/** Asks the API, and not for bytes that it has: an answer that did not change is the same object again. */
+export class Client {
+  readonly #known = new Map<string, { etag: string; body: unknown }>();
+
+  /**
+   * @param path Path and query, such as `/api/kpi`.
+   * @throws {Failure} where no figures come; the signal's reason where it was aborted.
+   */
+  async get(path: string, signal: AbortSignal): Promise<unknown> {
+    const known = this.#known.get(path);
+    const response = await this.#fetch(path, signal, known?.etag);
+    if (response.status === 304 && known) return known.body;
+    if (!response.ok) throw await failureOf(response);
+    const body = await response.json().catch(() => {
+      signal.throwIfAborted();
+      throw new Failure("The server's answer broke off or is no JSON", false);
+    });
+    const etag = response.headers.get("ETag");
+    if (etag) this.#known.set(path, { etag, body });
+    return body;
+  }
+
+  async #fetch(path: string, signal: AbortSignal, etag: string | undefined): Promise<Response> {
+    try {
+      return await fetch(path, {
+        // With "no-store" the browser neither answers from its own cache nor hides a 304.
+        cache: "no-store",
+        headers: { Accept: "application/json", ...(etag && { "If-None-Match": etag }) },
+        signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
+      });
+    } catch {
+      signal.throwIfAborted();
+      throw new Failure("The server does not answer", false);
+    }
+  }
+}
+
+async function failureOf(response: Response): Promise<Failure> {
+  const problem = await response.json().catch(() => ({}));
+  const detail = problem.detail ?? problem.title ?? `The server answers ${response.status}`;
+  const permanent = response.status < 500 && response.status !== 408 && response.status !== 429;
+  const retryAfter = Number(response.headers.get("Retry-After") ?? Number.NaN);
+  return new Failure(sentence(String(detail)), permanent, Number.isFinite(retryAfter) ? retryAfter : undefined);
+}
+
+function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1).replace(/\.$/, "");
+}
+
+/** The requests of a page, by what they are for. */
+export const path = {
+  kpi: "/api/kpi",
+  treemap: "/api/treemap",
+  health: "/api/health",
+  candles: (symbol: string, interval: Interval) => `/api/candles?${new URLSearchParams({ symbol, interval })}`,
+  history: (symbol: string) => `/api/history?${new URLSearchParams({ symbol })}`,
+};

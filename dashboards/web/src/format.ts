@@ -1,0 +1,158 @@
+// Figures and times as text. All times on the page are New York's.
+
+const LOCALE = "en-US";
+const ZONE = "America/New_York";
+/** Stands where there is no figure. */
+export const NONE = "–";
+
+const percentFormat = new Intl.NumberFormat(LOCALE, {
+  minimumFractionDigits: 2,
+  maximumFractionDigits: 2,
+  signDisplay: "exceptZero",
+});
+const rateFormat = new Intl.NumberFormat(LOCALE, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const shareFormat = new Intl.NumberFormat(LOCALE, {
+  style: "percent",
+  minimumFractionDigits: 2,
+  maximumFractionDigits: 2,
+});
+const dateFormat = new Intl.DateTimeFormat(LOCALE, { timeZone: ZONE, month: "short", day: "numeric", year: "numeric" });
+const dayFormat = new Intl.DateTimeFormat(LOCALE, { timeZone: ZONE, month: "short", day: "numeric" });
+const clockFormat = new Intl.DateTimeFormat(LOCALE, { timeZone: ZONE, timeStyle: "medium", hourCycle: "h23" });
+const minuteFormat = new Intl.DateTimeFormat(LOCALE, { timeZone: ZONE, timeStyle: "short", hourCycle: "h23" });
+const zoneFormat = new Intl.DateTimeFormat(LOCALE, { timeZone: ZONE, timeZoneName: "short" });
+const isoDateFormat = new Intl.DateTimeFormat("en-CA", { timeZone: ZONE });
+
+// A hyphen is read as nothing or as a dash; the minus sign is read as one.
+const withMinus = (text: string) => text.replace("-", "\u2212");
+
+// Making a format is slow.
+const priceFormats = new Map<string, Intl.NumberFormat>();
+function priceFormat(decimals: number, signDisplay: "auto" | "exceptZero"): Intl.NumberFormat {
+  const key = `${decimals} ${signDisplay}`;
+  let format = priceFormats.get(key);
+  if (!format) {
+    format = new Intl.NumberFormat(LOCALE, { minimumFractionDigits: 2, maximumFractionDigits: decimals, signDisplay });
+    priceFormats.set(key, format);
+  }
+  return format;
+}
+
+/** Decimals that a price is shown with: cents, and four significant digits below 1. */
+export function decimalsOf(price: number): number {
+  if (price >= 1 || price <= 0) return 2;
+  return Math.min(12, 3 - Math.floor(Math.log10(price)));
+}
+
+/** A price in the instrument's currency: `1,602.15`, `0.00001234`. */
+export function price(value: number): string {
+  return amount(value, value);
+}
+
+/** An amount in a price's currency, with the price's own decimals: `0.53`. */
+export function amount(value: number, of: number): string {
+  return withMinus(priceFormat(decimalsOf(of), "auto").format(value));
+}
+
+/** A price that the source does not know is 0. */
+export function knownPrice(value: number): string {
+  return value > 0 ? price(value) : NONE;
+}
+
+/** A change of a price, with its sign and the price's own decimals: `+0.21`. */
+export function change(value: number | null, of: number): string {
+  return value === null ? NONE : withMinus(priceFormat(decimalsOf(of), "exceptZero").format(value));
+}
+
+/** A change in percent, with its sign: `−0.22 %`. */
+export function percent(value: number | null): string {
+  return value === null ? NONE : `${withMinus(percentFormat.format(value))}\u00a0%`;
+}
+
+/** A share from 0 to 1 in percent: `0.48 %`. */
+export function share(value: number | null): string {
+  return value === null ? NONE : shareFormat.format(value).replace("%", "\u00a0%");
+}
+
+/** A count or rate: `9.83`. */
+export function rate(value: number): string {
+  return rateFormat.format(value);
+}
+
+/** Seconds in the two largest units: `4 s`, `12 min 5 s`, `3 h 20 min`, `2 d 4 h`. */
+export function duration(seconds: number): string {
+  const whole = Math.round(seconds);
+  const parts: [number, string][] = [
+    [Math.floor(whole / 86_400), "d"],
+    [Math.floor(whole / 3_600) % 24, "h"],
+    [Math.floor(whole / 60) % 60, "min"],
+    [whole % 60, "s"],
+  ];
+  const first = parts.findIndex(([count]) => count > 0);
+  if (first < 0) return "0\u00a0s";
+  return parts
+    .slice(first, first + 2)
+    .filter(([count]) => count > 0)
+    .map(([count, unit]) => `${count}\u00a0${unit}`)
+    .join(" ");
+}
+
+export type Direction = "up" | "down" | "level";
+
+/** Where a change goes, as far as its text shows it: what is shown as 0.00 % goes nowhere. */
+export function direction(changePercent: number | null): Direction {
+  const shown = Math.round((changePercent ?? 0) * 100);
+  if (shown === 0) return "level";
+  return shown > 0 ? "up" : "down";
+}
+
+/** The New York date of a moment, `YYYY-MM-DD`. */
+export function newYorkDate(at: Date): string {
+  return isoDateFormat.format(at);
+}
+
+/** A moment: `Feb 15, 2019, 15:59:58`. */
+export function moment(at: Date): string {
+  return `${dateFormat.format(at)}, ${clockFormat.format(at)}`;
+}
+
+/** A moment with New York's time of the year: `Feb 15, 2019, 15:59:58 EST`. */
+export function momentWithZone(at: Date): string {
+  const zone = zoneFormat.formatToParts(at).find((part) => part.type === "timeZoneName");
+  return `${moment(at)} ${zone?.value ?? ""}`.trimEnd();
+}
+
+/** A moment, as short as it can be beside another one: without the date where it is the same day. */
+export function momentBeside(at: Date, other: Date): string {
+  return newYorkDate(at) === newYorkDate(other) ? clock(at) : moment(at);
+}
+
+/** A moment's time of day: `15:59:58`. */
+export function clock(at: Date): string {
+  return clockFormat.format(at);
+}
+
+/** A moment's time of day to the minute: `15:59`. */
+export function minute(at: Date): string {
+  return minuteFormat.format(at);
+}
+
+/** A moment's day: `Feb 15`. */
+export function day(at: Date): string {
+  return dayFormat.format(at);
+}
+
+/** A calendar date `YYYY-MM-DD` that is New York's already: `Feb 15, 2019`. */
+export function calendarDate(date: string): string {
+  return dateFormat.format(noonOf(date));
+}
+
+/** The same without its year: `Feb 15`. */
+export function calendarDay(date: string): string {
+  return dayFormat.format(noonOf(date));
+}
+
+// 17:00 UTC is the same date in New York all year.
+function noonOf(date: string): Date {
+  return new Date(`${date}T17:00:00Z`);
+}

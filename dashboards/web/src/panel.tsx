@@ -1,0 +1,104 @@
+// What the panels share.
+
+import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
+import type { Asked } from "./figures";
+
+interface PanelProps {
+  id: string;
+  title: ComponentChildren;
+  tools?: ComponentChildren;
+  asked: Asked<unknown>;
+  children: ComponentChildren;
+}
+
+/** A titled part of the page. */
+export function Panel({ id, title, tools, asked, children }: PanelProps) {
+  return (
+    <section class={`panel ${id}`} aria-labelledby={id} aria-busy={!asked.answer && !asked.failure}>
+      <div class="head">
+        <h2 id={id}>{title}</h2>
+        {asked.failure && asked.answer && <span class="badge last">Last figures</span>}
+        {tools}
+      </div>
+      <Note asked={asked} />
+      {children}
+    </section>
+  );
+}
+
+/** Says that figures are on their way, or do not come. */
+export function Note({ asked: { answer, failure } }: { asked: Asked<unknown> }) {
+  if (answer) return null;
+  return <p class="note">{failure ? `${failure.message}.` : "Loading…"}</p>;
+}
+
+interface ChoiceProps<Value extends string> {
+  legend: string;
+  options: readonly (readonly [value: Value, label: string])[];
+  chosen: Value;
+  choose: (value: Value) => void;
+}
+
+/** One of a few values. Radio buttons: the arrow keys move between them. */
+export function Choice<Value extends string>({ legend, options, chosen, choose }: ChoiceProps<Value>) {
+  return (
+    <fieldset class="choice">
+      <legend class="unseen">{legend}</legend>
+      {options.map(([value, label]) => (
+        <label key={value}>
+          <input type="radio" name={legend} value={value} checked={value === chosen} onChange={() => choose(value)} />
+          <span>{label}</span>
+        </label>
+      ))}
+    </fieldset>
+  );
+}
+
+interface FiguresTableProps {
+  caption: string;
+  head: readonly string[];
+  rows: readonly (readonly ComponentChildren[])[];
+}
+
+/** A table whose first column names the row. It scrolls by itself where it is too wide or too long. */
+export function FiguresTable({ caption, head, rows }: FiguresTableProps) {
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+    <section class="scroll" tabIndex={0} aria-label={caption}>
+      <table>
+        <caption class="unseen">{caption}</caption>
+        <thead>
+          <tr>
+            {head.map((cell) => (
+              <th key={cell} scope="col">
+                {cell}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map(([first, ...rest], row) => (
+            <tr key={row}>
+              <th scope="row">{first}</th>
+              {rest.map((cell, column) => (
+                <td key={column}>{cell}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  );
+}
+
+/** A chart's figures for those who do not see it, or want the numbers. The rows are made when they are asked for. */
+export function TableAlternative(props: Omit<FiguresTableProps, "rows"> & { rows: () => FiguresTableProps["rows"] }) {
+  const [open, setOpen] = useState(false);
+  return (
+    <details onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>Show as a table</summary>
+      {open && <FiguresTable {...props} rows={props.rows()} />}
+    </details>
+  );
+}

@@ -1,0 +1,69 @@
+// The colour scheme: the system's, until the reader chooses the other one.
+
+import { useEffect, useState } from "preact/hooks";
+
+export type Theme = "light" | "dark";
+
+const KEY = "theme";
+const system = window.matchMedia("(prefers-color-scheme: dark)");
+
+function systemTheme(): Theme {
+  return system.matches ? "dark" : "light";
+}
+
+function chosenTheme(): Theme | undefined {
+  // A browser may forbid storage; then a choice lasts as long as the page.
+  try {
+    const stored = localStorage.getItem(KEY);
+    return stored === "light" || stored === "dark" ? stored : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function store(theme: Theme | undefined) {
+  try {
+    if (theme) localStorage.setItem(KEY, theme);
+    else localStorage.removeItem(KEY);
+  } catch {
+    // As above.
+  }
+}
+
+/** The theme in use and a toggle. Choosing what the system has means following the system again. */
+export function useTheme(): [Theme, () => void] {
+  const [chosen, setChosen] = useState(chosenTheme);
+  const [ofSystem, setOfSystem] = useState(systemTheme);
+  useEffect(() => {
+    const follow = () => setOfSystem(systemTheme());
+    system.addEventListener("change", follow);
+    return () => system.removeEventListener("change", follow);
+  }, []);
+  const theme = chosen ?? ofSystem;
+  // Not in an effect: charts read the theme's colours from the document while they render.
+  document.documentElement.dataset.theme = theme;
+  const toggle = () => {
+    const next = theme === "dark" ? "light" : "dark";
+    const choice = next === systemTheme() ? undefined : next;
+    store(choice);
+    setChosen(choice);
+  };
+  return [theme, toggle];
+}
+
+const NAMES = ["ink", "muted", "line", "panel", "up", "down", "neutral", "trend", "accent"] as const;
+export type Colours = Record<(typeof NAMES)[number], string>;
+
+/** The style sheet's colours under the theme in use, as `rgb(…)`: a canvas knows no CSS variables. */
+export function currentColours(): Colours {
+  const probe = document.createElement("span");
+  document.documentElement.append(probe);
+  const colours = Object.fromEntries(
+    NAMES.map((name) => {
+      probe.style.color = `var(--${name})`;
+      return [name, getComputedStyle(probe).color];
+    }),
+  );
+  probe.remove();
+  return colours as Colours;
+}

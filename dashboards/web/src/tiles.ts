@@ -1,0 +1,48 @@
+// Area and colour of the treemap's tiles.
+
+import type { Tile } from "./api";
+
+export type Size = "equal" | "volatility";
+
+/** The smallest tile's part of the largest one: a price that never moved would have no area, and no label. */
+export const SMALLEST = 0.05;
+
+/** The day change, in percent, from which on a colour does not get stronger. A fixed scale: colours compare across days. */
+export const STRONGEST_PERCENT = 3;
+
+/** Each tile's part of the whole area, in the tiles' order; together 1. */
+export function areasOf(tiles: readonly Tile[], size: Size): number[] {
+  const volatilities = tiles.map((tile) => tile.relative_volatility ?? 0);
+  const largest = Math.max(...volatilities);
+  const weights = volatilities.map((value) =>
+    size === "equal" || largest === 0 ? 1 : Math.max(value, SMALLEST * largest),
+  );
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  return weights.map((weight) => weight / sum);
+}
+
+type Rgb = readonly [red: number, green: number, blue: number];
+
+/** The parts of `rgb(…)`, from 0 to 255. */
+export function rgbOf(colour: string): Rgb {
+  const [red = 0, green = 0, blue = 0] = (colour.match(/[\d.]+/g) ?? []).map(Number);
+  return [red, green, blue];
+}
+
+/** The colour of a day change: from `down` over `neutral` to `up`; neutral where the change is not known. */
+export function fillOf(changePercent: number | null, colours: { up: string; neutral: string; down: string }): string {
+  const strength = Math.min(Math.abs(changePercent ?? 0) / STRONGEST_PERCENT, 1);
+  const from = rgbOf(colours.neutral);
+  const to = rgbOf((changePercent ?? 0) < 0 ? colours.down : colours.up);
+  return `rgb(${from.map((part, index) => Math.round(part + ((to[index] ?? 0) - part) * strength)).join(", ")})`;
+}
+
+/** Black or white, whichever reads better on a colour (WCAG 2.2, relative luminance and contrast ratio). */
+export function textOn(colour: string): "#000" | "#fff" {
+  const [red = 0, green = 0, blue = 0] = rgbOf(colour).map((part) => {
+    const value = part / 255;
+    return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+  });
+  const luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  return (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) ? "#000" : "#fff";
+}

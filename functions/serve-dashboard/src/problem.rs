@@ -1,0 +1,57 @@
+use lambda_http::{
+    Body, Response,
+    http::{
+        HeaderValue, Method, StatusCode,
+        header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+    },
+};
+use serde_json::json;
+
+/// When a client may ask again after an outage.
+const RETRY_AFTER_SECONDS: u16 = 5;
+
+/// Why a request has no figures, as the client is told.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// A parameter is missing or has no meaning.
+    #[error("{0}")]
+    Parameter(String),
+    /// Nothing is at this path.
+    #[error("there is no {0}")]
+    Path(String),
+    /// Neither GET nor HEAD.
+    #[error("{0} is not allowed; only GET and HEAD are")]
+    Method(Method),
+    /// The warehouse gave no figures; the log tells why.
+    #[error("the warehouse does not answer")]
+    Unavailable,
+}
+
+impl Problem {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Parameter(_) => StatusCode::BAD_REQUEST,
+            Self::Path(_) => StatusCode::NOT_FOUND,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The problem as RFC 9457 has it.
+    pub fn into_response(self) -> Response<Body> {
+        let status = self.status();
+        let title = status.canonical_reason().unwrap_or_default();
+        let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": self.to_string() });
+        let mut response = Response::new(Body::Text(body.to_string()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        match self {
+            Self::Method(_) => headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD")),
+            Self::Unavailable => headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into()),
+            _ => None,
+        };
+        response
+    }
+}

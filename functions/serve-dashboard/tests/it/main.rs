@@ -1,0 +1,5 @@
+//! The executable on the Runtime API, with a server of BigQuery's kind that answers as a script says.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod bigquery;
+mod requests;
