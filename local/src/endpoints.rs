@@ -46,8 +46,8 @@ pub struct Endpoints {
     pub bigquery_gold_dataset: String,
     /// Where quotes are fetched from.
     pub finnhub_base_url: String,
-    /// The dashboard; none is served yet.
-    pub dashboard_url: Option<String>,
+    /// The dashboard's page; its API is below `/api/`.
+    pub dashboard_url: String,
 }
 
 impl Endpoints {
@@ -72,7 +72,7 @@ impl Endpoints {
             bigquery_silver_dataset: dataset("_silver"),
             bigquery_gold_dataset: dataset("_gold"),
             finnhub_base_url: servers.finnhub.clone(),
-            dashboard_url: None,
+            dashboard_url: servers.dashboard.clone(),
         }
     }
 

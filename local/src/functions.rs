@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use runtime_api::{Function, FunctionConfig};
+use runtime_api::{Function, FunctionConfig, LogSink};
 
 use crate::{
     aws::Aws,
@@ -26,6 +26,7 @@ const FETCH_TIMEOUT_SECONDS: i32 = 90;
 const TIMEOUT_SECONDS: i32 = 30;
 const RECONCILE_TIMEOUT_SECONDS: i32 = 120;
 const TRANSFORM_TIMEOUT: Duration = Duration::from_mins(5);
+const DASHBOARD_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Deploys the functions behind the Lambda endpoint, all at once.
 pub(crate) async fn deploy(
@@ -75,10 +76,8 @@ pub(crate) async fn deploy(
         reserved_concurrency: Some(1),
         ..spec(names::RECONCILE, reconcile_environment.collect())
     };
-    for FunctionSpec { bootstrap, .. } in [&fetch, &archive, &load, &reconcile] {
-        if !bootstrap.exists() {
-            bail!("{} is missing: run `make build`", bootstrap.display());
-        }
+    for FunctionSpec { name, .. } in [&fetch, &archive, &load, &reconcile] {
+        executable(name)?;
     }
     tokio::try_join!(
         aws.function(&fetch),
@@ -92,6 +91,15 @@ pub(crate) async fn deploy(
 /// The folder of the executables: this one's.
 fn folder() -> anyhow::Result<PathBuf> {
     Ok(std::env::current_exe()?.parent().context("this executable has no folder")?.to_owned())
+}
+
+/// A function's executable.
+fn executable(name: &str) -> anyhow::Result<PathBuf> {
+    let executable = folder()?.join(name);
+    if !executable.exists() {
+        bail!("{} is missing: run `make build`", executable.display());
+    }
+    Ok(executable)
 }
 
 fn environment<const N: usize>(variables: [(&str, &str); N]) -> HashMap<String, String> {
@@ -126,6 +134,15 @@ fn warehouse_environment(servers: &Servers) -> HashMap<String, String> {
     ])
 }
 
+/// serve-dashboard, for the front that stands for its function URL.
+pub(crate) fn start_dashboard(data: &DataDir, servers: &Servers) -> anyhow::Result<Arc<Function>> {
+    let mut config = FunctionConfig::new(names::DASHBOARD, executable(names::DASHBOARD)?);
+    config.env = warehouse_environment(servers).into_iter().collect();
+    config.timeout = DASHBOARD_TIMEOUT;
+    config.log = log(data, names::DASHBOARD)?;
+    Ok(Arc::new(Function::start(config)))
+}
+
 /// transform-quotes as in its container image: the Python runtime client behind the Runtime API.
 pub(crate) fn start_transform(
     data: &DataDir,
@@ -133,7 +150,6 @@ pub(crate) fn start_transform(
     python: &Path,
     servers: &Servers,
 ) -> anyhow::Result<Arc<Function>> {
-    let log = Mutex::new(File::create(data.log(names::TRANSFORM))?);
     let mut config = FunctionConfig::new(names::TRANSFORM, std::env::current_exe()?);
     let python = python.display().to_string();
     let command = ["exec", "--", &python, "-m", "awslambdaric", "transform_quotes.handler.handler"];
@@ -149,10 +165,16 @@ pub(crate) fn start_transform(
     config.env = warehouse_environment(servers).into_iter().chain(own).collect();
     config.timeout = TRANSFORM_TIMEOUT;
     config.memory_mb = 1024;
-    config.log = Arc::new(move |line| {
+    config.log = log(data, names::TRANSFORM)?;
+    Ok(Arc::new(Function::start(config)))
+}
+
+/// A new log of the function's lines.
+fn log(data: &DataDir, name: &str) -> anyhow::Result<LogSink> {
+    let log = Mutex::new(File::create(data.log(name))?);
+    Ok(Arc::new(move |line| {
         if let Ok(mut log) = log.lock() {
             let _ = writeln!(log, "{line}");
         }
-    });
-    Ok(Arc::new(Function::start(config)))
+    }))
 }

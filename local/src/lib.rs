@@ -8,6 +8,7 @@ mod book;
 mod bridge;
 mod child;
 mod cli;
+mod dashboard;
 mod data_dir;
 mod endpoints;
 mod functions;

@@ -26,6 +26,8 @@ pub const LOAD: &str = "load-quotes";
 pub const RECONCILE: &str = "reconcile-quotes";
 /// The function that runs dbt.
 pub const TRANSFORM: &str = "transform-quotes";
+/// The function behind the dashboard's URL.
+pub const DASHBOARD: &str = "serve-dashboard";
 /// The BigQuery project of the stand-in.
 pub const PROJECT: &str = "quoteflow-local";
 /// The dataset of the raw tables; the layers' datasets have its name and a suffix.

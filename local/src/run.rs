@@ -25,6 +25,7 @@ use crate::{
     book::{Book, now_ms},
     bridge::Bridge,
     cli::RunOptions,
+    dashboard::Dashboard,
     data_dir::DataDir,
     endpoints::{Endpoints, write_json},
     functions,
@@ -60,6 +61,7 @@ struct Flow {
     ledger: Arc<Ledger>,
     book: Arc<Book>,
     transform: Arc<Function>,
+    dashboard: Dashboard,
     tasks: JoinSet<anyhow::Result<()>>,
     stop: CancellationToken,
     first_gold: Arc<OnceLock<Timestamp>>,
@@ -118,6 +120,8 @@ impl Flow {
         progress.done("finnhub", &format!("{}{}", servers.finnhub, recorded.unwrap_or_default()));
         servers.ready().await?;
         let transform = functions::start_transform(&data, &project, &python, &servers)?;
+        let dashboard =
+            Dashboard::start(&servers.dashboard, functions::start_dashboard(&data, &servers)?).await?;
         let warehouse = Warehouse::connect(WarehouseConfig {
             endpoint: Some(servers.bigquery.clone()),
             project: names::PROJECT.to_owned(),
@@ -148,6 +152,7 @@ impl Flow {
             ledger: Arc::new(ledger),
             book,
             transform,
+            dashboard,
             tasks: JoinSet::new(),
             stop: CancellationToken::new(),
             first_gold: Arc::default(),
@@ -158,6 +163,7 @@ impl Flow {
         flow.aws.invoke_soon(names::RECONCILE, &json!({ "grace_seconds": 0 })).await?;
         flow.aws.schedule(names::RECONCILE, EVERY_FIVE_MINUTES, "{}").await?;
         progress.done("triggers", "Kafka -> archive-quotes, loads -> transform-quotes (dbt)");
+        progress.done("dashboard", &flow.endpoints.dashboard_url);
         Ok(flow)
     }
 
@@ -298,6 +304,7 @@ impl Flow {
             }
         }
         self.transform.stop().await;
+        self.dashboard.stop().await;
         self.servers.stop().await?;
         println!("\nstopped; the data is kept in {}", self.data.path().display());
         Ok(())

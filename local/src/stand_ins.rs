@@ -60,6 +60,7 @@ struct Ports {
     aws: u16,
     bigquery: u16,
     feed: u16,
+    dashboard: u16,
 }
 
 impl Ports {
@@ -68,23 +69,25 @@ impl Ports {
         if base == 0 {
             // All are held at once, so that no two are the same.
             let listen = || TcpListener::bind(("127.0.0.1", 0));
-            let held = [listen()?, listen()?, listen()?, listen()?];
+            let held = [listen()?, listen()?, listen()?, listen()?, listen()?];
             let port = |held: &TcpListener| held.local_addr().map(|address| address.port());
-            let [kafka, aws, bigquery, feed] = &held;
+            let [kafka, aws, bigquery, feed, dashboard] = &held;
             return Ok(Self {
                 kafka: port(kafka)?,
                 aws: port(aws)?,
                 bigquery: port(bigquery)?,
                 feed: port(feed)?,
+                dashboard: port(dashboard)?,
             });
         }
-        let Some(last) = base.checked_add(3) else { bail!("--port-base {base} leaves no room for 4 ports") };
-        let ports = Self { kafka: base, aws: base + 1, bigquery: base + 2, feed: last };
+        let Some(last) = base.checked_add(4) else { bail!("--port-base {base} leaves no room for 5 ports") };
+        let ports = Self { kafka: base, aws: base + 1, bigquery: base + 2, feed: base + 3, dashboard: last };
         let needed = [
             (given.kafka.is_none(), ports.kafka, "Kafka"),
             (given.aws.is_none(), ports.aws, "AWS"),
             (given.bigquery.is_none(), ports.bigquery, "BigQuery"),
             (given.is_recorded(), ports.feed, "the recorded feed"),
+            (true, ports.dashboard, "the dashboard"),
         ];
         let end = Instant::now() + PORT_WAIT;
         for (_, port, part) in needed.into_iter().filter(|(needed, ..)| *needed) {
@@ -109,6 +112,8 @@ pub(crate) struct Servers {
     pub bigquery: String,
     pub finnhub: String,
     pub finnhub_key: String,
+    /// Where the dashboard is to be.
+    pub dashboard: String,
     /// Whether the functions have the key from the stand-in's environment. It would write their own
     /// variables, the key among them, into its state file.
     pub keeps_key: bool,
@@ -141,6 +146,7 @@ impl Servers {
             bigquery: given.bigquery.clone().unwrap_or_else(|| url(ports.bigquery)),
             finnhub: given.finnhub.unwrap_or_else(|| FINNHUB.to_owned()),
             finnhub_key: given.finnhub_key.unwrap_or_else(|| RECORDED_KEY.to_owned()),
+            dashboard: format!("{}/", url(ports.dashboard)),
             keeps_key: false,
             rate_limit_per_minute: rate_limit(options),
             feed: None,
