@@ -1,17 +1,10 @@
-{{ config(materialized='table', cluster_by=['symbol']) }}
+{{ config(materialized='table') }}
+
+{%- set daily = ref('silver_stock_quotes_daily') -%}
 
 WITH source AS (
     SELECT * FROM {{ ref('silver_stock_quotes') }}
-),
-
-ranked AS (
-    SELECT
-        *,
-        ROW_NUMBER() OVER (
-            PARTITION BY symbol
-            ORDER BY fetched_at DESC, market_timestamp_raw DESC
-        ) AS recency_rank
-    FROM source
+    WHERE {{ is_latest_date(daily, 'last_fetched_at') }}
 )
 
 SELECT
@@ -28,6 +21,11 @@ SELECT
     market_time_us,
     fetched_at,
     quote_id,
-    loaded_at
-FROM ranked
-WHERE recency_rank = 1
+    loaded_at,
+    warning
+FROM source
+QUALIFY
+    ROW_NUMBER() OVER (
+        PARTITION BY symbol
+        ORDER BY fetched_at DESC, market_timestamp_raw DESC
+    ) = 1

@@ -1,17 +1,10 @@
-{{ config(materialized='view') }}
+{{ config(materialized='table') }}
+
+{%- set daily = ref('silver_stock_quotes_daily') -%}
 
 WITH source AS (
     SELECT * FROM {{ ref('gold_kpi_history') }}
-),
-
-ranked AS (
-    SELECT
-        *,
-        ROW_NUMBER() OVER (
-            PARTITION BY symbol
-            ORDER BY market_time_utc DESC
-        ) AS recency_rank
-    FROM source
+    WHERE {{ is_latest_date(daily, 'market_date') }}
 )
 
 SELECT
@@ -28,6 +21,7 @@ SELECT
     market_time_us,
     fetched_at,
     quote_id,
-    loaded_at
-FROM ranked
-WHERE recency_rank = 1
+    loaded_at,
+    warning
+FROM source
+QUALIFY ROW_NUMBER() OVER (PARTITION BY symbol ORDER BY market_timestamp_raw DESC) = 1

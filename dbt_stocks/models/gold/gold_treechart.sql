@@ -1,50 +1,47 @@
-{{ config(materialized='table', cluster_by=['symbol']) }}
+{{ config(materialized='table') }}
 
-WITH source AS (
-    SELECT
-        symbol,
-        market_date,
-        current_price
-    FROM {{ ref('silver_stock_quotes') }}
+WITH daily AS (
+    SELECT * FROM {{ ref('silver_stock_quotes_daily') }}
 ),
 
 -- Each symbol's own latest day: one day for all would drop every stock on a weekend, when only crypto pairs trade.
 latest_day AS (
+    SELECT *
+    FROM daily
+    QUALIFY ROW_NUMBER() OVER (PARTITION BY symbol ORDER BY market_date DESC) = 1
+),
+
+means AS (
     SELECT
         symbol,
-        MAX(market_date) AS latest_date
-    FROM source
+        SUM(mean_price * quotes) / SUM(quotes) AS mean_price
+    FROM daily
     GROUP BY symbol
 ),
 
-latest_price AS (
+-- The variance of all quotes: within the days, and of the days' means. A sum of squares would lose digits.
+deviations AS (
     SELECT
-        source.symbol,
-        latest_day.latest_date,
-        AVG(source.current_price) AS avg_price
-    FROM source
-    INNER JOIN latest_day
-        ON
-            source.symbol = latest_day.symbol
-            AND source.market_date = latest_day.latest_date
-    GROUP BY source.symbol, latest_day.latest_date
-),
-
-volatility AS (
-    SELECT
-        symbol,
-        STDDEV_POP(current_price) AS volatility,
-        STDDEV_POP(current_price) / NULLIF(AVG(current_price), 0) AS relative_volatility
-    FROM source
-    GROUP BY symbol
+        daily.symbol,
+        means.mean_price,
+        SQRT(
+            SUM(daily.quotes * (daily.price_variance + POW(daily.mean_price - means.mean_price, 2))) / SUM(daily.quotes)
+        ) AS volatility
+    FROM daily
+    INNER JOIN means
+        ON daily.symbol = means.symbol
+    GROUP BY daily.symbol, means.mean_price
 )
 
 SELECT
-    latest_price.symbol,
-    latest_price.latest_date,
-    latest_price.avg_price,
-    volatility.volatility,
-    volatility.relative_volatility
-FROM latest_price
-INNER JOIN volatility
-    ON latest_price.symbol = volatility.symbol
+    latest_day.symbol,
+    latest_day.market_date AS latest_date,
+    latest_day.mean_price AS avg_price,
+    latest_day.close_price AS last_price,
+    latest_day.prev_close,
+    100 * (latest_day.close_price - latest_day.prev_close) / latest_day.prev_close AS day_change_percent,
+    deviations.volatility,
+    deviations.volatility / deviations.mean_price AS relative_volatility
+FROM latest_day
+INNER JOIN deviations
+    ON latest_day.symbol = deviations.symbol

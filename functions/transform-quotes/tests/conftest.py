@@ -1,5 +1,6 @@
 """A BigQuery stand-in for the session and an empty warehouse for each test."""
 
+import copy
 import json
 import os
 import subprocess
@@ -22,12 +23,25 @@ DATASET = "stock"
 START_LIMIT_SECONDS = 60
 
 RAW_TABLES = """
-CREATE TABLE IF NOT EXISTS stock.bronze_stock_quotes_raw (
+CREATE TABLE IF NOT EXISTS {dataset}.bronze_stock_quotes_raw (
     c FLOAT64, d FLOAT64, dp FLOAT64, h FLOAT64, l FLOAT64, o FLOAT64, pc FLOAT64, t INT64, symbol STRING,
     fetched_at INT64, quote_id STRING, object_key STRING, fetched_date DATE, loaded_at TIMESTAMP
 ) PARTITION BY fetched_date CLUSTER BY symbol;
-CREATE TABLE IF NOT EXISTS stock.metadata_last_ts (symbol STRING, last_ts INT64);
+CREATE TABLE IF NOT EXISTS {dataset}.metadata_last_ts (symbol STRING, last_ts INT64);
 """
+
+KEYS = {
+    "stock_silver.silver_stock_quotes": "symbol, market_timestamp_raw",
+    "stock_silver.silver_stock_quotes_rejected": "quote_id",
+    "stock_silver.silver_stock_quotes_daily": "symbol, market_date",
+    "stock_gold.gold_kpi": "symbol",
+    "stock_gold.gold_kpi_latest": "symbol",
+    "stock_gold.gold_kpi_history": "symbol, market_time_utc",
+    "stock_gold.gold_candlestick": "symbol, candle_date",
+    "stock_gold.gold_candlestick_intraday": "symbol, interval_minutes, candle_start_utc",
+    "stock_gold.gold_treechart": "symbol",
+    "stock_gold.gold_pipeline_health": "symbol",
+}
 
 INSERT = """
 INSERT INTO stock.bronze_stock_quotes_raw
@@ -38,9 +52,21 @@ SELECT
     CAST(JSON_VALUE(x, '$.l') AS FLOAT64), CAST(JSON_VALUE(x, '$.o') AS FLOAT64),
     CAST(JSON_VALUE(x, '$.pc') AS FLOAT64), CAST(JSON_VALUE(x, '$.t') AS INT64),
     JSON_VALUE(x, '$.symbol'), CAST(JSON_VALUE(x, '$.fetched_at') AS INT64), JSON_VALUE(x, '$.quote_id'),
-    JSON_VALUE(x, '$.object_key'), DATE(TIMESTAMP_SECONDS(CAST(JSON_VALUE(x, '$.fetched_at') AS INT64))),
+    JSON_VALUE(x, '$.object_key'), CAST(JSON_VALUE(x, '$.fetched_date') AS DATE),
     CAST(JSON_VALUE(x, '$.loaded_at') AS TIMESTAMP)
 FROM UNNEST(JSON_QUERY_ARRAY(@batch)) AS x
+"""
+
+WATERMARKS = """
+MERGE stock.metadata_last_ts T USING (
+    SELECT JSON_VALUE(x, '$.symbol') AS symbol, MAX(CAST(JSON_VALUE(x, '$.fetched_at') AS INT64)) AS last_ts
+    FROM UNNEST(JSON_QUERY_ARRAY(@batch)) AS x
+    WHERE JSON_VALUE(x, '$.symbol') IS NOT NULL
+    GROUP BY 1
+) S
+ON T.symbol = S.symbol
+WHEN MATCHED THEN UPDATE SET last_ts = GREATEST(T.last_ts, S.last_ts)
+WHEN NOT MATCHED THEN INSERT (symbol, last_ts) VALUES (S.symbol, S.last_ts)
 """
 
 
@@ -134,7 +160,8 @@ def environment(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) ->
         "DBT_THREADS": "4",
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("DBT_TARGET", raising=False)
+        for name in ("DBT_TARGET", "DBT_PARSED_PATH"):
+            patch.delenv(name, raising=False)
         for name, value in variables.items():
             patch.setenv(name, value)
         yield variables
@@ -143,7 +170,8 @@ def environment(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) ->
 class Warehouse:
     """The stand-in's tables, as another BigQuery client sees them."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, dataset: str = DATASET) -> None:
+        self._dataset = dataset
         self.client = bigquery.Client(
             project=PROJECT, credentials=AnonymousCredentials(), client_options={"api_endpoint": endpoint}
         )
@@ -151,11 +179,11 @@ class Warehouse:
 
     def empty(self) -> None:
         """Drop everything and create the raw tables."""
-        for dataset in (DATASET, "stock_bronze", "stock_silver", "stock_gold"):
-            self.client.delete_dataset(dataset, delete_contents=True, not_found_ok=True)
-        self.client.create_dataset(DATASET)
+        for layer in ("", "_bronze", "_silver", "_gold"):
+            self.client.delete_dataset(self._dataset + layer, delete_contents=True, not_found_ok=True)
+        self.client.create_dataset(self._dataset)
         for statement in filter(str.strip, RAW_TABLES.split(";")):
-            self.client.query(statement).result()
+            self.client.query(statement.format(dataset=self._dataset)).result()
 
     def insert(self, *quotes: dict[str, Any]) -> None:
         """Load quotes into bronze. What a quote leaves out gets a valid value."""
@@ -166,10 +194,13 @@ class Warehouse:
             valid = {"symbol": "AAPL", "c": 150.0, "d": 1.0, "dp": 0.7, "h": 152.0, "l": 148.0, "o": 149.0, "pc": 147.0}
             row = {**valid, "quote_id": f"quote-{number}", "loaded_at": datetime.now(UTC).isoformat(), **quote}
             row.setdefault("fetched_at", (row["t"] or 0) + 10)
+            if "fetched_date" not in row:
+                row["fetched_date"] = datetime.fromtimestamp(row["fetched_at"], UTC).date().isoformat()
             row.setdefault("object_key", f"{row['symbol']}/{row['fetched_at']}.json")
             batch.append(row)
         parameter = bigquery.ScalarQueryParameter("batch", "STRING", json.dumps(batch))
-        self.client.query(INSERT, job_config=bigquery.QueryJobConfig(query_parameters=[parameter])).result()
+        for statement in (INSERT, WATERMARKS):
+            self.client.query(statement, job_config=bigquery.QueryJobConfig(query_parameters=[parameter])).result()
 
     def rows(self, table: str, columns: str, order: str = "1") -> list[tuple]:
         """The columns of all rows of `table`."""
@@ -177,17 +208,12 @@ class Warehouse:
             tuple(row.values()) for row in self.client.query(f"SELECT {columns} FROM {table} ORDER BY {order}").result()
         ]
 
-    def everything(self) -> dict[str, list[tuple]]:
-        """All rows of all models below bronze."""
-        tables = {
-            "stock_silver.silver_stock_quotes": "symbol, market_timestamp_raw",
-            "stock_gold.gold_kpi": "symbol",
-            "stock_gold.gold_kpi_latest": "symbol",
-            "stock_gold.gold_kpi_history": "symbol, market_time_utc",
-            "stock_gold.gold_candlestick": "symbol, candle_date",
-            "stock_gold.gold_treechart": "symbol",
+    def everything(self) -> dict[str, list[dict[str, Any]]]:
+        """All rows of all tables below bronze that last longer than a run, by their keys."""
+        return {
+            table: [dict(row.items()) for row in self.client.query(f"SELECT * FROM {table} ORDER BY {key}").result()]
+            for table, key in KEYS.items()
         }
-        return {table: self.rows(table, "*", order) for table, order in tables.items()}
 
 
 @pytest.fixture
@@ -197,9 +223,49 @@ def warehouse(environment: dict[str, str]) -> Warehouse:
     return warehouse
 
 
+class Dbt:
+    """dbt's own command line on the project."""
+
+    def __init__(self, directory: Path) -> None:
+        self.target = directory / "target"
+        self._directory = directory
+
+    def __call__(self, *arguments: str) -> str:
+        """Run one command, which must succeed; what it printed."""
+        project = ROOT / "dbt_stocks"
+        places = {"--project-dir": project, "--profiles-dir": project, "--target-path": self.target}
+        places["--log-path"] = self._directory / "logs"
+        command = [
+            Path(sys.executable).with_name("dbt"),
+            *arguments,
+            *(text for pair in places.items() for text in pair),
+        ]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+
 @pytest.fixture(scope="session")
-def transformer(environment: dict[str, str]):
+def dbt(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Dbt:
+    return Dbt(tmp_path_factory.mktemp("cli"))
+
+
+@pytest.fixture(scope="session")
+def manifest(dbt: Dbt) -> dict[str, Any]:
+    """What dbt knows of the project."""
+    dbt("parse")
+    return json.loads((dbt.target / "manifest.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def parsed(environment: dict[str, str]):
     from transform_quotes.config import Config
     from transform_quotes.transformer import Transformer
 
     return Transformer(Config.from_env(environment))
+
+
+@pytest.fixture
+def transformer(parsed):
+    """A transformer that has not run yet: an empty warehouse has no views."""
+    return copy.copy(parsed)

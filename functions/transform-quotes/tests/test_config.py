@@ -19,9 +19,26 @@ def test_defaults_with_a_stand_in(env):
 
 
 def test_the_cloud_needs_a_project(env):
+    cloud = {**env, "GOOGLE_APPLICATION_CREDENTIALS": "key.json"}
     with pytest.raises(ConfigError, match="BIGQUERY_PROJECT"):
-        Config.from_env(env)
-    assert Config.from_env({**env, "BIGQUERY_PROJECT": "my-project-1"}).endpoint is None
+        Config.from_env(cloud)
+    assert Config.from_env({**cloud, "BIGQUERY_PROJECT": "my-project-1"}).endpoint is None
+
+
+@pytest.mark.parametrize(
+    "given", [(), ("GOOGLE_CREDENTIALS_JSON", "GOOGLE_CREDENTIALS_SECRET")], ids=["none", "two at once"]
+)
+def test_the_cloud_needs_one_kind_of_credentials(env, given):
+    cloud = {**env, "BIGQUERY_PROJECT": "my-project-1", **dict.fromkeys(given, "{}")}
+    with pytest.raises(ConfigError, match="exactly one must be set"):
+        Config.from_env(cloud)
+
+
+def test_credentials_are_not_printed(env):
+    config = Config.from_env({**env, "BIGQUERY_PROJECT": "my-project-1", "GOOGLE_CREDENTIALS_JSON": "marked"})
+
+    assert config.credentials_json == "marked"
+    assert "marked" not in repr(config)
 
 
 def test_all_problems_are_reported_together(env, tmp_path):
@@ -55,7 +72,12 @@ def test_all_problems_are_reported_together(env, tmp_path):
 
 
 def test_an_empty_variable_is_an_absent_one(env):
-    config = Config.from_env({**env, "BIGQUERY_ENDPOINT": "", "BIGQUERY_PROJECT": "my-project-1", "DBT_THREADS": ""})
+    empty = dict.fromkeys(("BIGQUERY_ENDPOINT", "DBT_THREADS", "DBT_PARSED_PATH", "GOOGLE_CREDENTIALS_JSON"), "")
+    cloud = {"BIGQUERY_PROJECT": "my-project-1", "GOOGLE_APPLICATION_CREDENTIALS": "key.json"}
+
+    config = Config.from_env({**env, **empty, **cloud})
 
     assert config.endpoint is None
     assert config.threads == 4
+    assert config.parsed_path is None
+    assert config.credentials_json is None

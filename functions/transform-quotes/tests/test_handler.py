@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 from conftest import epoch
+from transform_quotes.config import Config
+from transform_quotes.transformer import Transformer
 
+MODELS, VIEWS = 15, 3
 NOON = epoch("2024-01-02T17:00:00Z")
 
 
@@ -28,8 +31,16 @@ def handler(module, transformer):
     return module.Handler(transformer)
 
 
-def lines(capsys) -> list[dict]:
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+def written(capsys) -> tuple[list[dict], dict[str, list]]:
+    """What was logged, and the values of all metrics by their names."""
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    metrics = {}
+    for line in lines:
+        for group in line.get("_aws", {}).get("CloudWatchMetrics", []):
+            assert (group["Namespace"], group["Dimensions"]) == ("Quoteflow", [["function"]])
+            assert line["function"] == "transform-quotes"
+            metrics.update({metric["Name"]: line[metric["Name"]] for metric in group["Metrics"]})
+    return [line for line in lines if "_aws" not in line], metrics
 
 
 def test_an_event_of_loaded_quotes_runs_dbt(warehouse, handler, capsys):
@@ -39,17 +50,17 @@ def test_an_event_of_loaded_quotes_runs_dbt(warehouse, handler, capsys):
     answer = handler({"Records": [loaded(time.time())]})
 
     assert answer["ran"] is True
-    assert answer["models"] == 7
+    assert answer["models"] == MODELS
     assert 0 < answer["seconds"] < 60
     assert len(warehouse.rows("stock_gold.gold_kpi", "symbol")) == 1
-    [line] = lines(capsys)
-    assert (line["level"], line["message"], line["models"]) == ("INFO", "transformed", 7)
+    [line], metrics = written(capsys)
+    assert (line["level"], line["message"], line["models"]) == ("INFO", "transformed", MODELS)
+    assert metrics == {"Transformed": [1], "TransformSeconds": [answer["seconds"]]}
 
 
 @pytest.mark.parametrize("event", [{}, None, {"Records": []}, {"source": "aws.scheduler"}], ids=str)
-def test_a_schedule_always_runs(warehouse, handler, event):
-    assert handler(event)["ran"] is True
-    assert handler(event)["ran"] is True
+def test_a_schedule_always_runs(module, event):
+    assert not module.is_covered(event, last_started=time.time())
 
 
 def test_an_event_that_an_earlier_run_covered_is_done_at_once(warehouse, handler, capsys):
@@ -58,31 +69,25 @@ def test_an_event_that_an_earlier_run_covered_is_done_at_once(warehouse, handler
     capsys.readouterr()
 
     assert handler({"Records": [loaded(before), loaded(before - 5, sent_at=before)]}) == {"ran": False}
-    [line] = lines(capsys)
+    [line], metrics = written(capsys)
     assert (line["level"], line["message"], line["records"]) == ("INFO", "already transformed", 2)
+    assert metrics == {}
 
 
-def test_one_record_that_is_not_covered_runs_the_batch(warehouse, handler):
-    before = time.time() - 1
-    handler({"Records": [loaded(before)]})
-
-    assert handler({"Records": [loaded(before), loaded(time.time())]})["ran"] is True
+def test_one_record_that_is_not_covered_runs_the_batch(module):
+    assert module.is_covered({"Records": [loaded(NOON - 1)]}, last_started=NOON)
+    assert not module.is_covered({"Records": [loaded(NOON - 1), loaded(NOON)]}, last_started=NOON)
 
 
-def test_a_load_that_committed_during_a_run_is_not_taken_for_covered(warehouse, handler):
-    started_loading = time.time() - 1
-    handler({})
-
-    assert handler({"Records": [loaded(started_loading, sent_at=time.time() + 1)]})["ran"] is True
+def test_a_load_that_committed_during_a_run_is_not_taken_for_covered(module):
+    assert not module.is_covered({"Records": [loaded(NOON - 1, sent_at=NOON + 1)]}, last_started=NOON)
 
 
 @pytest.mark.parametrize(
     "body", ["", "not JSON", "[]", "null", "{}", '{"loaded_at":7}', '{"loaded_at":"2024-01-02T17:00:00"}']
 )
-def test_a_record_that_cannot_be_read_runs_and_does_not_fail(warehouse, handler, body):
-    handler({})
-
-    assert handler({"Records": [{"body": body}]})["ran"] is True
+def test_a_record_that_cannot_be_read_runs(module, body):
+    assert not module.is_covered({"Records": [{"body": body}]}, last_started=time.time())
 
 
 def test_a_failure_names_the_failed_nodes_and_the_event_runs_again(warehouse, handler, module, capsys):
@@ -95,12 +100,65 @@ def test_a_failure_names_the_failed_nodes_and_the_event_runs_again(warehouse, ha
 
     assert "model.dbt_stocks.bronze_stock_quotes" in str(raised.value)
     assert "model.dbt_stocks.gold_kpi" in raised.value.failed
-    [line] = lines(capsys)
+    [line], metrics = written(capsys)
     assert (line["level"], line["message"]) == ("WARN", "transform failed")
     assert line["failed"] == raised.value.failed
+    assert metrics == {"TransformFailed": [1]}
 
     warehouse.empty()
     assert handler(event)["ran"] is True
+
+
+def test_the_views_are_made_once(warehouse, handler):
+    assert handler({})["models"] == MODELS
+    assert handler({})["models"] == MODELS - VIEWS
+
+
+def test_after_a_failure_the_views_are_made_again(warehouse, handler, module):
+    handler({})
+    warehouse.empty()
+    with pytest.raises(module.TransformError):
+        handler({})
+
+    assert handler({})["models"] == MODELS
+
+
+def test_violated_tests_are_named_and_counted_and_do_not_fail_the_invocation(warehouse, handler, capsys):
+    now = int(time.time())
+    warehouse.insert({"t": now - 60, "fetched_at": now})
+    handler({})
+    warehouse.client.query("UPDATE stock_gold.gold_candlestick SET candle_low = candle_high + 1 WHERE TRUE").result()
+    capsys.readouterr()
+
+    answer = handler({"task": "test"})
+
+    assert answer["failed"] == ["test.dbt_stocks.candlestick_is_consistent"]
+    assert answer["tests"] >= 40
+    [line], metrics = written(capsys)
+    assert (line["level"], line["message"], line["failed"]) == ("ERROR", "tests failed", answer["failed"])
+    assert metrics == {"TestsFailed": [1]}
+
+
+def test_tests_that_cannot_be_asked_fail_the_invocation(warehouse, handler, module, capsys):
+    with pytest.raises(module.TransformError) as raised:
+        handler({"task": "test"})
+
+    assert any(name.startswith("test.dbt_stocks.") for name in raised.value.failed)
+    lines, metrics = written(capsys)
+    assert lines[-1]["failed"] == raised.value.failed
+    assert metrics == {"TransformFailed": [1]}
+
+
+def test_what_was_parsed_before_is_not_parsed_again(environment, tmp_path):
+    kept, new = tmp_path / "image", tmp_path / "new"
+    Transformer(Config.from_env({**environment, "DBT_TARGET_PATH": str(kept)}))
+
+    variables = {"DBT_TARGET_PATH": str(new), "DBT_PARSED_PATH": str(kept)}
+    Transformer(Config.from_env({**environment, **variables}))
+
+    parsed = {path: json.loads((path / "perf_info.json").read_text())["parsed_path_count"] for path in (kept, new)}
+    assert parsed[kept] > 0
+    assert parsed[new] == 0
 
 
 def test_an_unreachable_warehouse_is_a_failure(module):

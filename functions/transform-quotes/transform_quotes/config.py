@@ -3,12 +3,13 @@
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 LOCAL_PROJECT = "quoteflow-local"
 MAX_THREADS = 32
+CREDENTIALS = ("GOOGLE_CREDENTIALS_JSON", "GOOGLE_CREDENTIALS_SECRET", "GOOGLE_APPLICATION_CREDENTIALS")
 
 
 class ConfigError(Exception):
@@ -21,7 +22,11 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class Config:
-    """What the function needs to know. `endpoint` is the stand-in's URL, None for Google's own API."""
+    """What the function needs to know.
+
+    `endpoint` is the stand-in's URL, None for Google's own API. `parsed_path` holds what dbt parsed when the image was
+    built, None where there is none. At most one of the credentials is set.
+    """
 
     project_dir: Path
     target_path: Path
@@ -31,6 +36,9 @@ class Config:
     location: str
     endpoint: str | None
     threads: int
+    parsed_path: Path | None
+    credentials_json: str | None = field(repr=False)
+    credentials_secret: str | None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Config":
@@ -74,6 +82,13 @@ class Config:
         if env.get("DBT_TARGET") == "local" and endpoint is None:
             problems.append("BIGQUERY_ENDPOINT must be set when DBT_TARGET is local")
 
+        parsed_path = Path(env["DBT_PARSED_PATH"]).resolve() if env.get("DBT_PARSED_PATH") else None
+        credentials = [name for name in CREDENTIALS if env.get(name)]
+        if endpoint is None and len(credentials) != 1:
+            problems.append(
+                f"{', '.join(CREDENTIALS)}: exactly one must be set, got {', '.join(credentials) or 'none'}"
+            )
+
         if problems:
             raise ConfigError(problems)
         return cls(
@@ -85,4 +100,7 @@ class Config:
             location=location,
             endpoint=endpoint,
             threads=int(threads),
+            parsed_path=parsed_path,
+            credentials_json=None if endpoint else env.get("GOOGLE_CREDENTIALS_JSON") or None,
+            credentials_secret=None if endpoint else env.get("GOOGLE_CREDENTIALS_SECRET") or None,
         )

@@ -1,4 +1,4 @@
-"""The Lambda handler: quotes loaded (SQS) or a schedule → dbt run."""
+"""The Lambda handler: quotes loaded (SQS) or a schedule → dbt run; `{"task": "test"}` → dbt test."""
 
 import json
 import os
@@ -6,6 +6,10 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from aws_lambda_powertools import Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from transform_quotes import credentials
 from transform_quotes.config import Config
 from transform_quotes.transformer import Transformer, TransformError
 
@@ -48,6 +52,8 @@ class Handler:
     def __init__(self, transformer: Transformer) -> None:
         self._transformer = transformer
         self._last_started: float | None = None
+        self._metrics = Metrics(namespace="Quoteflow")
+        self._metrics.set_default_dimensions(function="transform-quotes")
 
     def __call__(self, event: Any, context: Any = None) -> dict[str, Any]:
         """Handle one invocation."""
@@ -55,25 +61,49 @@ class Handler:
             "request_id": getattr(context, "aws_request_id", None),
             "records": len(event.get("Records") or []) if isinstance(event, dict) else 0,
         }
+        try:
+            if isinstance(event, dict) and event.get("task") == "test":
+                return self._test(told)
+            return self._transform(event, told)
+        except TransformError as error:
+            log("WARN", "transform failed", **told, failed=error.failed, error=str(error))
+            self._measure(TransformFailed=1)
+            raise
+
+    def _transform(self, event: Any, told: dict[str, Any]) -> dict[str, Any]:
         if is_covered(event, self._last_started):
             log("INFO", "already transformed", **told)
             return {"ran": False}
         started = time.time()
-        try:
-            run = self._transformer.run()
-        except TransformError as error:
-            log("WARN", "transform failed", **told, failed=error.failed, error=str(error))
-            raise
+        run = self._transformer.run()
         self._last_started = started
         log("INFO", "transformed", **told, models=run.models, seconds=run.seconds)
+        self._measure(Transformed=1, TransformSeconds=run.seconds)
         return {"ran": True, "models": run.models, "seconds": run.seconds}
+
+    def _test(self, told: dict[str, Any]) -> dict[str, Any]:
+        # A violated test is no failure of the invocation: asked again, it would be violated again.
+        check = self._transformer.test()
+        level, message = ("ERROR", "tests failed") if check.failed else ("INFO", "tested")
+        log(level, message, **told, tests=check.tests, failed=check.failed, seconds=check.seconds)
+        self._measure(TestsFailed=len(check.failed))
+        return {"ran": True, "tests": check.tests, "failed": check.failed, "seconds": check.seconds}
+
+    def _measure(self, **values: float) -> None:
+        """Write metrics in CloudWatch's embedded format, as one more line of the log."""
+        for name, value in values.items():
+            unit = MetricUnit.Seconds if name.endswith("Seconds") else MetricUnit.Count
+            self._metrics.add_metric(name=name, unit=unit, value=value)
+        self._metrics.flush_metrics()
 
 
 def create_handler() -> Handler:
     """Configure and warm up. A failure ends the process's init, which Lambda reports and tries again."""
     started = time.monotonic()
     try:
-        handler = Handler(Transformer(Config.from_env(os.environ)))
+        config = Config.from_env(os.environ)
+        credentials.provide(config, os.environ)
+        handler = Handler(Transformer(config))
     except Exception as error:
         log("ERROR", "init failed", error=str(error))
         raise

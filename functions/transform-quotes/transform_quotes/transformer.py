@@ -1,5 +1,6 @@
 """dbt in this process: parsed once, run many times."""
 
+import shutil
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,11 @@ from transform_quotes.locks import use_thread_locks
 
 use_thread_locks()
 
-from dbt.artifacts.schemas.results import NodeStatus  # noqa: E402 - after the locks, see use_thread_locks
+from dbt.artifacts.schemas.results import FreshnessStatus, NodeStatus, TestStatus  # noqa: E402 - after the locks, see use_thread_locks
 from dbt.cli.main import dbtRunner, dbtRunnerResult  # noqa: E402
+
+PARSED = "partial_parse.msgpack"
+"""What dbt keeps of a parsed project."""
 
 MESSAGE_LIMIT = 500
 """Characters kept of one failed node's message: an error names its cause first and may quote whole statements."""
@@ -32,8 +36,17 @@ class Run:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Check:
+    """One run of the data tests: how many there are, the names of those that failed, and the seconds it took."""
+
+    tests: int
+    failed: list[str]
+    seconds: float
+
+
 class Transformer:
-    """A parsed dbt project. Parsing takes seconds, a run with the parsed manifest less than one."""
+    """A parsed dbt project. Parsing takes seconds, a run with the parsed manifest about one a dozen models."""
 
     def __init__(self, config: Config) -> None:
         self._options: list[str] = [
@@ -47,27 +60,57 @@ class Transformer:
             "--no-version-check",
             "--no-write-json",
         ]  # fmt: skip
+        kept = config.parsed_path and config.parsed_path / PARSED
+        if kept and kept.exists() and not (config.target_path / PARSED).exists():
+            # dbt itself finds out whether the environment is another one, and parses anew then.
+            shutil.copy(kept, config.target_path / PARSED)
         parsed = dbtRunner().invoke(["parse", *self._options])
         if not parsed.success:
             raise TransformError([], _reason(parsed))
         self._runner = dbtRunner(manifest=parsed.result)
+        self._selection: list[str] = []
 
     def run(self) -> Run:
-        """Bring every model up to date.
+        """Bring every model up to date; the views only once, since they change with a deployment.
 
         Data tests are not part of it: each is a query that BigQuery bills, and a violated one must not keep the new
-        quotes from the dashboard. `dbt build` runs them in CI.
+        quotes from the dashboard. Raises TransformError with the nodes that failed.
         """
         started = time.monotonic()
-        outcome = self._runner.invoke(["run", *self._options])
+        selection, self._selection = self._selection, []
+        outcome = self._runner.invoke(["run", *self._options, *selection])
         failed = [node for node in outcome.result or [] if node.status != NodeStatus.Success]
         if failed or not outcome.success:
             raise TransformError([node.node.unique_id for node in failed], _reason(outcome, failed))
-        return Run(models=len(outcome.result), seconds=round(time.monotonic() - started, 3))
+        self._selection = ["--exclude", "config.materialized:view"]
+        return Run(models=len(outcome.result), seconds=_since(started))
+
+    def test(self) -> Check:
+        """Run the data tests and look how fresh the sources are.
+
+        A violated test is part of the answer. Raises TransformError where one could not be asked.
+        """
+        started = time.monotonic()
+        results, broken = [], []
+        for command in (["test", "--exclude", "test_type:unit"], ["source", "freshness"]):
+            outcome = self._runner.invoke([*command, *self._options])
+            # Freshness also answers with a path; where nothing ran there is no result at all.
+            asked = list(getattr(outcome.result, "results", outcome.result) or [])
+            results += asked
+            broken += [node for node in asked if node.status in (TestStatus.Error, FreshnessStatus.RuntimeErr)]
+            if broken or not asked:
+                raise TransformError([node.node.unique_id for node in broken], _reason(outcome, broken))
+        good = (TestStatus.Pass, TestStatus.Warn, FreshnessStatus.Pass, FreshnessStatus.Warn)
+        failed = [node.node.unique_id for node in results if node.status not in good]
+        return Check(tests=len(results), failed=failed, seconds=_since(started))
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 3)
 
 
 def _reason(outcome: dbtRunnerResult, failed: list[Any] = ()) -> str:
     """Give the first failed node's own message; skipped nodes have none."""
-    messages = [node.message for node in failed if node.status == NodeStatus.Error and node.message]
+    messages = [node.message for node in failed if node.status != NodeStatus.Skipped and node.message]
     text = messages[0] if messages else str(outcome.exception or "no reason given")
     return " ".join(text.split())[:MESSAGE_LIMIT]

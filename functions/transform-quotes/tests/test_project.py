@@ -1,0 +1,262 @@
+"""The dbt project itself: what is told of it, and the rules of dbt_project_evaluator, each under its own name.
+
+The package itself needs its tables built in the warehouse; these read the same facts from the manifest.
+"""
+
+import itertools
+import json
+import re
+import sys
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, epoch
+
+sys.path.insert(0, str(ROOT / "dbt_stocks"))
+from dictionary import dictionary
+
+NOON = epoch("2024-01-02T17:00:00Z")
+PREFIXES = {"bronze": "bronze_", "intermediate": "int_", "silver": "silver_", "gold": "gold_"}
+PROJECT = "dbt_stocks"
+
+
+class Graph:
+    """The manifest's models, sources, exposures and tests, and who reads whom."""
+
+    def __init__(self, manifest: dict[str, Any]) -> None:
+        nodes = manifest["nodes"].values()
+        self.models = {node["unique_id"]: node for node in nodes if node["resource_type"] == "model"}
+        self.tests = [node for node in nodes if node["resource_type"] == "test"]
+        self.sources = manifest["sources"]
+        self.exposures = manifest["exposures"]
+        self.parents = {
+            key: [parent for parent in node["depends_on"]["nodes"] if parent in self.models or parent in self.sources]
+            for key, node in self.models.items()
+        }
+
+    def children(self, key: str) -> list[str]:
+        return [model for model, parents in self.parents.items() if key in parents]
+
+    def layer(self, key: str) -> str:
+        return self.models[key]["fqn"][1]
+
+    def of_layer(self, *layers: str) -> list[str]:
+        return [key for key in self.models if self.layer(key) in layers]
+
+
+@pytest.fixture(scope="module")
+def graph(manifest) -> Graph:
+    graph = Graph(manifest)
+    assert graph.models
+    assert graph.sources
+    assert graph.exposures
+    assert graph.tests
+    return graph
+
+
+def test_the_dictionary_is_what_the_manifest_tells(manifest):
+    kept = (ROOT / "dbt_stocks" / "DICTIONARY.md").read_text()
+    assert kept == dictionary(manifest), "run `make dictionary`"
+
+
+# --- modelling
+
+
+def test_direct_join_to_source(graph):
+    for key, parents in graph.parents.items():
+        assert not (set(parents) & set(graph.sources) and set(parents) & set(graph.models)), key
+
+
+def test_marts_or_intermediate_dependent_on_source(graph):
+    for key in graph.of_layer("intermediate", "silver", "gold"):
+        assert not set(graph.parents[key]) & set(graph.sources), key
+
+
+def test_root_models(graph):
+    assert all(graph.parents.values())
+
+
+def test_source_fanout_and_unused_sources(graph):
+    assert {source: len(graph.children(source)) for source in graph.sources} == dict.fromkeys(graph.sources, 1)
+
+
+def test_multiple_sources_joined(graph):
+    for key, parents in graph.parents.items():
+        assert len(set(parents) & set(graph.sources)) <= 1, key
+
+
+def test_duplicate_sources(graph):
+    assert len({node["relation_name"] for node in graph.sources.values()}) == len(graph.sources)
+
+
+def test_staging_dependent_on_staging_or_later(graph):
+    for key in graph.of_layer("bronze"):
+        assert not set(graph.parents[key]) & set(graph.models), key
+
+
+def test_model_fanout(graph):
+    for key in graph.models:
+        assert len([child for child in graph.children(key) if not graph.children(child)]) <= 3, key
+
+
+def test_too_many_joins(graph):
+    for key, parents in graph.parents.items():
+        assert len(parents) < 7, key
+
+
+def test_rejoining_of_upstream_concepts(graph):
+    found = set()
+    for child, parents in graph.parents.items():
+        for first, second in itertools.permutations(parents, 2):
+            if first in graph.parents.get(second, []) and graph.children(second) == [child]:
+                found.add((second.rsplit(".", 1)[1], child.rsplit(".", 1)[1]))
+    # int_load_watermark joins nothing: it is to be built after what it depends on.
+    assert {pair for pair in found if pair[1] != "int_load_watermark"} == set()
+
+
+def test_hard_coded_references(graph):
+    for key, node in graph.models.items():
+        without_templates = re.sub(r"{{.*?}}|{%.*?%}|--.*?\n", " ", node["raw_code"], flags=re.S)
+        assert not re.search(r"\b(from|join)\s+[`\w-]+\.[`\w-]+", without_templates, re.I), key
+
+
+# --- tests and documentation
+
+
+def test_missing_primary_key_tests(graph):
+    for key, node in graph.models.items():
+        tests = [test for test in graph.tests if test.get("attached_node") == key and test["test_metadata"]]
+        by_name = {test["test_metadata"]["name"]: test["test_metadata"]["kwargs"] for test in tests}
+        unique = by_name.get("unique_combination", {}).get("columns") or [by_name["unique"]["column_name"]]
+        assert set(unique) <= set(by_name["never_null"]["columns"]), node["name"]
+
+
+def test_documentation_coverage(graph):
+    for node in [*graph.models.values(), *graph.sources.values(), *graph.exposures.values()]:
+        assert node["description"], node["name"]
+    for node in [*graph.models.values(), *graph.sources.values()]:
+        assert node["columns"], node["name"]
+        for column in node["columns"].values():
+            assert column["description"], (node["name"], column["name"])
+    assert all(source["source_description"] for source in graph.sources.values())
+
+
+def test_every_column_of_every_table_is_described_and_no_other(graph, transformer, warehouse):
+    warehouse.insert({"t": NOON})
+    transformer.run()
+    for node in graph.models.values():
+        table = warehouse.client.get_table(f"{node['schema']}.{node['name']}")
+        assert [field.name for field in table.schema] == list(node["columns"]), node["name"]
+
+
+def test_sources_without_freshness(graph):
+    for node in graph.sources.values():
+        assert node["freshness"]["error_after"]["count"], node["name"]
+        assert node["loaded_at_field"], node["name"]
+
+
+# --- structure
+
+
+def test_model_naming_conventions_and_directories(graph):
+    names = Counter()
+    for key, node in graph.models.items():
+        layer = graph.layer(key)
+        assert node["name"].startswith(PREFIXES[layer]), key
+        assert node["original_file_path"] == f"models/{layer}/{node['name']}.sql"
+        assert node["patch_path"] == f"{PROJECT}://models/{layer}/{node['name']}.yml"
+        names[layer] += 1
+    assert set(names) == set(PREFIXES)
+
+
+def test_source_and_test_directories(graph):
+    assert {node["original_file_path"] for node in graph.sources.values()} == {"models/bronze/__sources.yml"}
+    for test in graph.tests:
+        if test.get("attached_node") in graph.models:
+            assert test["original_file_path"].startswith(f"models/{graph.layer(test['attached_node'])}/"), test["name"]
+
+
+# --- performance and governance
+
+
+def test_chained_views(graph):
+    def views_up_to(key: str) -> int:
+        if graph.models.get(key, {}).get("config", {}).get("materialized") != "view":
+            return 0
+        return 1 + max(views_up_to(parent) for parent in graph.parents[key])
+
+    assert max(views_up_to(key) for key in graph.models) < 4
+
+
+def test_exposure_parents_materializations(graph):
+    for exposure in graph.exposures.values():
+        for key in exposure["depends_on"]["nodes"]:
+            assert graph.models[key]["config"]["materialized"] in ("table", "incremental"), key
+
+
+def test_every_gold_table_is_public_has_a_contract_and_is_shown(graph):
+    gold = set(graph.of_layer("gold"))
+    assert {key for key, node in graph.models.items() if node["access"] == "public"} == gold
+    assert all(graph.models[key]["contract"]["enforced"] for key in gold)
+    assert {key for exposure in graph.exposures.values() for key in exposure["depends_on"]["nodes"]} == gold
+
+
+def test_dashboards_have_an_owner_and_an_address(graph):
+    for exposure in graph.exposures.values():
+        assert exposure["type"] == "dashboard"
+        assert exposure["owner"]["email"]
+        assert exposure["url"].startswith("http")
+
+
+# --- what an incremental run reads
+
+
+def test_an_incremental_run_names_the_partitions_that_it_reads(warehouse, environment, transformer):
+    warehouse.insert(
+        *({"t": NOON - 86_400 * day} for day in range(30)), {"t": NOON, "loaded_at": "2024-01-03T00:00:00Z"}
+    )
+    transformer.run()
+    warehouse.insert({"t": NOON - 86_400 * 7, "loaded_at": datetime(2050, 1, 1, tzinfo=UTC).isoformat()})
+    transformer.run()
+    warehouse.insert({"t": NOON - 86_400 * 7 + 60, "loaded_at": datetime(2050, 1, 1, 0, 1, tzinfo=UTC).isoformat()})
+    transformer.run()
+
+    def statement(model: str) -> str:
+        [path] = (Path(environment["DBT_TARGET_PATH"]) / "run").rglob(f"models/*/{model}.sql")
+        return " ".join(path.read_text().split())
+
+    assert "fetched_date IN (DATE '2023-12-26')" in statement("int_stock_quotes_batch")
+    declared = "DECLARE touched_partitions ARRAY<DATE> DEFAULT ( SELECT ARRAY_AGG(DISTINCT {}) FROM"
+    for model, field in {
+        "silver_stock_quotes": "market_date",
+        "silver_stock_quotes_rejected": "fetched_date",
+        "silver_stock_quotes_daily": "market_date",
+        "gold_kpi_history": "market_date",
+        "gold_candlestick_intraday": "market_date",
+    }.items():
+        assert declared.format(field) in statement(model), model
+        assert f"DBT_INTERNAL_DEST.{field} IN UNNEST(touched_partitions)" in statement(model), model
+    for model in ("silver_stock_quotes", "silver_stock_quotes_daily"):
+        assert statement(model).count("market_date IN UNNEST(touched_partitions)") == 2, model
+    for model in ("gold_kpi", "gold_kpi_latest"):
+        assert "market_date IN (DATE '2024-01-02')" in statement(model), model
+    [touched] = warehouse.rows("stock_silver.int_stock_quotes_batch", "DISTINCT market_date")
+    assert str(touched[0]) == "2023-12-26"
+
+
+def test_bigquerys_metadata_tells_the_days_of_the_loads(warehouse, dbt):
+    """The statement that real BigQuery gets. The stand-in takes a table's creation for each partition's last change."""
+    warehouse.insert({"t": NOON}, {"t": NOON - 86_400 * 400})
+    statements = []
+    for since in (0, "4102444800000000"):
+        compiled = dbt(
+            "--quiet", "compile", "--output", "json", "--inline", f"{{{{ dates_loaded_since_by_metadata({since}) }}}}"
+        )
+        statements.append(json.loads(compiled)["compiled"])
+
+    dates = [sorted(str(row[0]) for row in warehouse.client.query(sql).result()) for sql in statements]
+
+    assert dates == [["2022-11-28", "2024-01-02"], []]
