@@ -30,7 +30,10 @@ esac
 """
 DOCKER = """#!/bin/sh
 echo "docker $*" >> "$CALLS"
-case "$*" in *--push*) echo "$* " >> "$PUSHED" ;; esac
+case "$*" in
+login*) cat > /dev/null ;;
+*--push*) echo "$* " >> "$PUSHED" ;;
+esac
 """
 
 
