@@ -19,7 +19,7 @@ OF_THE_LOAD = {
     "recent_rejected",
     "rejected_share",
 }
-BATCHES = 4
+BATCHES = 3
 
 
 def quotes() -> list[dict[str, Any]]:
