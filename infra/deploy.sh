@@ -33,8 +33,11 @@ digest() {
 }
 if ! digest >/dev/null; then
   aws ecr get-login-password --region "$region" | docker login --username AWS --password-stdin "${repository%%/*}"
+  # dbt parses its project while the image is built, for these names.
+  read -ra names < <(python3 -c 'import json; print(*(f"--build-arg=BIGQUERY_{name.upper()}={value}"
+    for name, value in json.load(open("aws/google.auto.tfvars.json"))["bigquery"].items()))')
   # Lambda takes no attestations.
-  docker buildx build --platform "linux/${architecture/x86_64/amd64}" --provenance=false --push \
+  docker buildx build --platform "linux/${architecture/x86_64/amd64}" --provenance=false --push "${names[@]}" \
     --file $context/functions/transform-quotes/Dockerfile --tag "$repository:$tag-$architecture" $context
 fi
 printf '{"transform_image_uri": "%s@%s"}\n' "$repository" "$(digest)" > aws/image.auto.tfvars.json

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ esac
 DOCKER = """#!/bin/sh
 echo "docker $*" >> "$CALLS"
 case "$*" in
-login*) cat > /dev/null ;;
+login*) read -r password ;;
 *--push*) echo "$* " >> "$PUSHED" ;;
 esac
 """
@@ -70,6 +71,9 @@ class Deployed:
             link = self.commands / name
             if not link.exists():
                 link.symlink_to(shutil.which(name) or pytest.fail(f"{name} is missing"))
+        python = self.commands / "python3"
+        if not python.exists():
+            python.symlink_to(Path(sys.executable).resolve())
         variables = {"PATH": str(self.commands), "CALLS": str(self.calls), "PUSHED": str(self.pushed)}
         return subprocess.run(
             ["bash", self.infra / "deploy.sh"],  # noqa: S607 - the one of the test's PATH
@@ -105,6 +109,7 @@ def test_the_image_is_named_by_its_digest_and_built_for_the_architecture(deploye
     builds = [call for call in calls if "docker buildx" in call]
     assert len(builds) == 1
     assert "--platform linux/arm64" in builds[0]
+    assert "--build-arg=BIGQUERY_PROJECT=p" in builds[0]
     assert any("--region eu-central-1" in call for call in calls if call.startswith("aws ecr"))
 
 
