@@ -21,6 +21,7 @@ pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
         .set("log_level", "0")
         .create()?;
     let (records, lag) = topic_depth(&consumer).with_context(not_running)?;
+    println!("dashboard  {}", endpoints.dashboard_url);
     println!("kafka      {}  {records} records, {lag} not archived", endpoints.kafka_topic);
 
     let aws = Aws::new(&endpoints.aws_endpoint_url);
@@ -44,9 +45,11 @@ pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
     let tables = [
         ("", BRONZE_TABLE),
         ("_silver", "silver_stock_quotes"),
+        ("_silver", "silver_stock_quotes_rejected"),
         ("_gold", "gold_kpi_history"),
         ("_gold", "gold_kpi"),
         ("_gold", "gold_candlestick"),
+        ("_gold", "gold_candlestick_intraday"),
         ("_gold", "gold_treechart"),
     ];
     for (suffix, table) in tables {

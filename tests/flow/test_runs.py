@@ -145,7 +145,7 @@ def test_status_tells_lag_queues_rows_and_freshness_of_a_running_flow(interrupte
     assert status.returncode == 0, status.stderr
     lines = [line.split() for line in status.stdout.splitlines()]
     named = Counter(line[0] for line in lines)
-    assert named == {"kafka": 1, "queue": 3, "bigquery": 6, "freshness": SYMBOLS}
+    assert named == {"dashboard": 1, "kafka": 1, "queue": 3, "bigquery": 8, "freshness": SYMBOLS}
     assert {line[1] for line in lines if line[0] == "queue"} == {
         "quotes-archived",
         "quotes-loaded",
