@@ -14,15 +14,19 @@ AND {{ date_in('fetched_date', query_column(dates_loaded_since(quotes, since))) 
 {%- endif -%}
 {%- endmacro %}
 
-{#- Microseconds (epoch) from which loads are to be read; none where no run was complete yet. int_load_watermark is found by
-    its name, not by ref(): it is built after everything that reads this run's batch, which dbt would call a cycle. -#}
+{#- Microseconds (epoch) from which loads are to be read; none where no run was complete yet. -#}
 {% macro loads_to_read_since() -%}
-{%- set watermark = adapter.get_relation(this.database, this.schema, 'int_load_watermark') -%}
+{%- set newest = newest_complete_load(this) -%}
+{{ return(newest - var('load_overlap_minutes') * 60 * 1000000 if newest is not none else none) }}
+{%- endmacro %}
+
+{#- Microseconds (epoch) of the newest load that a complete run has read; none where there was none. int_load_watermark is
+    found by its name beside `neighbour`, not by ref(): it is built after everything that reads this run's batch, which
+    dbt would call a cycle. -#}
+{% macro newest_complete_load(neighbour) -%}
+{%- set watermark = adapter.get_relation(neighbour.database, neighbour.schema, 'int_load_watermark') -%}
 {%- if watermark is not none -%}
-    {%- set since -%}
-        SELECT UNIX_MICROS(MAX(loaded_at)) - {{ var('load_overlap_minutes') * 60 * 1000000 }} FROM {{ watermark }}
-    {%- endset -%}
-    {{ return(run_query(since).columns[0].values()[0]) }}
+    {{ return(run_query('SELECT UNIX_MICROS(MAX(loaded_at)) FROM ' ~ watermark).columns[0].values()[0]) }}
 {%- endif -%}
 {{ return(none) }}
 {%- endmacro %}

@@ -1,5 +1,6 @@
 """The handler: which events run dbt, what it answers, what it logs."""
 
+import copy
 import importlib
 import json
 import time
@@ -37,9 +38,12 @@ def written(capsys) -> tuple[list[dict], dict[str, list]]:
     metrics = {}
     for line in lines:
         for group in line.get("_aws", {}).get("CloudWatchMetrics", []):
-            assert (group["Namespace"], group["Dimensions"]) == ("Quoteflow", [["function"]])
+            assert group["Namespace"] == "Quoteflow"
             assert line["function"] == "transform-quotes"
-            metrics.update({metric["Name"]: line[metric["Name"]] for metric in group["Metrics"]})
+            [dimensions] = group["Dimensions"]
+            for metric in group["Metrics"]:
+                by = " ".join(line[name] for name in dimensions if name != "function")
+                metrics[f"{metric['Name']} {by}".strip()] = line[metric["Name"]]
     return [line for line in lines if "_aws" not in line], metrics
 
 
@@ -56,6 +60,26 @@ def test_an_event_of_loaded_quotes_runs_dbt(warehouse, handler, capsys):
     [line], metrics = written(capsys)
     assert (line["level"], line["message"], line["models"]) == ("INFO", "transformed", MODELS)
     assert metrics == {"Transformed": [1], "TransformSeconds": [answer["seconds"]]}
+
+
+def test_each_rejected_quote_is_counted_once_under_the_rules_it_breaks(warehouse, parsed, handler, module, capsys):
+    warehouse.insert({"t": NOON}, {"t": NOON, "c": 0}, {"t": NOON, "c": 0, "o": 0})
+
+    def counted(handler) -> dict:
+        capsys.readouterr()
+        handler({})
+        [line], metrics = written(capsys)
+        by_rule = {name.split()[1]: value for name, value in metrics.items() if name.startswith("Rejected")}
+        assert line["rejected"] == {rule: int(value) for rule, [value] in by_rule.items()}
+        return line["rejected"]
+
+    assert counted(handler) == {"non_positive_price": 2, "missing_open": 1}
+    # The next batches have these quotes again: they overlap.
+    assert counted(handler) == {}
+    warehouse.insert({"t": NOON, "pc": 0})
+    assert counted(handler) == {"missing_previous_close": 1}
+    another_process = module.Handler(copy.copy(parsed))
+    assert counted(another_process) == {}
 
 
 @pytest.mark.parametrize("event", [{}, None, {"Records": []}, {"source": "aws.scheduler"}], ids=str)

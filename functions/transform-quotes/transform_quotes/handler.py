@@ -6,17 +6,20 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from aws_lambda_powertools import Metrics
+from aws_lambda_powertools import Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
 from transform_quotes import credentials
 from transform_quotes.config import Config
 from transform_quotes.transformer import Transformer, TransformError
 
+FUNCTION = "transform-quotes"
+NAMESPACE = "Quoteflow"
+
 
 def log(level: str, message: str, **fields: Any) -> None:
     """Write one JSON line to stdout. WARN: nothing is lost, the event comes again. ERROR: an operator is needed."""
-    line = {"timestamp": datetime.now(UTC).isoformat(), "level": level, "function": "transform-quotes"}
+    line = {"timestamp": datetime.now(UTC).isoformat(), "level": level, "function": FUNCTION}
     print(json.dumps({**line, "message": message, **fields}), flush=True)
 
 
@@ -52,8 +55,8 @@ class Handler:
     def __init__(self, transformer: Transformer) -> None:
         self._transformer = transformer
         self._last_started: float | None = None
-        self._metrics = Metrics(namespace="Quoteflow")
-        self._metrics.set_default_dimensions(function="transform-quotes")
+        self._metrics = Metrics(namespace=NAMESPACE)
+        self._metrics.set_default_dimensions(function=FUNCTION)
 
     def __call__(self, event: Any, context: Any = None) -> dict[str, Any]:
         """Handle one invocation."""
@@ -77,8 +80,12 @@ class Handler:
         started = time.time()
         run = self._transformer.run()
         self._last_started = started
-        log("INFO", "transformed", **told, models=run.models, seconds=run.seconds)
+        log("INFO", "transformed", **told, models=run.models, seconds=run.seconds, rejected=run.rejected)
         self._measure(Transformed=1, TransformSeconds=run.seconds)
+        for rule, quotes in (run.rejected or {}).items():
+            with single_metric("Rejected", MetricUnit.Count, quotes, namespace=NAMESPACE) as metric:
+                metric.add_dimension("function", FUNCTION)
+                metric.add_dimension("reason", rule)
         return {"ran": True, "models": run.models, "seconds": run.seconds}
 
     def _test(self, told: dict[str, Any]) -> dict[str, Any]:

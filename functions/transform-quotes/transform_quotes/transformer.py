@@ -30,10 +30,14 @@ class TransformError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """One successful run: how many models it built and how long it took, in seconds."""
+    """One successful run: how many models it built, the seconds it took, and how many new quotes broke each rule.
+
+    A quote that breaks two rules counts under both. `rejected` is None where the warehouse did not tell.
+    """
 
     models: int
     seconds: float
+    rejected: dict[str, int] | None
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Transformer:
             raise TransformError([], _reason(parsed))
         self._runner = dbtRunner(manifest=parsed.result)
         self._selection: list[str] = []
+        self._counted: int | None = None
 
     def run(self) -> Run:
         """Bring every model up to date; the views only once, since they change with a deployment.
@@ -78,12 +83,15 @@ class Transformer:
         """
         started = time.monotonic()
         selection, self._selection = self._selection, []
+        if self._counted is None:
+            self._counted = self._newest_complete_load()
         outcome = self._runner.invoke(["run", *self._options, *selection])
         failed = [node for node in outcome.result or [] if node.status != NodeStatus.Success]
         if failed or not outcome.success:
             raise TransformError([node.node.unique_id for node in failed], _reason(outcome, failed))
         self._selection = ["--exclude", "config.materialized:view"]
-        return Run(models=len(outcome.result), seconds=_since(started))
+        seconds = _since(started)
+        return Run(models=len(outcome.result), seconds=seconds, rejected=self._rejected())
 
     def test(self) -> Check:
         """Run the data tests and look how fresh the sources are.
@@ -103,6 +111,24 @@ class Transformer:
         good = (TestStatus.Pass, TestStatus.Warn, FreshnessStatus.Pass, FreshnessStatus.Warn)
         failed = [node.node.unique_id for node in results if node.status not in good]
         return Check(tests=len(results), failed=failed, seconds=_since(started))
+
+    def _newest_complete_load(self) -> int | None:
+        """When the newest load was that a run of an earlier process has read, in microseconds (epoch)."""
+        rows = self._ask("SELECT {{ newest_complete_load(ref('int_stock_quotes_batch')) or 'NULL' }} AS newest")
+        return rows[0]["newest"] if rows else None
+
+    def _rejected(self) -> dict[str, int] | None:
+        """Count the batch's rejected quotes by rule, without those of loads that were counted after an earlier run."""
+        rows = self._ask(f"{{{{ rejections({self._counted or 'none'}) }}}}")
+        if rows is None:
+            return None
+        self._counted = max([int(row["newest"]) for row in rows], default=self._counted)
+        return {row["rule"]: int(row["quotes"]) for row in rows if row["rule"]}
+
+    def _ask(self, statement: str) -> list[Any] | None:
+        """Give the rows of a statement in dbt's SQL, or None where the warehouse did not answer it."""
+        outcome = self._runner.invoke(["show", "--inline", statement, "--limit", "-1", *self._options])
+        return list(outcome.result.results[0].agate_table.rows) if outcome.success else None
 
 
 def _since(started: float) -> float:
