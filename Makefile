@@ -9,7 +9,7 @@ WEB := dashboards/web
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(WEB)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dictionary local local-test local-status local-reset lint test-rust test-python test-flow test-faults chaos deny web test-web package test-package test-infra deploy destroy
+.PHONY: help setup build dictionary local local-test local-status local-reset lint test-rust test-python test-flow test-faults chaos deny web test-web package test-package test-infra test-stack docker-up docker-down docker-test deploy destroy
 
 help: ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -62,7 +62,7 @@ local-status: ## Show topic lag, queue depths, row counts and freshness of the r
 local-reset: ## Forget the data of earlier runs
 	@target/debug/local reset --data-dir $(DATA)
 
-local-test: setup lint test-rust test-python test-web test-flow test-faults test-infra ## Run every check and every test
+local-test: setup lint test-rust test-python test-stack test-web test-flow test-faults test-infra ## Run every check and every test
 
 lint: setup ## Check format and style of Rust, Python and SQL
 	cargo fmt --all --check
@@ -85,6 +85,10 @@ test-web: web ## Check the dashboard's page, with a browser too (CHROMIUM=/usr/b
 	@$(SHELL) localstack/packages.sh browser
 	$(NPM) run --silent check
 	$(BIN)/pytest tests/web
+
+test-stack: setup build ## Check the Docker stack's files, Grafana's dashboards and the alert rules, without Docker
+	@$(SHELL) localstack/packages.sh prometheus
+	$(BIN)/pytest tests/stack
 
 test-package: package ## Check what is deployed: that it starts, its size, its glibc, the same bytes twice
 	$(BIN)/pytest -rP tests/package
@@ -111,6 +115,15 @@ deploy: package ## Deploy to Google Cloud and AWS; shows each plan first (docs/D
 destroy: ## Remove everything from AWS and Google Cloud; shows each plan first
 	@terraform -chdir=infra/aws destroy
 	@terraform -chdir=infra/gcp destroy
+
+docker-up: ## Start the Docker stack and wait until it is healthy (AWS_EMULATOR=localstack, MINIO=1)
+	@$(SHELL) localstack/stack.sh up
+
+docker-down: ## Stop the Docker stack and keep its data (ARGS=-v forgets it)
+	@$(SHELL) localstack/stack.sh down $(ARGS)
+
+docker-test: setup build ## Run tests/flow's tests of other servers on a Docker stack of their own
+	@PYTEST=$(BIN)/pytest $(SHELL) localstack/stack.sh test
 
 chaos: setup build ## Break parts of the running flow by chance for minutes (ARGS='--seed 1 --seconds 600')
 	$(BIN)/python tests/faults/chaos.py $(ARGS)

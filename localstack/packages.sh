@@ -3,7 +3,26 @@
 #   packages.sh           what compiles librdkafka: gcc, g++, make and zlib's header
 #   packages.sh cmake     what compiles librdkafka with TLS: cmake
 #   packages.sh browser   what the browser tests drive: chromium, and a font for it
+#   packages.sh prometheus  what checks Prometheus' rules: prometheus and promtool, unpacked into target/prometheus
 set -euo pipefail
+
+# Not installed, for its package starts a service. Where it cannot be had, the tests that need it are skipped and say so.
+if [ "${1:-}" = prometheus ]; then
+  command -v promtool >/dev/null && command -v prometheus >/dev/null && exit 0
+  folder=$(dirname "$0")/../target/prometheus
+  [ -x "$folder/usr/bin/promtool" ] && exit 0
+  package=$(mktemp -d)
+  trap 'rm -rf "$package"' EXIT
+  if command -v apt-get >/dev/null && command -v dpkg >/dev/null; then
+    [ "$(id -u)" != 0 ] || apt-cache show prometheus >/dev/null 2>&1 || apt-get update -qq
+    # As root apt would read the folder as another user.
+    (cd "$package" && apt-get -qq -o APT::Sandbox::User=root download prometheus) || true
+  fi
+  if ! dpkg -x "$package"/prometheus_*.deb "$folder" 2>/dev/null; then
+    echo "no prometheus here: the tests of the alert rules are skipped (put prometheus and promtool into the PATH)" >&2
+  fi
+  exit 0
+fi
 
 missing=()
 if [ "${1:-}" = browser ]; then

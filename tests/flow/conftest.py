@@ -1,10 +1,11 @@
 """The runs that several modules look at. Each is made once."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from flowkit import BIN_DIR, Clients, Flow, Record, Stores, counts, left_of, processes_of
@@ -36,6 +37,22 @@ def new_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
                 shutil.rmtree(entry)
 
 
+class GivenStores(Stores):
+    """Stores that run already, where the environment says: those of `make docker-test`."""
+
+    def __init__(self) -> None:
+        self.kafka = os.environ["KAFKA_BOOTSTRAP_SERVERS"]
+        self.aws = os.environ["AWS_ENDPOINT_URL"]
+        self.bigquery = os.environ["BIGQUERY_ENDPOINT"]
+        self.processes = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave them running."""
+
+
 @dataclass
 class OnOtherServers:
     """Two runs on servers that are not their own, which still run."""
@@ -58,7 +75,8 @@ def on_other_servers(new_data_dir: Callable[[str], Path]) -> Iterator[OnOtherSer
     least 57 s further; the second is so fast that its first poll is in the next day.
     """
     data_dir = new_data_dir("external")
-    with Stores(new_data_dir("servers")) as stores:
+    given = "QUOTEFLOW_STACK" in os.environ
+    with GivenStores() if given else Stores(new_data_dir("servers")) as stores:
         options = ("--polls", "10", "--speed", "3", "--start-at", "23240")
         with Flow(data_dir, *options, **stores.variables()) as flow:
             flow.await_report(lambda report: counts(report)["silver"] > 0, "quote in silver")

@@ -31,7 +31,7 @@ def test_it_starts_none_of_the_servers_that_it_is_given(on_other_servers: OnOthe
 def test_it_leaves_them_running_with_what_they_hold(on_other_servers: OnOtherServers) -> None:
     assert not on_other_servers.left
     stores, clients = on_other_servers.stores, on_other_servers.clients
-    assert [process.poll() for process in stores.processes] == [None] * 3
+    assert all(process.poll() is None for process in stores.processes)
     in_kafka = Counter(record.quote["quote_id"] for record in clients.records())
     assert in_kafka.total() == 60
     assert in_kafka == Counter(clients.bronze_ids())

@@ -580,16 +580,17 @@ run "every_way_to_fail_has_its_alarm" {
     region = "us-east-1"
     email  = "operator@example.com"
     functions = {
-      fetch-quotes   = { name = "quoteflow-fetch-quotes", timeout_seconds = 90 }
-      archive-quotes = { name = "quoteflow-archive-quotes", timeout_seconds = 30 }
-      load-quotes    = { name = "quoteflow-load-quotes", timeout_seconds = 30, is_throttling_normal = true }
+      fetch-quotes     = { name = "quoteflow-fetch-quotes", timeout_seconds = 90 }
+      archive-quotes   = { name = "quoteflow-archive-quotes", timeout_seconds = 30 }
+      load-quotes      = { name = "quoteflow-load-quotes", timeout_seconds = 30, is_throttling_normal = true }
+      transform-quotes = { name = "quoteflow-transform-quotes", timeout_seconds = 300, is_throttling_normal = true }
     }
     queues        = { quotes-archived = "quoteflow-quotes-archived" }
     failed_queues = { dlq = "quoteflow-quotes-archived-dlq" }
   }
 
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.errors) == 3 && length(aws_cloudwatch_metric_alarm.duration) == 3 && aws_cloudwatch_metric_alarm.duration["fetch-quotes"].threshold == 72000
+    condition     = length(aws_cloudwatch_metric_alarm.errors) == 4 && length(aws_cloudwatch_metric_alarm.duration) == 4 && aws_cloudwatch_metric_alarm.duration["fetch-quotes"].threshold == 72000
     error_message = "Errors and durations of each function, the latter at 80 % of its timeout."
   }
   assert {
@@ -599,6 +600,15 @@ run "every_way_to_fail_has_its_alarm" {
   assert {
     condition     = aws_cloudwatch_metric_alarm.failed["dlq"].threshold == 0 && aws_cloudwatch_metric_alarm.backlog["quotes-archived"].threshold == 600 && aws_cloudwatch_metric_alarm.lag.metric_name == "OffsetLag"
     error_message = "Dead letters, waiting messages and lag."
+  }
+  assert {
+    condition = (
+      aws_cloudwatch_metric_alarm.quarantined.metric_name == "Quarantined"
+      && aws_cloudwatch_metric_alarm.quarantined.dimensions["function"] == "archive-quotes"
+      && one(aws_cloudwatch_metric_alarm.tests_failed).metric_name == "TestsFailed"
+      && one(aws_cloudwatch_metric_alarm.tests_failed).alarm_name == "quoteflow-transform-quotes-tests-failed"
+    )
+    error_message = "Records that are no quotes, and tables that break a rule."
   }
   assert {
     condition = (

@@ -1,15 +1,17 @@
-# What tells an operator that something is wrong, and the page to look at then.
+# What tells an operator that something is wrong, and the page to look at then. localstack/prometheus/alerts.yml has the same
+# rules for the Docker stack; tests/stack compares them.
 
 locals {
   # What the functions emit in CloudWatch's embedded format: namespace, dimension, and the metrics used here.
   namespace = "Quoteflow"
   metrics = {
-    fetched     = { function = "fetch-quotes", name = "Fetched" }
-    published   = { function = "fetch-quotes", name = "Published" }
-    archived    = { function = "archive-quotes", name = "Archived" }
-    quarantined = { function = "archive-quotes", name = "Quarantined" }
-    loaded      = { function = "load-quotes", name = "Loaded" }
-    freshness   = { function = "load-quotes", name = "FreshnessSeconds" }
+    fetched      = { function = "fetch-quotes", name = "Fetched" }
+    published    = { function = "fetch-quotes", name = "Published" }
+    archived     = { function = "archive-quotes", name = "Archived" }
+    quarantined  = { function = "archive-quotes", name = "Quarantined" }
+    loaded       = { function = "load-quotes", name = "Loaded" }
+    freshness    = { function = "load-quotes", name = "FreshnessSeconds" }
+    tests_failed = { function = "transform-quotes", name = "TestsFailed" }
   }
 
   # 14:30 to 20:00 UTC is within the New York session (9:30 to 16:00) in summer and in winter. On a holiday the alarm is
@@ -138,6 +140,41 @@ resource "aws_cloudwatch_metric_alarm" "lag" {
   evaluation_periods  = 5
   comparison_operator = "GreaterThanThreshold"
   threshold           = var.lag_limit
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+}
+
+resource "aws_cloudwatch_metric_alarm" "quarantined" {
+  alarm_name          = "${var.functions["archive-quotes"].name}-quarantined"
+  alarm_description   = "The topic holds what is no quote. It is in the quarantine bucket with its reason; docs/DEPLOY.md tells how to look."
+  namespace           = local.namespace
+  metric_name         = local.metrics.quarantined.name
+  dimensions          = { function = local.metrics.quarantined.function }
+  statistic           = "Sum"
+  period              = 300
+  evaluation_periods  = 1
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+}
+
+# The tests run once a day. A failed run of dbt needs no alarm of its own: it fails the invocation.
+resource "aws_cloudwatch_metric_alarm" "tests_failed" {
+  count = contains(keys(var.functions), "transform-quotes") ? 1 : 0
+
+  alarm_name          = "${var.functions["transform-quotes"].name}-tests-failed"
+  alarm_description   = "The tables break a rule of dbt's tests. transform-quotes' log names the tests; docs/DEPLOY.md tells where to look."
+  namespace           = local.namespace
+  metric_name         = local.metrics.tests_failed.name
+  dimensions          = { function = local.metrics.tests_failed.function }
+  statistic           = "Sum"
+  period              = 86400
+  evaluation_periods  = 1
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
   treat_missing_data  = "notBreaching"
   alarm_actions       = [aws_sns_topic.alarms.arn]
   ok_actions          = [aws_sns_topic.alarms.arn]

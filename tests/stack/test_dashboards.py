@@ -1,0 +1,235 @@
+"""Grafana's dashboards: they ask for what is there, of datasources that are provisioned."""
+
+import json
+import re
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from contract import BY_REASON, METRICS
+from flowkit import ROOT, Flow, wait_until
+from prometheus_client.parser import text_string_to_metric_families
+from stackkit import COMPOSE, GRAFANA, check_expression, program, read_yaml
+
+BOARDS = {file.stem: json.loads(file.read_text()) for file in sorted((GRAFANA / "dashboards").glob("*.json"))}
+OPENAPI = json.loads((ROOT / "functions/serve-dashboard/openapi.json").read_text())
+SOURCES = {
+    source["uid"]: source["type"]
+    for source in read_yaml(GRAFANA / "provisioning/datasources/datasources.yml")["datasources"]
+}
+PANELS = [
+    pytest.param(board, panel, id=f"{name}: {panel['title']}")
+    for name, board in BOARDS.items()
+    for panel in board["panels"]
+    if panel["type"] != "row"
+]
+QUERIES = [
+    pytest.param(target["expr"], target["legendFormat"], id=f"{param.id} {target['refId']}")
+    for param in PANELS
+    for target in param.values[1]["targets"]
+    if "expr" in target
+]
+REQUESTS = [
+    pytest.param(target, id=f"{param.id} {target['refId']}")
+    for param in PANELS
+    for target in param.values[1]["targets"]
+    if "url" in target
+] + [
+    pytest.param(variable["query"]["infinityQuery"], id=f"variable {variable['name']}")
+    for board in BOARDS.values()
+    for variable in board["templating"]["list"]
+    if variable["type"] == "query"
+]
+# The Okabe-Ito palette, which colour-blind people tell apart, and grey.
+COLOURS = {"#0072B2", "#56B4E9", "#009E73", "#F0E442", "#E69F00", "#D55E00", "#CC79A7", "#999999", "transparent"}
+COLUMN_TYPES = {
+    "number": {"number", "integer"},
+    "string": {"string"},
+    "timestamp": {"date", "date-time"},
+    "timestamp_epoch_s": {"integer"},
+}
+
+
+def walk(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every key with its value, however deep."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in pairs:
+        yield str(key), one
+        yield from walk(one)
+
+
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema:
+        schema = OPENAPI["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return schema
+
+
+def kinds(schema: dict[str, Any]) -> set[str]:
+    """A field's types, a string's format instead of it."""
+    schema = resolved(schema)
+    if "oneOf" in schema:
+        return set().union(*(kinds(one) for one in schema["oneOf"]))
+    types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    return {schema.get("format", kind) if kind == "string" else kind for kind in types} - {"null"}
+
+
+def test_grafana_finds_what_is_provisioned() -> None:
+    grafana = read_yaml(COMPOSE)["services"]["grafana"]
+    (provider,) = read_yaml(GRAFANA / "provisioning/dashboards/dashboards.yml")["providers"]
+    mounted = dict(volume.split(":")[:2][::-1] for volume in grafana["volumes"])
+    assert (COMPOSE.parent / mounted["/etc/grafana/provisioning"]).resolve() == GRAFANA / "provisioning"
+    assert (COMPOSE.parent / mounted[provider["options"]["path"]]).resolve() == GRAFANA / "dashboards"
+    home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert home.parent == Path(provider["options"]["path"])
+    assert home.stem in BOARDS
+    plugins = dict(one.split("@") for one in grafana["environment"]["GF_PLUGINS_PREINSTALL_SYNC"].split(","))
+    assert set(SOURCES.values()) == {"prometheus", *plugins}
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in plugins.values())
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_dashboard_asks_only_provisioned_datasources(name: str) -> None:
+    asked = [value for key, value in walk(BOARDS[name]) if key == "datasource"]
+    assert asked
+    for source in asked:
+        assert SOURCES[source["uid"]] == source["type"]
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_dashboard_has_only_colours_that_all_tell_apart(name: str) -> None:
+    keys = ("color", "fixedColor", "up", "down")
+    used = {value for key, value in walk(BOARDS[name]) if key in keys and isinstance(value, str)}
+    assert used
+    assert used <= COLOURS
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_links_name_dashboards_that_there_are(name: str) -> None:
+    uids = {board["uid"] for board in BOARDS.values()}
+    assert len(uids) == len(BOARDS)
+    for link in BOARDS[name]["links"]:
+        assert urlsplit(link["url"]).path.removeprefix("/d/") in uids
+
+
+def test_addresses_in_the_alerts_name_a_dashboard_that_there_is() -> None:
+    text = (ROOT / "localstack/prometheus/alerts.yml").read_text()
+    named = set(re.findall(r"127\.0\.0\.1:3000/d/([a-z-]+)", text))
+    assert named
+    assert named <= {board["uid"] for board in BOARDS.values()}
+
+
+@pytest.mark.parametrize(("board", "panel"), PANELS)
+def test_a_panel_tells_what_it_shows(board: dict[str, Any], panel: dict[str, Any]) -> None:
+    assert panel["title"]
+    assert panel["description"].endswith(".")
+    assert panel["targets"]
+    if panel["type"] not in ("table", "candlestick") and panel["title"] != "$symbol, price":
+        assert panel["fieldConfig"]["defaults"]["unit"]
+    variables = {variable["name"] for variable in board["templating"]["list"]}
+    used = set(re.findall(r"\$\{?([a-z]+)", json.dumps([panel["title"], [one.get("url") for one in panel["targets"]]])))
+    assert used <= variables
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_no_panel_lies_on_another(name: str) -> None:
+    taken = set()
+    for panel in BOARDS[name]["panels"]:
+        at = panel["gridPos"]
+        assert at["x"] + at["w"] <= 24
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+@pytest.mark.parametrize(("expression", "legend"), QUERIES)
+def test_a_query_asks_for_what_is_exposed(expression: str, legend: str) -> None:
+    check_expression(expression, legend)
+
+
+def test_every_query_is_promql(tmp_path: Path) -> None:
+    rules = [
+        {"record": f"query:{number}", "expr": param.values[0].replace("$__rate_interval", "1m")}
+        for number, param in enumerate(QUERIES)
+    ]
+    (tmp_path / "queries.yml").write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))
+    done = subprocess.run(
+        [program("promtool"), "check", "rules", tmp_path / "queries.yml"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(QUERIES)} rules found" in done.stdout
+
+
+def test_every_metric_is_on_a_dashboard() -> None:
+    shown = " ".join(param.values[0] for param in QUERIES)
+    assert {name for name in METRICS if not re.search(rf"\b{name}\b", shown)} == set()
+
+
+@pytest.mark.parametrize("request_of", REQUESTS)
+def test_a_request_and_its_columns_are_the_apis(request_of: dict[str, Any]) -> None:
+    url = urlsplit(request_of["url"])
+    operation = OPENAPI["paths"][url.path]["get"]
+    known = [
+        OPENAPI["components"]["parameters"][one["$ref"].rpartition("/")[2]] if "$ref" in one else one
+        for one in operation["parameters"]
+    ]
+    parameters = {one["name"]: one for one in known if one["in"] == "query"}
+    given = dict(parse_qsl(url.query, strict_parsing=bool(url.query)))
+    assert given.keys() <= parameters.keys()
+    assert {name for name, one in parameters.items() if one.get("required")} <= given.keys()
+    if "interval" in given:
+        allowed = resolved(parameters["interval"]["schema"])["enum"]
+        options = [
+            one["query"].split(",") for one in BOARDS["market"]["templating"]["list"] if one["name"] == "interval"
+        ]
+        for interval in options[0] if given["interval"] == "${interval}" else [given["interval"]]:
+            assert interval in allowed
+    answer = resolved(operation["responses"]["200"]["content"]["application/json"]["schema"])
+    row = resolved(answer["properties"][request_of["root_selector"]]["items"])
+    for column in request_of["columns"]:
+        assert kinds(row["properties"][column["selector"]]) & COLUMN_TYPES[column["type"]], column
+
+
+def exposed_at(url: str) -> dict[str, dict[str, set[str]]]:
+    """The labels of each metric at an endpoint, with their values."""
+    with urllib.request.urlopen(url, timeout=30) as response:  # noqa: S310 - the flow's own server
+        text = response.read().decode()
+    exposed: dict[str, dict[str, set[str]]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = exposed.setdefault(sample.name, {})
+            for label, value in sample.labels.items():
+                labels.setdefault(label, set()).add(value)
+    return exposed
+
+
+def test_a_run_exposes_every_metric_with_its_labels(tmp_path: Path) -> None:
+    with Flow(tmp_path / "data") as flow:
+        report = flow.await_report(lambda report: bool(report.get("endpoints")), "endpoint")
+        url = report["endpoints"].get("metrics_url")
+        if url is None:
+            pytest.skip("this `local` has no metrics endpoint")
+
+        # The last stage: by then every other has been measured.
+        def with_gold() -> dict[str, dict[str, set[str]]] | None:
+            exposed = exposed_at(url)
+            return exposed if "gold_row" in exposed.get("quoteflow_latency_seconds", {}).get("stage", ()) else None
+
+        exposed = wait_until(with_gold, "latency of gold")
+        flow.interrupt()
+    missing = METRICS.keys() - exposed.keys()
+    assert missing <= BY_REASON
+    for name in METRICS.keys() & exposed.keys():
+        assert exposed[name].keys() == METRICS[name].keys(), name
+        for label, values in METRICS[name].items():
+            found = exposed[name][label]
+            # A summary tells of those only that were measured meanwhile.
+            is_whole = "quantile" not in METRICS[name] or label == "quantile"
+            assert values is None or (found == values if is_whole else found <= values), f"{name}: {label}"
