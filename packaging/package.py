@@ -21,7 +21,9 @@ PACKAGES = TARGET / "package"
 IMAGE = "functions/transform-quotes/Dockerfile"
 TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "arm64": "aarch64-unknown-linux-gnu"}
 """Rust's name of each architecture of Lambda's."""
-FEATURES = "fetch-quotes/tls"
+FEATURES = ["fetch-quotes/tls"]
+OTEL_FEATURES = ["archive-quotes/otel", "fetch-quotes/otel", "load-quotes/otel"]
+"""Cargo unites features: with these, every function exports the spans that it has."""
 LIMIT_MB = 4
 """What a zip should stay below: a cold start begins with its download."""
 MB = 1_000_000
@@ -42,8 +44,8 @@ def installed_triples() -> set[str]:
     return {line.removeprefix("host: ") for line in told.splitlines() if line.startswith("host: ")}
 
 
-def build(arch: str) -> dict[str, Path]:
-    """Compile every function for `arch`; return the executables by function."""
+def build(arch: str, features: list[str]) -> dict[str, Path]:
+    """Compile every function for `arch` with `features`; return the executables by function."""
     names = functions()
     # librdkafka's cmake build includes this header even where curl is off; an empty one is enough.
     headers = PACKAGES / ".include"
@@ -60,7 +62,7 @@ def build(arch: str) -> dict[str, Path]:
     command = ["cargo", "lambda", "build", "--release", "--locked", "--target", TRIPLES[arch]]
     # Its own optimizations abort on a panic, which would take the process and tell Lambda nothing. Cargo.toml has ours.
     command += ["--disable-optimizations"]
-    command += [*packages, "--features", FEATURES, "--lambda-dir", str(out)]
+    command += [*packages, "--features", ",".join(features), "--lambda-dir", str(out)]
     print("$", shlex.join(command), flush=True)
     if (code := subprocess.run(command, cwd=ROOT, env=environment).returncode) != 0:  # noqa: S603
         sys.exit(code)
@@ -102,7 +104,10 @@ def main() -> None:
     """Build everything and print the sizes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", choices=TRIPLES, action="append", help="this only; otherwise all that can be built")
-    wanted = parser.parse_args().arch
+    parser.add_argument("--otel", action="store_true", help="let the functions export spans by OTLP: larger zips")
+    options = parser.parse_args()
+    wanted = options.arch
+    features = FEATURES + (OTEL_FEATURES if options.otel else [])
     installed = installed_triples()
     for arch, triple in TRIPLES.items():
         if triple not in installed and (wanted is None or arch in wanted):
@@ -115,7 +120,7 @@ def main() -> None:
     for arch, triple in TRIPLES.items():
         if triple not in installed or (wanted and arch not in wanted):
             continue
-        for name, executable in build(arch).items():
+        for name, executable in build(arch, features).items():
             package = PACKAGES / arch / f"{name}.zip"
             write_zip(executable, package)
             sizes.append((str(package.relative_to(ROOT)), package.stat().st_size, executable.stat().st_size))

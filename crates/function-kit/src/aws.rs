@@ -7,12 +7,16 @@ use aws_config::{
     retry::RetryConfig, timeout::TimeoutConfig,
 };
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_secretsmanager::config::{
+    ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeTransmitInterceptorContextRef,
+};
 use aws_smithy_http_client::{
     Builder,
     tls::{Provider, rustls_provider::CryptoMode},
 };
+use aws_smithy_runtime_api::{box_error::BoxError, client::retries::RequestAttempts};
 
-use crate::Environment;
+use crate::{Environment, metrics};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -55,12 +59,37 @@ pub fn sdk_config_for(endpoint: Option<&str>, region: String) -> SdkConfig {
     config.build()
 }
 
+/// Counts the SDK's tries of a call after the first as the metric `Retried`; each client needs to be given it.
+#[derive(Debug)]
+pub struct CountRetries;
+
+impl Intercept for CountRetries {
+    fn name(&self) -> &'static str {
+        "CountRetries"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if config.load::<RequestAttempts>().is_some_and(|attempts| attempts.attempts() > 1) {
+            metrics::count("Retried", 1);
+        }
+        Ok(())
+    }
+}
+
 /// A client of S3, or, where another server than AWS is asked, of a server of its kind: then path-style.
 #[cfg(feature = "s3")]
 #[must_use]
 pub fn s3(config: &SdkConfig) -> aws_sdk_s3::Client {
     let path_style = config.endpoint_url().is_some();
     aws_sdk_s3::Client::from_conf(
-        aws_sdk_s3::config::Builder::from(config).force_path_style(path_style).build(),
+        aws_sdk_s3::config::Builder::from(config)
+            .force_path_style(path_style)
+            .interceptor(CountRetries)
+            .build(),
     )
 }

@@ -1,5 +1,5 @@
 //! What every function shares: configuration read once from the environment and its secrets, JSON logs,
-//! metrics, AWS clients, and errors that tell Lambda whether another try can help.
+//! metrics, traces, AWS clients, and errors that tell Lambda whether another try can help.
 
 pub mod aws;
 pub mod config;
@@ -7,6 +7,7 @@ mod error;
 pub mod metrics;
 mod run;
 mod secrets;
+pub mod trace;
 
 pub use config::{ConfigError, Environment, Secret};
 pub use error::{Retry, chain, diagnostic};

@@ -3,11 +3,21 @@
 //!
 //! Format: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
-use std::io::Write;
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    mem,
+    sync::{Mutex, PoisonError},
+};
 
 use metrics_cloudwatch_embedded::{Builder, Collector};
 
 const NAMESPACE: &str = "Quoteflow";
+/// The most values of a metric that a line may have; the collector drops what is above.
+const LINE_VALUES: usize = 100;
+
+/// What was noted and not yet written.
+static SECONDS: Mutex<BTreeMap<&'static str, Vec<f64>>> = Mutex::new(BTreeMap::new());
 
 /// Adds to a count of this invocation, such as `Loaded`; nothing is written where it stays 0.
 pub fn count(name: &'static str, count: u64) {
@@ -19,10 +29,11 @@ pub fn count_by_reason(name: &'static str, reason: &'static str, count: u64) {
     metrics::counter!(name, "reason" => reason).increment(count);
 }
 
-/// Notes a duration of this invocation, such as `FreshnessSeconds`, in seconds.
+/// Notes a duration of this invocation, such as `FreshnessSeconds`, in seconds. It is written in tenths of a
+/// millisecond, each value of its own: a hundred of them take 700 bytes.
 pub fn seconds(name: &'static str, seconds: f64) {
-    metrics::describe_histogram!(name, metrics::Unit::Seconds, "");
-    metrics::histogram!(name).record(seconds);
+    let seconds = (seconds * 1e4).round() / 1e4;
+    SECONDS.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default().push(seconds);
 }
 
 /// Where the process's metrics are gathered; without it, in tests, they go nowhere.
@@ -32,12 +43,26 @@ pub(crate) fn collector(
     Builder::new().cloudwatch_namespace(NAMESPACE).with_dimension("function", function).init()
 }
 
-/// Writes what was gathered since the last time.
+/// Writes what was gathered since the last time: one line, and one more for each further hundred durations.
 pub(crate) fn write(collector: &Collector) {
+    let mut seconds = mem::take(&mut *SECONDS.lock().unwrap_or_else(PoisonError::into_inner));
     let mut lines = Vec::new();
+    let mut written = Ok(());
+    loop {
+        for (name, values) in &mut seconds {
+            metrics::describe_histogram!(*name, metrics::Unit::Seconds, "");
+            let rest = values.split_off(values.len().min(LINE_VALUES));
+            for value in mem::replace(values, rest) {
+                metrics::histogram!(*name).record(value);
+            }
+        }
+        written = written.and_then(|()| collector.flush(&mut lines));
+        if seconds.values().all(Vec::is_empty) {
+            break;
+        }
+    }
     // In one piece, so that no other line of the log comes between.
-    let written = collector.flush(&mut lines).and_then(|()| std::io::stdout().write_all(&lines));
-    if let Err(error) = written {
+    if let Err(error) = written.and_then(|()| std::io::stdout().write_all(&lines)) {
         tracing::warn!("the metrics of this invocation are lost: {error}");
     }
 }

@@ -5,12 +5,13 @@ use metrics_cloudwatch_embedded::Collector;
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 
-use crate::{ConfigError, Environment, Retry, chain, diagnostic, metrics};
+use crate::{ConfigError, Environment, Retry, chain, diagnostic, metrics, trace::Export};
 
 /// Runs a function behind the Lambda Runtime API: reads its configuration, makes its handler once, and
 /// gives it every event.
 ///
-/// `name` is the dimension `function` of its metrics, which are written after each event.
+/// `name` is the dimension `function` of its metrics, which are written after each event, and the service's name of its
+/// spans, which are exported then where OpenTelemetry's variables name a collector.
 /// `start` makes the handler from the environment. What is wrong with the environment ends the process
 /// with one log line that names every variable. `LOG_LEVEL` is one of `error`, `warn`, `info` (default),
 /// `debug`, `trace`; `--help` prints `about`.
@@ -34,8 +35,9 @@ where
         Err(error) => return fail(&error),
     };
     let outcome = runtime.block_on(async {
+        let export = Export::start(&mut environment, name);
         let handler = start(environment).await?;
-        serve(handler, metrics::collector(name)?).await
+        serve(handler, metrics::collector(name)?, export).await
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,6 +48,7 @@ where
 async fn serve<Handler, Event, Outcome, Failure>(
     handler: Handler,
     collector: &'static Collector,
+    export: Option<Export>,
 ) -> Result<(), lambda_runtime::Error>
 where
     Handler: AsyncFn(LambdaEvent<Event>) -> Result<Outcome, Failure>,
@@ -53,10 +56,14 @@ where
     Outcome: Serialize,
     Failure: Retry + Debug,
 {
-    let handler = &handler;
+    let (handler, export) = (&handler, export.as_ref());
     let service = lambda_runtime::service_fn(move |event: LambdaEvent<Event>| async move {
+        let deadline = event.context.deadline();
         let outcome = handler(event).await;
         metrics::write(collector);
+        if let Some(export) = export {
+            export.flush(deadline).await;
+        }
         outcome.map_err(|error| {
             let diagnostic: Diagnostic = diagnostic(&error);
             tracing::error!(error_type = diagnostic.error_type, "{}", diagnostic.error_message);

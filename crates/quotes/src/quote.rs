@@ -45,6 +45,14 @@ impl QuoteId {
     }
 }
 
+impl QuoteId {
+    /// Its 128 bits: what its trace is called.
+    #[must_use]
+    pub fn as_u128(self) -> u128 {
+        self.0.as_u128()
+    }
+}
+
 impl From<Uuid> for QuoteId {
     fn from(id: Uuid) -> Self {
         Self(id)

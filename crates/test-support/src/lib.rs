@@ -1,9 +1,11 @@
-//! What the functions' tests share: a server of S3's kind that answers as a script says, and a function's executable
-//! behind the Runtime API. They panic where a test has to fail.
+//! What the functions' tests share: a server of S3's kind that answers as a script says, a collector of
+//! traces, and a function's executable behind the Runtime API. They panic where a test has to fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
+mod collector;
 mod executable;
 mod s3;
 
+pub use collector::{Collector, ExportedSpan};
 pub use executable::{Executable, assert_configuration_problems, assert_help, failure};
 pub use s3::{Reply, S3, client};

@@ -73,6 +73,14 @@ impl S3 {
         self.shared.objects.lock().unwrap().get(path).map(|(_, bytes)| bytes.clone())
     }
 
+    /// The metadata `name` of the object at `/bucket/key`.
+    #[must_use]
+    pub fn metadata(&self, path: &str, name: &str) -> Option<String> {
+        let objects = self.shared.objects.lock().unwrap();
+        let value = objects.get(path)?.0.get(format!("x-amz-meta-{name}"))?;
+        Some(value.to_str().unwrap().to_owned())
+    }
+
     /// Every object whose path begins so.
     #[must_use]
     pub fn objects(&self, prefix: &str) -> Vec<Bytes> {
@@ -136,7 +144,9 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         if only_if_absent && objects.contains_key(&path) {
             return error(412, "PreconditionFailed");
         }
-        objects.insert(path.clone(), (HeaderMap::new(), body.clone()));
+        let headers = head.headers.iter().filter(|(name, _)| name.as_str().starts_with("x-amz-meta-"));
+        let headers = headers.map(|(name, value)| (name.clone(), value.clone())).collect();
+        objects.insert(path.clone(), (headers, body.clone()));
         StatusCode::OK.into_response()
     };
     match ((shared.script)(&head.method, earlier), &head.method) {

@@ -6,7 +6,7 @@ use std::{
 
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
-use function_kit::{Environment, Retry, SecretVariable, chain};
+use function_kit::{Environment, Retry, SecretVariable, chain, metrics};
 use gcp_bigquery_client::{
     Client,
     auth::Authenticator,
@@ -233,6 +233,7 @@ impl Warehouse {
             .retry(backoff)
             .when(Retry::is_retryable)
             .notify(|error, pause| {
+                metrics::count("Retried", 1);
                 if matches!(error, WarehouseError::Refused { .. }) {
                     *id.lock().unwrap_or_else(PoisonError::into_inner) = Uuid::now_v7();
                 }

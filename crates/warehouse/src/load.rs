@@ -1,5 +1,6 @@
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Instant};
 
+use function_kit::metrics;
 use quotes::{Quote, QuoteId};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -67,7 +68,8 @@ pub struct Loaded {
 }
 
 impl Warehouse {
-    /// Loads `rows` into bronze, each quote once whatever was loaded before, then raises the watermarks.
+    /// Loads `rows` into bronze, each quote once whatever was loaded before, then raises the watermarks. Each MERGE into
+    /// bronze is noted in the metric `LoadSeconds`.
     ///
     /// # Errors
     /// [`WarehouseError`]; what was loaded by then stays, and loading all of it again is safe.
@@ -113,7 +115,10 @@ impl Warehouse {
             Parameter::date("first_date", batch.first_date),
             Parameter::date("last_date", batch.last_date),
         ];
-        Ok(self.run("the MERGE into bronze", &sql, &parameters).await?.changed)
+        let start = Instant::now();
+        let merged = self.run("the MERGE into bronze", &sql, &parameters).await?;
+        metrics::seconds("LoadSeconds", start.elapsed().as_secs_f64());
+        Ok(merged.changed)
     }
 
     async fn raise_watermarks(&self, batch: &Batch) -> Result<(), WarehouseError> {

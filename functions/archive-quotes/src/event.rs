@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use function_kit::trace::{TRACEPARENT, TraceParent};
 use quotes::{Coordinates, InvalidQuote, Quote};
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::{Value, value::RawValue};
@@ -29,6 +30,8 @@ pub struct Record {
     pub at: Coordinates,
     /// Its value; `None` for a tombstone.
     pub value: Option<Vec<u8>>,
+    /// Its header `traceparent`; `None` where there is none that can be read.
+    pub trace: Option<TraceParent>,
 }
 
 /// A record of an event that is no record: something without coordinates, or whose value is no base64.
@@ -53,6 +56,8 @@ struct WireRecord {
     timestamp: i64,
     #[serde(default)]
     value: Option<String>,
+    #[serde(default)]
+    headers: Option<Box<RawValue>>,
 }
 
 fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
@@ -86,7 +91,34 @@ fn read(partition: &str, position: usize, json: &RawValue) -> Result<Record, Bad
         .map(|text| STANDARD.decode(text))
         .transpose()
         .map_err(|error| bad(at.to_string(), format!("the value is no base64: {error}")))?;
-    Ok(Record { at, value })
+    Ok(Record { at, value, trace: wire.headers.and_then(|headers| trace(&headers)) })
+}
+
+/// The first valid `traceparent` of a record's headers, which are objects with a name and its bytes.
+fn trace(headers: &RawValue) -> Option<TraceParent> {
+    let headers: Value = serde_json::from_str(headers.get()).ok()?;
+    let headers = headers.as_array()?.iter().filter_map(Value::as_object).flatten();
+    headers
+        .filter(|(name, _)| name.eq_ignore_ascii_case(TRACEPARENT))
+        .find_map(|(_, value)| TraceParent::parse(str::from_utf8(&header_bytes(value)?).ok()?))
+}
+
+/// A header's bytes. AWS writes a list of signed numbers; other servers write unsigned ones, texts in place of numbers,
+/// an object of them by their positions, or base64.
+fn header_bytes(value: &Value) -> Option<Vec<u8>> {
+    match value {
+        Value::Array(bytes) => bytes.iter().map(byte).collect(),
+        Value::Object(bytes) => {
+            (0..bytes.len()).map(|position| byte(bytes.get(&position.to_string())?)).collect()
+        }
+        Value::String(text) => Some(STANDARD.decode(text).unwrap_or_else(|_| text.clone().into_bytes())),
+        _ => None,
+    }
+}
+
+fn byte(value: &Value) -> Option<u8> {
+    let number = value.as_i64().or_else(|| value.as_str()?.parse().ok())?;
+    u8::try_from(number).ok().or_else(|| i8::try_from(number).ok().map(i8::cast_unsigned))
 }
 
 /// Why a record holds no quote.

@@ -8,12 +8,15 @@ mod event;
 mod quarantine;
 mod store;
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use function_kit::{ConfigError, Environment, Retry, metrics};
+use function_kit::{
+    ConfigError, Environment, Retry, metrics,
+    trace::{Span, SpanKind, TraceParent},
+};
 use futures::{StreamExt, TryStreamExt, stream};
 use lambda_runtime::LambdaEvent;
-use quotes::{Coordinates, Quote};
+use quotes::{Quote, QuoteId};
 use serde::Serialize;
 
 pub use event::{BadRecord, KafkaEvent, Record};
@@ -23,7 +26,7 @@ pub use store::{BucketStore, Put, Store, StoreError};
 /// What `--help` prints.
 pub const ABOUT: &str = "archive-quotes: a Kafka event -> one object a quote. A Lambda function: it is run by the Lambda \
      Runtime API (AWS_LAMBDA_RUNTIME_API) and configured by the environment: BRONZE_BUCKET, QUARANTINE_BUCKET, \
-     AWS_ENDPOINT_URL, LOG_LEVEL. See functions/archive-quotes/README.md.";
+     AWS_ENDPOINT_URL, OTEL_EXPORTER_OTLP_ENDPOINT, LOG_LEVEL. See functions/archive-quotes/README.md.";
 
 /// How many objects are written at once: enough to hide a bucket's latency, few enough for one core.
 const CONCURRENCY: usize = 16;
@@ -71,7 +74,7 @@ pub enum ArchiveError {
     /// A bucket did not take an object.
     #[error("the record {at} could not be stored")]
     Store {
-        /// The record's coordinates.
+        /// The record's coordinates, and its quote's id where it holds one.
         at: String,
         /// What the bucket said.
         source: StoreError,
@@ -147,34 +150,87 @@ impl<S: Store> ArchiveQuotes<S> {
     }
 
     async fn store(&self, record: Result<Record, BadRecord>) -> Result<Fate, ArchiveError> {
-        let name = match &record {
-            Ok(record) => record.at.to_string(),
-            Err(bad) => bad.at.clone(),
-        };
-        let stored = match record {
+        let (at, stored) = match record {
             Ok(record) => match record.quote() {
-                Ok(quote) => self.archive(&quote, &record.at).await,
-                Err(reason) => self.set_aside(&Quarantined::record(&record, &reason)).await,
+                Ok(quote) => {
+                    let at = format!("{} (quote {})", record.at, quote.id());
+                    (at, self.archive(&quote, &record).await)
+                }
+                Err(reason) => {
+                    let quarantined = Quarantined::record(&record, &reason);
+                    (record.at.to_string(), self.set_aside(&quarantined, record.trace).await)
+                }
             },
-            Err(bad) => self.set_aside(&Quarantined::bad_record(&bad)).await,
+            Err(bad) => (bad.at.clone(), self.set_aside(&Quarantined::bad_record(&bad), None).await),
         };
-        stored.map_err(|source| ArchiveError::Store { at: name, source })
+        stored.map_err(|source| ArchiveError::Store { at, source })
     }
 
-    async fn archive(&self, quote: &Quote, at: &Coordinates) -> Result<Fate, StoreError> {
-        let (key, bytes) = (quote.object_key(), quote.to_json());
-        let mut put = self.bronze.put_once(&key.to_string(), &bytes).await?;
-        if put == Put::OtherBytes {
-            put = self.bronze.put_once(&key.with_coordinates(at).to_string(), &bytes).await?;
+    /// Archives the quote as a step of its trace.
+    async fn archive(&self, quote: &Quote, record: &Record) -> Result<Fate, StoreError> {
+        let topic = &record.at.topic;
+        let mut span = Span::start(SpanKind::Consumer, "process", topic, quote.id().as_u128(), record.trace);
+        span.set("messaging.system", "kafka");
+        span.set("messaging.operation.name", "process");
+        span.set("messaging.operation.type", "process");
+        span.set("messaging.destination.name", topic);
+        span.set("messaging.destination.partition.id", record.at.partition);
+        span.set_number("messaging.kafka.offset", record.at.offset);
+        match self.write(quote, record, span.context()).await {
+            Ok((key, put)) => {
+                span.set("aws.s3.key", &key);
+                let written = put == Put::Written;
+                tracing::debug!(key, quote_id = %quote.id(), trace_id = span.trace_id(), written, "archived");
+                if written && let Some(age) = age(quote.id()) {
+                    metrics::seconds("ArchiveSeconds", age.as_secs_f64());
+                }
+                Ok(if written { Fate::Archived } else { Fate::AlreadyArchived })
+            }
+            Err(error) => {
+                span.fail(&error);
+                Err(error)
+            }
         }
-        Ok(if put == Put::Written { Fate::Archived } else { Fate::AlreadyArchived })
     }
 
-    async fn set_aside(&self, quarantined: &Quarantined) -> Result<Fate, StoreError> {
-        tracing::warn!(at = quarantined.at, reason = quarantined.reason, "quarantined a record");
-        self.quarantine.put_once(&quarantined.key(), &quarantined.to_json()).await?;
+    /// The key that holds the quote now, and whether it was written there.
+    async fn write(
+        &self,
+        quote: &Quote,
+        record: &Record,
+        trace: Option<TraceParent>,
+    ) -> Result<(String, Put), StoreError> {
+        let (key, bytes) = (quote.object_key(), quote.to_json());
+        let first = key.to_string();
+        let put = self.bronze.put_once(&first, &bytes, trace).await?;
+        if put != Put::OtherBytes {
+            return Ok((first, put));
+        }
+        let second = key.with_coordinates(&record.at).to_string();
+        let put = self.bronze.put_once(&second, &bytes, trace).await?;
+        Ok((second, put))
+    }
+
+    async fn set_aside(
+        &self,
+        quarantined: &Quarantined,
+        trace: Option<TraceParent>,
+    ) -> Result<Fate, StoreError> {
+        tracing::warn!(
+            at = quarantined.at,
+            reason = quarantined.reason,
+            trace_id = trace.map(|trace| trace.trace_id()),
+            "quarantined a record"
+        );
+        self.quarantine.put_once(&quarantined.key(), &quarantined.to_json(), trace).await?;
         Ok(Fate::Quarantined)
     }
+}
+
+/// How long ago the quote was fetched; `None` where its id does not say, or names a time to come.
+fn age(id: QuoteId) -> Option<Duration> {
+    let fetched_at = Duration::from_millis(id.fetched_at_ms()?);
+    SystemTime::now().duration_since(UNIX_EPOCH).ok()?.checked_sub(fetched_at)
 }
 
 #[cfg(test)]

@@ -1,14 +1,25 @@
+use std::collections::HashMap;
+
 use aws_sdk_s3::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
     primitives::ByteStream,
 };
-use function_kit::{Retry, chain};
+use function_kit::{
+    Retry, chain,
+    trace::{TRACEPARENT, TraceParent},
+};
 
 /// A bucket into which each object is written at most once.
 pub trait Store {
-    /// Writes `bytes` under `key` unless the key is taken.
-    fn put_once(&self, key: &str, bytes: &[u8]) -> impl Future<Output = Result<Put, StoreError>> + Send;
+    /// Writes `bytes` under `key` unless the key is taken. `trace` becomes the object's metadata `traceparent`; an object
+    /// that is there keeps its own.
+    fn put_once(
+        &self,
+        key: &str,
+        bytes: &[u8],
+        trace: Option<TraceParent>,
+    ) -> impl Future<Output = Result<Put, StoreError>> + Send;
 }
 
 /// What became of a conditional write.
@@ -75,7 +86,8 @@ impl BucketStore {
 }
 
 impl Store for BucketStore {
-    async fn put_once(&self, key: &str, bytes: &[u8]) -> Result<Put, StoreError> {
+    async fn put_once(&self, key: &str, bytes: &[u8], trace: Option<TraceParent>) -> Result<Put, StoreError> {
+        let metadata = trace.map(|trace| HashMap::from([(TRACEPARENT.to_owned(), trace.to_string())]));
         let put = self
             .s3
             .put_object()
@@ -83,6 +95,7 @@ impl Store for BucketStore {
             .key(key)
             .content_type("application/json")
             .if_none_match("*")
+            .set_metadata(metadata)
             .body(ByteStream::from(bytes.to_vec()))
             .send()
             .await;

@@ -12,6 +12,7 @@ use super::*;
 #[derive(Clone, Default)]
 struct Memory {
     objects: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    traces: Arc<Mutex<BTreeMap<String, TraceParent>>>,
     outage: Arc<Mutex<Option<usize>>>,
 }
 
@@ -26,7 +27,7 @@ impl Memory {
 }
 
 impl Store for Memory {
-    async fn put_once(&self, key: &str, bytes: &[u8]) -> Result<Put, StoreError> {
+    async fn put_once(&self, key: &str, bytes: &[u8], trace: Option<TraceParent>) -> Result<Put, StoreError> {
         if let Some(left) = self.outage.lock().unwrap().as_mut() {
             if *left == 0 {
                 return Err(StoreError {
@@ -43,6 +44,7 @@ impl Store for Memory {
         Ok(match objects.get(key) {
             None => {
                 objects.insert(key.to_owned(), bytes.to_vec());
+                self.traces.lock().unwrap().extend(trace.map(|trace| (key.to_owned(), trace)));
                 Put::Written
             }
             Some(there) if there == bytes => Put::SameBytes,
@@ -78,6 +80,14 @@ fn record(partition: i32, offset: i64, value: &str) -> String {
         r#"{{"topic":"stock-quotes","partition":{partition},"offset":{offset},"timestamp":1700000000000,"timestampType":"CREATE_TIME","key":"QUFQTA==","value":"{}","headers":[]}}"#,
         STANDARD.encode(value)
     )
+}
+
+const FOREIGN: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+/// A quote's record with these headers, as JSON.
+fn with_headers(offset: i64, headers: &str) -> String {
+    record(0, offset, &quote("AAPL", offset, "1"))
+        .replace(r#""headers":[]"#, &format!(r#""headers":{headers}"#))
 }
 
 fn event(records: &[String]) -> String {
@@ -166,6 +176,60 @@ async fn two_quotes_of_one_second_are_both_kept_whatever_the_order_of_tries() {
 }
 
 #[tokio::test]
+async fn a_trace_that_came_goes_on_whatever_its_encoding() {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let bytes = FOREIGN.bytes();
+    let list = serde_json::to_string(&bytes.clone().collect::<Vec<u8>>()).unwrap();
+    let texts =
+        serde_json::to_string(&bytes.clone().map(|byte| byte.to_string()).collect::<Vec<_>>()).unwrap();
+    let object: BTreeMap<String, String> = (0..)
+        .zip(bytes)
+        .map(|(position, byte): (u32, u8)| (position.to_string(), byte.to_string()))
+        .collect();
+    let encodings = [
+        list.clone(),
+        texts,
+        serde_json::to_string(&object).unwrap(),
+        format!("{:?}", STANDARD.encode(FOREIGN)),
+        format!("{FOREIGN:?}"),
+    ];
+    let mut headers: Vec<String> =
+        encodings.iter().map(|value| format!(r#"[{{"traceparent":{value}}}]"#)).collect();
+    headers.push(format!(r#"[{{"other":[-12]}},7,{{"Traceparent":[1]}},{{"traceparent":{list}}}]"#));
+    let records: Vec<String> = (1..).zip(&headers).map(|(offset, it)| with_headers(offset, it)).collect();
+    let bench = bench();
+    bench.handle(&event(&records)).await.unwrap();
+    let traces = bench.bronze.traces.lock().unwrap();
+    assert_eq!(traces.len(), headers.len());
+    for (key, trace) in traces.iter() {
+        assert_eq!(trace.trace_id(), "0af7651916cd43dd8448eb211c80319c", "{key}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_valid_trace_the_quotes_id_begins_one() {
+    let bench = bench();
+    let odd = ["[]", "null", "7", "1e999", r#"{"traceparent":[48]}"#, r#"[{"traceparent":[300,-200]}]"#];
+    let records: Vec<String> = (1..).zip(odd).map(|(offset, it)| with_headers(offset, it)).collect();
+    let outcome = bench.handle(&event(&records)).await.unwrap();
+    assert_eq!((outcome.archived, outcome.quarantined), (odd.len(), 0));
+    for (key, trace) in bench.bronze.traces.lock().unwrap().iter() {
+        let quote = Quote::from_object(&bench.bronze.get(key)).unwrap();
+        assert_eq!(trace.trace_id(), quote.id().to_string().replace('-', ""), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_quarantined_record_keeps_its_trace() {
+    let bench = bench();
+    let poison = record(0, 1, "poison").replace("[]", &format!(r#"[{{"traceparent":{FOREIGN:?}}}]"#));
+    bench.handle(&event(&[poison])).await.unwrap();
+    let [trace] =
+        bench.quarantine.traces.lock().unwrap().values().copied().collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!(trace.to_string(), FOREIGN);
+}
+
+#[tokio::test]
 async fn an_unavailable_bucket_fails_the_event_and_names_the_record() {
     let bench = bench();
     *bench.bronze.outage.lock().unwrap() = Some(0);
@@ -187,7 +251,7 @@ async fn a_function_out_of_time_says_so_before_it_is_stopped() {
 struct Stuck;
 
 impl Store for Stuck {
-    async fn put_once(&self, _: &str, _: &[u8]) -> Result<Put, StoreError> {
+    async fn put_once(&self, _: &str, _: &[u8], _: Option<TraceParent>) -> Result<Put, StoreError> {
         std::future::pending().await
     }
 }
@@ -240,6 +304,16 @@ proptest! {
             let bytes: std::collections::BTreeSet<&Vec<u8>> = objects.values().collect();
             assert_eq!(bytes.len(), objects.len());
         });
+    }
+
+    #[test]
+    fn any_header_leaves_its_record_readable(bytes in any::<Vec<i64>>(), text in any::<String>()) {
+        for value in [serde_json::to_string(&bytes).unwrap(), serde_json::to_string(&text).unwrap()] {
+            let record = with_headers(1, &format!(r#"[{{"traceparent":{value}}}]"#));
+            let event: KafkaEvent = serde_json::from_str(&event(&[record])).unwrap();
+            let [record] = event.into_records().try_into().unwrap();
+            assert!(record.unwrap().quote().is_ok());
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use function_kit::{Secret, chain};
+use function_kit::{Secret, chain, metrics};
 use quotes::{Completeness, InvalidQuote, Quote, Symbol};
 use reqwest::{
     Client, Response, StatusCode,
@@ -201,6 +201,9 @@ impl Finnhub {
             return Err(NoQuote::BreakerOpen);
         }
         let turn = self.pace.turn(which, until).await.ok_or(NoQuote::NoTurn)?;
+        if which == Try::Again {
+            metrics::count("Retried", 1);
+        }
         let asked_at_ms = u64::try_from(since_1970().as_millis()).unwrap_or_default();
         let timeout = until.saturating_duration_since(Instant::now()).min(TIMEOUT);
         let answer = match self.get(path, parameter, timeout).await {

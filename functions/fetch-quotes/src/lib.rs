@@ -40,7 +40,7 @@ pub const ABOUT: &str = "fetch-quotes: a schedule's event -> Finnhub quotes -> K
      Lambda Runtime API (AWS_LAMBDA_RUNTIME_API) and configured by the environment: FINNHUB_API_KEY, \
      FINNHUB_API_KEY_SECRET, FINNHUB_BASE_URL, SYMBOLS, KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC, \
      KAFKA_TOPIC_PARTITIONS, KAFKA_SECURITY, KAFKA_SASL, KAFKA_SASL_SECRET, POLL_INTERVAL_SECONDS, \
-     RATE_LIMIT_PER_MINUTE, AWS_ENDPOINT_URL, LOG_LEVEL. See functions/fetch-quotes/README.md.";
+     RATE_LIMIT_PER_MINUTE, AWS_ENDPOINT_URL, OTEL_EXPORTER_OTLP_ENDPOINT, LOG_LEVEL. See functions/fetch-quotes/README.md.";
 
 /// What is kept of the function's time for the last deliveries.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -231,7 +231,7 @@ impl FetchQuotes {
                 Ok(()) => outcome.published += 1,
                 Err(error) => {
                     outcome.undelivered += 1;
-                    tracing::error!(symbol = error.symbol, "{error}");
+                    tracing::error!(symbol = error.symbol, quote_id = %error.quote_id, "{error}");
                     first_undelivered = first_undelivered.or(Some(error));
                 }
             }

@@ -1,13 +1,19 @@
 use std::{
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant, SystemTime},
 };
 
-use quotes::Quote;
+use function_kit::{
+    metrics,
+    trace::{Span, SpanKind, TRACEPARENT},
+};
+use quotes::{Quote, QuoteId};
 use rdkafka::{
     error::KafkaError,
-    producer::{FutureProducer, FutureRecord, Producer, future_producer::DeliveryFuture},
+    message::{Header, OwnedHeaders},
+    producer::{FutureProducer, FutureRecord, Producer, future_producer::OwnedDeliveryResult},
 };
+use tokio::task::JoinHandle;
 
 use crate::{
     config::KafkaConfig,
@@ -32,6 +38,8 @@ pub struct Stream {
 pub struct Undelivered {
     /// The quote's symbol.
     pub symbol: String,
+    /// The quote's id, which its trace is called by.
+    pub quote_id: QuoteId,
     /// The topic's name.
     pub topic: String,
     /// What the client said.
@@ -40,8 +48,17 @@ pub struct Undelivered {
 
 /// A delivery to wait for.
 pub struct Delivery {
-    future: Result<DeliveryFuture, KafkaError>,
+    acknowledgement: Result<JoinHandle<Acknowledgement>, KafkaError>,
     symbol: String,
+    quote_id: QuoteId,
+    span: Span,
+}
+
+/// What became of a record; `None` where its producer is gone.
+struct Acknowledgement {
+    result: Option<OwnedDeliveryResult>,
+    at: SystemTime,
+    took: Duration,
 }
 
 impl Stream {
@@ -63,36 +80,62 @@ impl Stream {
         create_topic(&self.config, &self.link).await
     }
 
-    /// Hands the quote to the producer, which sends it at once; its key is the symbol.
+    /// Hands the quote to the producer, which sends it at once; its key is the symbol, its header `traceparent` begins
+    /// the quote's trace. It needs a runtime of tokio's.
     #[must_use]
     pub fn send(&self, quote: &Quote) -> Delivery {
+        let (topic, symbol) = (&self.config.topic, quote.symbol().as_str());
+        let mut span = Span::start(SpanKind::Producer, "send", topic, quote.id().as_u128(), None);
+        span.set("messaging.system", "kafka");
+        span.set("messaging.operation.name", "send");
+        span.set("messaging.operation.type", "send");
+        span.set("messaging.destination.name", topic);
+        span.set("messaging.kafka.message.key", symbol);
         let payload = quote.to_json();
-        let record = FutureRecord::to(&self.config.topic).key(quote.symbol().as_str()).payload(&payload);
-        let future = self.producer().send_result(record).map_err(|(error, _)| error);
-        Delivery { future, symbol: quote.symbol().to_string() }
+        let mut record = FutureRecord::to(topic).key(symbol).payload(&payload);
+        if let Some(context) = span.context().map(|context| context.to_string()) {
+            let header = Header { key: TRACEPARENT, value: Some(&context) };
+            record = record.headers(OwnedHeaders::new().insert(header));
+        }
+        let sent = Instant::now();
+        let acknowledgement = self.producer().send_result(record).map_err(|(error, _)| error);
+        // By itself, because nobody waits for it before the last poll, and its time matters.
+        let acknowledgement = acknowledgement.map(|future| {
+            tokio::spawn(async move {
+                let result = future.await.ok();
+                Acknowledgement { result, at: SystemTime::now(), took: sent.elapsed() }
+            })
+        });
+        Delivery { acknowledgement, symbol: symbol.to_owned(), quote_id: quote.id(), span }
     }
 
-    /// Waits until Kafka has acknowledged the record, for as long as `patience`.
+    /// Waits until Kafka has acknowledged the record, for as long as `patience`. The time from its sending to that is
+    /// noted in the metric `PublishSeconds`.
     ///
     /// # Errors
     /// [`Undelivered`] where it has not within 4 s of its sending, or within `patience`.
     pub async fn delivered(&self, delivery: Delivery, patience: Duration) -> Result<(), Undelivered> {
-        let reason = match delivery.future {
-            Ok(future) => match tokio::time::timeout(patience, future).await {
-                Ok(Ok(Ok(_))) => {
+        let Delivery { acknowledgement, symbol, quote_id, mut span } = delivery;
+        let reason = match acknowledgement {
+            Ok(acknowledgement) => match tokio::time::timeout(patience, acknowledgement).await {
+                Ok(Ok(Acknowledgement { result: Some(Ok(_)), at, took })) => {
                     self.link.works();
+                    metrics::seconds("PublishSeconds", took.as_secs_f64());
+                    tracing::debug!(key = symbol, %quote_id, trace_id = span.trace_id(), "published");
+                    span.end_at(at);
                     return Ok(());
                 }
-                Ok(Ok(Err((error, _)))) => match self.link.trouble() {
+                Ok(Ok(Acknowledgement { result: Some(Err((error, _))), .. })) => match self.link.trouble() {
                     Some(trouble) => format!("{error}: {trouble}"),
                     None => error.to_string(),
                 },
-                Ok(Err(_)) => "the producer was closed".to_owned(),
+                Ok(_) => "the producer was closed".to_owned(),
                 Err(_) => "the function's time was over".to_owned(),
             },
             Err(error) => error.to_string(),
         };
-        Err(Undelivered { symbol: delivery.symbol, topic: self.config.topic.clone(), reason })
+        span.fail(&reason);
+        Err(Undelivered { symbol, quote_id, topic: self.config.topic.clone(), reason })
     }
 
     /// The producer; a new one where the last met a fatal error, after which it never sends again. A warm

@@ -12,24 +12,27 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use function_kit::{ConfigError, Environment, Retry, chain, metrics};
+use function_kit::{
+    ConfigError, Environment, Retry, chain, metrics,
+    trace::{Span, SpanKind},
+};
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::LambdaEvent;
-use quotes::Quote;
+use quotes::{Quote, QuoteId};
 use serde::Serialize;
 use serde_json::Value;
-use warehouse::{BronzeRow, Loaded, Warehouse, WarehouseConfig, WarehouseError};
+use warehouse::{BRONZE_TABLE, BronzeRow, Loaded, Warehouse, WarehouseConfig, WarehouseError};
 
 pub use announce::{Announcements, QuotesLoaded};
 pub use event::{Message, ObjectRef, UnknownMessage, messages};
-pub use objects::{Bucket, Objects, ReadError};
+pub use objects::{Bucket, Object, Objects, ReadError};
 
 /// What `--help` prints.
 pub const ABOUT: &str = "load-quotes: S3 events -> BigQuery bronze. A Lambda function: it is run by the Lambda Runtime API \
      (AWS_LAMBDA_RUNTIME_API) and configured by the environment: BIGQUERY_PROJECT, BIGQUERY_DATASET, \
      BIGQUERY_ENDPOINT, GOOGLE_CREDENTIALS_JSON or GOOGLE_CREDENTIALS_SECRET or GOOGLE_APPLICATION_CREDENTIALS, \
-     LOADED_QUEUE_URL, AWS_ENDPOINT_URL, LOG_LEVEL. See functions/load-quotes/README.md.";
+     LOADED_QUEUE_URL, AWS_ENDPOINT_URL, OTEL_EXPORTER_OTLP_ENDPOINT, LOG_LEVEL. See functions/load-quotes/README.md.";
 
 /// How many objects are read at once.
 const CONCURRENCY: usize = 16;
@@ -123,6 +126,8 @@ pub enum MessageError {
     NoQuote {
         /// The object's key.
         key: String,
+        /// The id of its trace.
+        trace_id: Option<String>,
         /// What is wrong with it.
         source: quotes::InvalidQuote,
     },
@@ -146,6 +151,13 @@ pub struct LoadQuotes<O, B> {
     announcements: Announcements,
 }
 
+/// A quote on its way into bronze.
+struct Archived {
+    quote_id: QuoteId,
+    key: String,
+    span: Span,
+}
+
 /// The messages that must come again, and the failure of an event that came without messages.
 #[derive(Default)]
 struct Failures {
@@ -156,7 +168,11 @@ struct Failures {
 impl Failures {
     fn add(&mut self, ids: Vec<Option<String>>, error: MessageError) {
         let ids: Vec<String> = ids.into_iter().flatten().collect();
-        tracing::error!(message_ids = ?ids, "not loaded: {}", chain(&error));
+        let trace_id = match &error {
+            MessageError::NoQuote { trace_id, .. } => trace_id.as_deref(),
+            _ => None,
+        };
+        tracing::error!(message_ids = ?ids, trace_id, "not loaded: {}", chain(&error));
         if ids.is_empty() {
             self.event = Some(error);
         }
@@ -220,15 +236,24 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
                 .buffer_unordered(CONCURRENCY)
                 .collect()
                 .await;
-            let mut rows = Vec::new();
-            for (row, ids) in read {
-                match row {
-                    Ok(Some(row)) => rows.push(row),
+            let (mut rows, mut quotes) = (Vec::new(), Vec::new());
+            for (quote, ids) in read {
+                match quote {
+                    Ok(Some((row, quote))) => {
+                        rows.push(row);
+                        quotes.push(quote);
+                    }
                     Ok(None) => tally.gone += 1,
                     Err(error) => failures.add(ids, error),
                 }
             }
             let loaded = self.bronze.load(&rows).await;
+            for Archived { quote_id, key, mut span } in quotes {
+                match &loaded {
+                    Ok(_) => tracing::debug!(key, %quote_id, trace_id = span.trace_id(), "loaded"),
+                    Err(error) => span.fail(error),
+                }
+            }
             let loaded = loaded.map_err(|source| LoadError::Warehouse { rows: rows.len(), source })?;
             metrics::count("Loaded", loaded.inserted);
             if let Some(newest) = rows.iter().map(BronzeRow::fetched_at).max() {
@@ -250,14 +275,24 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
         failures.into_response()
     }
 
-    async fn read(&self, object: &ObjectRef) -> Result<Option<BronzeRow>, MessageError> {
-        let Some(bytes) = self.objects.get(object).await? else {
+    /// The object's row and its step of the quote's trace; `None` where the object is gone.
+    async fn read(&self, object: &ObjectRef) -> Result<Option<(BronzeRow, Archived)>, MessageError> {
+        let Some(Object { bytes, trace }) = self.objects.get(object).await? else {
             tracing::warn!(key = object.key, "the object was deleted before it was loaded");
             return Ok(None);
         };
-        let quote = Quote::from_object(&bytes)
-            .map_err(|source| MessageError::NoQuote { key: object.key.clone(), source })?;
-        Ok(Some(BronzeRow::new(&quote, &object.key)))
+        let key = object.key.clone();
+        let quote = Quote::from_object(&bytes).map_err(|source| {
+            let trace_id = trace.map(|trace| trace.trace_id());
+            MessageError::NoQuote { key: key.clone(), trace_id, source }
+        })?;
+        let quote_id = quote.id();
+        let mut span = Span::start(SpanKind::Consumer, "load", BRONZE_TABLE, quote_id.as_u128(), trace);
+        span.set("db.operation.name", "MERGE");
+        span.set("db.collection.name", BRONZE_TABLE);
+        span.set("aws.s3.bucket", &object.bucket);
+        span.set("aws.s3.key", &key);
+        Ok(Some((BronzeRow::new(&quote, &key), Archived { quote_id, key, span })))
     }
 }
 

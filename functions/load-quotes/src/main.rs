@@ -12,7 +12,8 @@ fn main() -> ExitCode {
         let sdk = aws::sdk_config(&mut environment);
         let config = Config::read(environment)?;
         let s3 = aws::s3(&sdk);
-        let announcements = Announcements::new(aws_sdk_sqs::Client::new(&sdk), config.loaded_queue_url);
+        let sqs = aws_sdk_sqs::config::Builder::from(&sdk).interceptor(aws::CountRetries).build();
+        let announcements = Announcements::new(aws_sdk_sqs::Client::from_conf(sqs), config.loaded_queue_url);
         let warehouse = Warehouse::connect(config.warehouse).await?;
         let handler = LoadQuotes::new(Bucket::new(s3), warehouse, announcements);
         Ok(async move |event| handler.handle(event).await)

@@ -1,12 +1,24 @@
 use aws_sdk_s3::{Client, error::ProvideErrorMetadata};
-use function_kit::{Retry, chain};
+use function_kit::{
+    Retry, chain,
+    trace::{TRACEPARENT, TraceParent},
+};
 
 use crate::event::ObjectRef;
 
+/// An archived object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Its metadata `traceparent`; `None` where there is none that can be read.
+    pub trace: Option<TraceParent>,
+}
+
 /// Where archived quotes are read from.
 pub trait Objects {
-    /// The object's bytes; `None` where it does not exist (any more).
-    fn get(&self, object: &ObjectRef) -> impl Future<Output = Result<Option<Vec<u8>>, ReadError>> + Send;
+    /// The object; `None` where it does not exist (any more).
+    fn get(&self, object: &ObjectRef) -> impl Future<Output = Result<Option<Object>, ReadError>> + Send;
 }
 
 /// An object that could not be read.
@@ -43,7 +55,7 @@ impl Bucket {
 }
 
 impl Objects for Bucket {
-    async fn get(&self, object: &ObjectRef) -> Result<Option<Vec<u8>>, ReadError> {
+    async fn get(&self, object: &ObjectRef) -> Result<Option<Object>, ReadError> {
         let failed = |reason: String, retryable| ReadError {
             bucket: object.bucket.clone(),
             key: object.key.clone(),
@@ -51,16 +63,17 @@ impl Objects for Bucket {
             retryable,
         };
         let answer = self.s3.get_object().bucket(&object.bucket).key(&object.key).send().await;
-        let body = match answer {
-            Ok(answer) => answer.body,
+        let answer = match answer {
+            Ok(answer) => answer,
             Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
             Err(error) => {
                 let denied = matches!(error.code(), Some("AccessDenied" | "NoSuchBucket"));
                 return Err(failed(chain(&error), !denied));
             }
         };
-        match body.collect().await {
-            Ok(bytes) => Ok(Some(bytes.to_vec())),
+        let trace = answer.metadata.as_ref().and_then(|it| TraceParent::parse(it.get(TRACEPARENT)?));
+        match answer.body.collect().await {
+            Ok(bytes) => Ok(Some(Object { bytes: bytes.to_vec(), trace })),
             Err(error) => Err(failed(chain(&error), true)),
         }
     }

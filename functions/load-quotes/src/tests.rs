@@ -17,12 +17,12 @@ struct Memory {
 }
 
 impl Objects for Memory {
-    async fn get(&self, object: &ObjectRef) -> Result<Option<Vec<u8>>, ReadError> {
+    async fn get(&self, object: &ObjectRef) -> Result<Option<Object>, ReadError> {
         if self.outage {
             let (bucket, key) = (object.bucket.clone(), object.key.clone());
             return Err(ReadError { bucket, key, reason: "503 Slow Down".into(), retryable: true });
         }
-        Ok(self.objects.get(&object.key).cloned())
+        Ok(self.objects.get(&object.key).map(|bytes| Object { bytes: bytes.clone(), trace: None }))
     }
 }
 

@@ -2,15 +2,19 @@
 
 use archive_quotes::{BucketStore, Put, Store, StoreError};
 use axum::http::Method;
-use function_kit::Retry;
+use function_kit::{Retry, trace::TraceParent};
 use test_support::{Reply, S3, client};
 
 const KEY: &str = "AAPL/1704067256.json";
 const PATH: &str = "/bronze/AAPL/1704067256.json";
 const BYTES: &[u8] = br#"{"c":150.250}"#;
 
+fn trace() -> Option<TraceParent> {
+    TraceParent::parse("00-018cc251f40070008000000000000001-b7ad6b7169203331-01")
+}
+
 async fn put_once(s3: &S3) -> Result<Put, StoreError> {
-    BucketStore::new(s3.client(), "bronze".to_owned()).put_once(KEY, BYTES).await
+    BucketStore::new(s3.client(), "bronze".to_owned()).put_once(KEY, BYTES, trace()).await
 }
 
 #[tokio::test]
@@ -22,11 +26,23 @@ async fn an_object_is_written_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn the_first_writes_trace_is_the_objects_and_another_makes_no_other_object() {
+    let s3 = S3::truthful().await;
+    put_once(&s3).await.unwrap();
+    let store = BucketStore::new(s3.client(), "bronze".to_owned());
+    let other = TraceParent::parse("00-018cc251f40070008000000000000002-b7ad6b7169203331-01");
+    for trace in [other, None] {
+        assert_eq!(store.put_once(KEY, BYTES, trace).await.unwrap(), Put::SameBytes);
+    }
+    assert_eq!(s3.metadata(PATH, "traceparent"), trace().map(|trace| trace.to_string()));
+}
+
+#[tokio::test]
 async fn keys_of_odd_symbols_arrive_as_they_are() {
     let s3 = S3::truthful().await;
     let store = BucketStore::new(s3.client(), "bronze".to_owned());
-    store.put_once("IC MARKETS:1+^&$/1.json", BYTES).await.unwrap();
-    assert_eq!(store.put_once("IC MARKETS:1+^&$/1.json", BYTES).await.unwrap(), Put::SameBytes);
+    store.put_once("IC MARKETS:1+^&$/1.json", BYTES, None).await.unwrap();
+    assert_eq!(store.put_once("IC MARKETS:1+^&$/1.json", BYTES, None).await.unwrap(), Put::SameBytes);
 }
 
 #[tokio::test]
@@ -68,7 +84,7 @@ async fn an_unavailable_bucket_is_worth_another_try_of_the_event() {
         assert!(s3.asked(&Method::PUT) <= 3);
     }
     let store = BucketStore::new(client("http://127.0.0.1:1"), "bronze".to_owned());
-    assert!(store.put_once(KEY, BYTES).await.unwrap_err().is_retryable());
+    assert!(store.put_once(KEY, BYTES, trace()).await.unwrap_err().is_retryable());
 }
 
 #[tokio::test]

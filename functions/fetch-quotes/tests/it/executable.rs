@@ -7,6 +7,7 @@ use std::{
 
 use runtime_api::{Function, FunctionConfig, InvokeError};
 use serde_json::{Value, json};
+use test_support::Collector;
 
 use crate::support::*;
 
@@ -150,4 +151,48 @@ async fn killed_in_the_middle_it_works_again_and_what_was_published_stays() {
     let outcome: Value = serde_json::from_slice(&function.invoke(r#"{"polls":1}"#).await.unwrap()).unwrap();
     assert_eq!(outcome["published"], 5);
     function.stop().await;
+}
+
+#[tokio::test]
+async fn each_quotes_trace_begins_in_its_records_header_and_is_called_by_its_id() {
+    let (kafka, collector) = (Kafka::start(), Collector::start().await);
+    // Each symbol's first answer is none, so that it is asked for again.
+    let finnhub = Scripted::quotes(|asked| match asked.earlier {
+        0 => status(503),
+        _ => quote("150.25", epoch()),
+    })
+    .await;
+    let servers = kafka.servers();
+    let env = [
+        ("FINNHUB_API_KEY", KEY),
+        ("FINNHUB_BASE_URL", finnhub.base_url.as_str()),
+        ("KAFKA_BOOTSTRAP_SERVERS", &servers),
+        ("SYMBOLS", "AAPL,MSFT"),
+        ("RATE_LIMIT_PER_MINUTE", "600"),
+    ];
+    let without = bootstrap(&env);
+    let with = bootstrap(&[env.as_slice(), &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)]].concat());
+    for (function, _) in [&without, &with] {
+        function.invoke(r#"{"polls":1}"#).await.unwrap();
+    }
+    let traces = traces(&servers);
+    let spans = collector.spans();
+    assert_eq!((traces.len(), spans.len()), (4, 2), "{spans:?}");
+    for (quote_id, trace) in &traces {
+        let trace_id = quote_id.replace('-', "");
+        assert!(trace.starts_with(&format!("00-{trace_id}-")), "{trace}");
+        if trace.ends_with("-01") {
+            let span = spans.iter().find(|span| span.trace_id == trace_id).unwrap();
+            assert_eq!((span.name.as_str(), span.parent_id.as_str()), ("send stock-quotes", ""));
+            assert_eq!(*trace, format!("00-{trace_id}-{}-01", span.span_id));
+        }
+    }
+    let lines = without.1.lines();
+    let line = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let metrics = line.into_iter().find(|line| line.get("_aws").is_some()).unwrap();
+    assert_eq!((&metrics["Retried"], &metrics["Published"]), (&json!(2), &json!(2)));
+    assert_eq!(metrics["PublishSeconds"].as_array().unwrap().len(), 2);
+    for (function, _) in [without, with] {
+        function.stop().await;
+    }
 }

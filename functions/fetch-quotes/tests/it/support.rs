@@ -17,6 +17,7 @@ use lambda_runtime::{Context, LambdaEvent};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
+    message::{BorrowedMessage, Headers},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -177,6 +178,24 @@ impl Kafka {
 }
 
 pub fn records(servers: &str) -> Vec<(String, Value)> {
+    read(servers, |record| {
+        let key = String::from_utf8(record.key().unwrap().to_vec()).unwrap();
+        (key, serde_json::from_slice(record.payload().unwrap()).unwrap())
+    })
+}
+
+/// The id of each record's quote, and its header `traceparent`.
+pub fn traces(servers: &str) -> Vec<(String, String)> {
+    read(servers, |record| {
+        let value: Value = serde_json::from_slice(record.payload().unwrap()).unwrap();
+        let [header] = record.headers().unwrap().iter().collect::<Vec<_>>().try_into().unwrap();
+        assert_eq!(header.key, "traceparent");
+        let trace = String::from_utf8(header.value.unwrap().to_vec()).unwrap();
+        (value["quote_id"].as_str().unwrap().to_owned(), trace)
+    })
+}
+
+fn read<T>(servers: &str, of: impl Fn(&BorrowedMessage<'_>) -> T) -> Vec<T> {
     let consumer: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", servers).set("group.id", "test").create().unwrap();
     let mut from_the_start = TopicPartitionList::new();
@@ -187,13 +206,7 @@ pub fn records(servers: &str) -> Vec<(String, Value)> {
         from_the_start.add_partition_offset(TOPIC, partition, Offset::Beginning).unwrap();
     }
     consumer.assign(&from_the_start).unwrap();
-    (0..count)
-        .map(|_| {
-            let record = consumer.poll(PATIENCE).expect("the record comes").unwrap();
-            let key = String::from_utf8(record.key().unwrap().to_vec()).unwrap();
-            (key, serde_json::from_slice(record.payload().unwrap()).unwrap())
-        })
-        .collect()
+    (0..count).map(|_| of(&consumer.poll(PATIENCE).expect("the record comes").unwrap())).collect()
 }
 
 /// The function with these variables besides the key.

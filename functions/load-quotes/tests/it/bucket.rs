@@ -1,13 +1,13 @@
 //! A bucket over HTTP.
 
 use axum::http::Method;
-use function_kit::Retry;
-use load_quotes::{Bucket, ObjectRef, Objects, ReadError};
+use function_kit::{Retry, trace::TraceParent};
+use load_quotes::{Bucket, Object, ObjectRef, Objects, ReadError};
 use test_support::{Reply, S3, client};
 
 const BYTES: &[u8] = br#"{"c":150.250}"#;
 
-async fn get(s3: &S3, key: &str) -> Result<Option<Vec<u8>>, ReadError> {
+async fn get(s3: &S3, key: &str) -> Result<Option<Object>, ReadError> {
     Bucket::new(s3.client()).get(&ObjectRef { bucket: "bronze".to_owned(), key: key.to_owned() }).await
 }
 
@@ -16,8 +16,18 @@ async fn an_object_is_read_byte_for_byte_under_any_key() {
     let s3 = S3::truthful().await;
     s3.put("/bronze/AAPL/1.json", BYTES);
     s3.put("/bronze/IC%20MARKETS%3A1%2B%25/1.json", BYTES);
-    assert_eq!(get(&s3, "AAPL/1.json").await.unwrap().unwrap(), BYTES);
-    assert_eq!(get(&s3, "IC MARKETS:1+%/1.json").await.unwrap().unwrap(), BYTES);
+    assert_eq!(get(&s3, "AAPL/1.json").await.unwrap().unwrap().bytes, BYTES);
+    assert_eq!(get(&s3, "IC MARKETS:1+%/1.json").await.unwrap().unwrap().bytes, BYTES);
+}
+
+#[tokio::test]
+async fn an_objects_trace_is_read_where_it_is_one() {
+    let s3 = S3::truthful().await;
+    let trace = "00-018cc251f40070008000000000000001-b7ad6b7169203331-01";
+    s3.put_with("/bronze/AAPL/1.json", &[("x-amz-meta-traceparent", trace)], BYTES);
+    s3.put_with("/bronze/AAPL/2.json", &[("x-amz-meta-traceparent", "00-abc")], BYTES);
+    assert_eq!(get(&s3, "AAPL/1.json").await.unwrap().unwrap().trace, TraceParent::parse(trace));
+    assert_eq!(get(&s3, "AAPL/2.json").await.unwrap().unwrap().trace, None);
 }
 
 #[tokio::test]
@@ -32,7 +42,7 @@ async fn slow_down_is_tried_again() {
     let s3 =
         S3::start(|_, earlier| if earlier < 2 { Reply::Error(503, "SlowDown") } else { Reply::Truth }).await;
     s3.put("/bronze/AAPL/1.json", BYTES);
-    assert_eq!(get(&s3, "AAPL/1.json").await.unwrap().unwrap(), BYTES);
+    assert_eq!(get(&s3, "AAPL/1.json").await.unwrap().unwrap().bytes, BYTES);
     assert_eq!(s3.asked(&Method::GET), 3);
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use axum::{Json, Router, extract::State};
 use serde_json::{Value, json};
-use test_support::{Executable, Reply, S3, assert_configuration_problems, assert_help, failure};
+use test_support::{Collector, Executable, Reply, S3, assert_configuration_problems, assert_help, failure};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_load-quotes");
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -171,6 +171,7 @@ async fn each_invocation_writes_its_metrics_in_cloudwatchs_embedded_format() {
     let [line] = metrics.as_slice() else { panic!("{metrics:?}") };
     assert_eq!((&line["function"], &line["Loaded"]), (&json!("load-quotes"), &json!(1)));
     assert!(line["FreshnessSeconds"][0].as_f64().unwrap() > 0.0, "{line}");
+    assert!(line["LoadSeconds"][0].as_f64().unwrap() >= 0.0, "{line}");
     let directive = &line["_aws"]["CloudWatchMetrics"][0];
     assert_eq!(
         (&directive["Namespace"], &directive["Dimensions"]),
@@ -178,4 +179,32 @@ async fn each_invocation_writes_its_metrics_in_cloudwatchs_embedded_format() {
     );
     let units = directive["Metrics"].as_array().unwrap();
     assert!(units.contains(&json!({ "Name": "FreshnessSeconds", "Unit": "Seconds" })), "{units:?}");
+}
+
+#[tokio::test]
+async fn the_trace_of_an_object_goes_on_to_its_row_whether_it_is_loaded_or_not() {
+    let (s3, collector) = (S3::truthful().await, Collector::start().await);
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    s3.put_with("/bronze/AAPL/1.json", &[("x-amz-meta-traceparent", trace)], QUOTE);
+    let (warehouse, _) = bigquery().await;
+    for (warehouse, failed) in [(warehouse.as_str(), false), ("http://127.0.0.1:1", true)] {
+        let env = [
+            ("AWS_ENDPOINT_URL", s3.url.as_str()),
+            ("BIGQUERY_ENDPOINT", warehouse),
+            ("BIGQUERY_PROJECT", "test"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url),
+        ];
+        let function = Executable::new(PROGRAM, &env, TIMEOUT);
+        assert_eq!(function.invoke(messages(&["AAPL/1.json"])).await.is_err(), failed);
+        let log = function.stop().await;
+        let span = collector.spans().pop().unwrap();
+        assert_eq!((span.service.as_str(), span.failed), ("load-quotes", failed));
+        assert_eq!(span.name, "load bronze_stock_quotes_raw");
+        assert_eq!(span.trace_id, "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(span.parent_id, "b7ad6b7169203331");
+        // Each statement is tried three times more.
+        let retried = log.iter().find_map(|line| line.get("Retried"));
+        assert_eq!(retried, failed.then_some(&json!(3)));
+    }
+    assert_eq!(collector.spans().len(), 2);
 }
