@@ -8,10 +8,15 @@ use aws_config::{
     timeout::TimeoutConfig,
 };
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
-use aws_sdk_lambda::{primitives::Blob, types::InvocationType};
+use aws_sdk_lambda::{error::ProvideErrorMetadata, primitives::Blob, types::InvocationType};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
 
 use crate::names;
 
+/// How long CloudWatch may take to answer.
+const CLOUDWATCH: Duration = Duration::from_secs(10);
 /// Longer than any function may run.
 const INVOCATION: Duration = Duration::from_mins(2);
 
@@ -22,6 +27,82 @@ pub(crate) struct Aws {
     pub sqs: aws_sdk_sqs::Client,
     pub lambda: aws_sdk_lambda::Client,
     pub scheduler: aws_sdk_scheduler::Client,
+    pub logs: aws_sdk_cloudwatchlogs::Client,
+    pub cloudwatch: CloudWatch,
+}
+
+/// CloudWatch's metrics in its JSON protocol, unsigned. The SDK's client speaks CBOR alone, which the stand-in only
+/// understands with another package.
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html>
+#[derive(Clone)]
+pub(crate) struct CloudWatch {
+    http: reqwest::Client,
+    endpoint: String,
+}
+
+impl CloudWatch {
+    /// The sum of a metric of each function in `AWS/Lambda` from a moment until now; 0 where there is no number.
+    pub(crate) async fn sums<const N: usize>(
+        &self,
+        metric: &str,
+        functions: [&str; N],
+        since: Timestamp,
+    ) -> anyhow::Result<[f64; N]> {
+        let query = |(number, function): (usize, &&str)| {
+            let dimensions = json!([{ "Name": "FunctionName", "Value": function }]);
+            let metric = json!({ "Namespace": "AWS/Lambda", "MetricName": metric, "Dimensions": dimensions });
+            json!({ "Id": format!("q{number}"), "MetricStat": { "Metric": metric, "Period": 60, "Stat": "Sum" } })
+        };
+        let question = json!({
+            "MetricDataQueries": functions.iter().enumerate().map(query).collect::<Vec<_>>(),
+            "StartTime": since.as_second(),
+            "EndTime": Timestamp::now().as_second() + 1,
+        });
+        let ask = self
+            .http
+            .post(&self.endpoint)
+            .timeout(CLOUDWATCH)
+            .header("Content-Type", "application/x-amz-json-1.0")
+            .header("X-Amz-Target", "GraniteServiceVersion20100801.GetMetricData")
+            .body(question.to_string());
+        let answer = ask.send().await?.error_for_status()?.bytes().await?;
+        let answer: MetricData = serde_json::from_slice(&answer).context("CloudWatch answers no metrics")?;
+        let mut sums = [0.0; N];
+        for (number, sum) in sums.iter_mut().enumerate() {
+            let id = format!("q{number}");
+            let results = answer.metric_data_results.iter().filter(|result| result.id == id);
+            *sum = results.flat_map(|result| &result.values).sum();
+        }
+        Ok(sums)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct MetricData {
+    metric_data_results: Vec<MetricDataResult>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct MetricDataResult {
+    id: String,
+    #[serde(default)]
+    values: Vec<f64>,
+}
+
+/// Why an invocation gave no response.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InvocationError {
+    /// The function failed.
+    #[error("{kind}: {payload}")]
+    Failed { kind: String, payload: String },
+    /// It has no concurrency left.
+    #[error("turned away: {0}")]
+    Throttled(String),
+    /// It is not known whether the function has run.
+    #[error("{0}")]
+    NoAnswer(String),
 }
 
 impl Aws {
@@ -43,19 +124,34 @@ impl Aws {
             sqs: aws_sdk_sqs::Client::new(&patient(&config)),
             lambda: aws_sdk_lambda::Client::new(&patient(&config)),
             scheduler: aws_sdk_scheduler::Client::new(&config),
+            logs: aws_sdk_cloudwatchlogs::Client::new(&config),
+            cloudwatch: CloudWatch { http: reqwest::Client::new(), endpoint: endpoint.to_owned() },
         }
     }
 }
 
 impl Aws {
     /// Invokes the function and returns its response.
-    pub(crate) async fn invoke(&self, function: &str, event: &impl ToString) -> anyhow::Result<Vec<u8>> {
+    pub(crate) async fn invoke(
+        &self,
+        function: &str,
+        event: &impl ToString,
+    ) -> Result<Vec<u8>, InvocationError> {
         let invoke = self.lambda.invoke().function_name(function).payload(Blob::new(event.to_string()));
-        let answer = invoke.send().await.map_err(|error| anyhow::anyhow!(function_kit::chain(&error)))?;
+        let answer = invoke.send().await.map_err(|error| {
+            let reason = function_kit::chain(&error);
+            match error.code() {
+                Some("TooManyRequestsException") => InvocationError::Throttled(reason),
+                _ => InvocationError::NoAnswer(reason),
+            }
+        })?;
         let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
         match answer.function_error {
             None => Ok(payload),
-            Some(kind) => anyhow::bail!("{kind}: {}", String::from_utf8_lossy(&payload)),
+            Some(kind) => {
+                let payload = String::from_utf8_lossy(&payload).into_owned();
+                Err(InvocationError::Failed { kind, payload })
+            }
         }
     }
 

@@ -3,13 +3,15 @@
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound::{Excluded, Included, Unbounded},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use hdrhistogram::Histogram;
 use quotes::QuoteId;
 use serde::Serialize;
+
+use crate::metrics::Metrics;
 
 /// An hour, in milliseconds: a longer latency counts as one.
 const LONGEST: u64 = 3_600_000;
@@ -30,6 +32,18 @@ pub(crate) enum Stage {
     GoldRow,
 }
 
+impl Stage {
+    /// As in the report.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::KafkaAck => "kafka_ack",
+            Self::Object => "object",
+            Self::BronzeRow => "bronze_row",
+            Self::GoldRow => "gold_row",
+        }
+    }
+}
+
 /// The latencies from the fetch to a stage, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Latency {
@@ -42,6 +56,7 @@ pub(crate) struct Latency {
 /// The quotes that this run saw, by the milliseconds in their ids.
 pub(crate) struct Book {
     started_ms: u64,
+    metrics: Arc<Metrics>,
     pages: Mutex<Pages>,
 }
 
@@ -51,11 +66,12 @@ struct Pages {
 }
 
 impl Book {
-    pub(crate) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         let stages = [Stage::KafkaAck, Stage::Object, Stage::BronzeRow, Stage::GoldRow];
         let empty = |stage| Ok((stage, Histogram::new_with_max(LONGEST, 3)?));
         let latencies = stages.into_iter().map(empty).collect::<anyhow::Result<_>>()?;
-        Ok(Self { started_ms: now_ms(), pages: Mutex::new(Pages { latest: HashMap::new(), latencies }) })
+        let pages = Mutex::new(Pages { latest: HashMap::new(), latencies });
+        Ok(Self { started_ms: now_ms(), metrics, pages })
     }
 
     /// Notes that the quotes are at `stage` now. Quotes of earlier runs are left out: they waited for this
@@ -71,10 +87,12 @@ impl Book {
             }
             pages.latest.insert(id, stage);
             // A quote at a stage has passed those before it, seen there or not.
-            for (_, latencies) in
+            let latency = now.saturating_sub(fetched_ms).max(1);
+            for (passed, latencies) in
                 pages.latencies.range_mut((known.map_or(Unbounded, Excluded), Included(stage)))
             {
-                latencies.saturating_record(now.saturating_sub(fetched_ms).max(1));
+                latencies.saturating_record(latency);
+                self.metrics.add_latency(*passed, latency);
             }
         }
         if pages.latest.len() > FORGET_ABOVE {
@@ -117,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_quote_counts_once_at_each_stage_and_one_of_an_earlier_run_does_not() {
-        let book = Book::new().unwrap();
+        let book = Book::new(Arc::new(Metrics::new().unwrap())).unwrap();
         let (now, before) = (QuoteId::at(now_ms()), QuoteId::at(now_ms() - 3_600_000));
         for _ in 0..2 {
             book.arrived(Stage::KafkaAck, [now, before]);
@@ -130,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_quote_in_gold_has_passed_every_stage() {
-        let book = Book::new().unwrap();
+        let book = Book::new(Arc::new(Metrics::new().unwrap())).unwrap();
         let id = QuoteId::at(now_ms());
         book.arrived(Stage::GoldRow, [id]);
         book.arrived(Stage::BronzeRow, [id]);

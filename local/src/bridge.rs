@@ -18,9 +18,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    aws::Aws,
+    aws::{Aws, InvocationError},
     book::{Book, Stage},
     ledger::Ledger,
+    metrics::Metrics,
     names,
 };
 
@@ -37,6 +38,7 @@ pub(crate) struct Bridge {
     aws: Aws,
     book: Arc<Book>,
     ledger: Arc<Ledger>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
@@ -60,6 +62,7 @@ impl Bridge {
         aws: Aws,
         book: Arc<Book>,
         ledger: Arc<Ledger>,
+        metrics: Arc<Metrics>,
     ) -> anyhow::Result<Self> {
         let consumer: StreamConsumer = ClientConfig::new()
             .set("bootstrap.servers", bootstrap_servers)
@@ -70,7 +73,7 @@ impl Bridge {
             .create()?;
         consumer.subscribe(&[names::TOPIC])?;
         let bootstrap_servers = bootstrap_servers.to_owned();
-        Ok(Self { consumer: Arc::new(consumer), bootstrap_servers, aws, book, ledger })
+        Ok(Self { consumer: Arc::new(consumer), bootstrap_servers, aws, book, ledger, metrics })
     }
 
     /// Goes on until it is told to stop. A batch that is not archived is tried again, whatever the error:
@@ -170,7 +173,11 @@ impl Bridge {
     }
 
     async fn invoke(&self, event: &str) -> anyhow::Result<Outcome> {
-        let answer = self.aws.invoke(names::ARCHIVE, &event).await?;
+        let answer = self.aws.invoke(names::ARCHIVE, &event).await.inspect_err(|error| match error {
+            InvocationError::Failed { .. } => self.metrics.add_error(names::ARCHIVE),
+            InvocationError::Throttled(_) => self.metrics.add_throttle(names::ARCHIVE),
+            InvocationError::NoAnswer(_) => {}
+        })?;
         serde_json::from_slice(&answer).context("its response is not archive-quotes'")
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct Program<'a> {
     pub executable: &'a Path,
     pub args: Vec<String>,
     /// All that it gets besides `PATH` and `LANG`.
-    pub env: Vec<(&'static str, String)>,
+    pub env: Vec<(&'a str, String)>,
     pub dir: &'a Path,
     pub log: PathBuf,
 }

@@ -26,7 +26,7 @@ enum Command {
     /// Run the whole flow until Ctrl-C.
     #[command(after_help = ENVIRONMENT)]
     Run(RunOptions),
-    /// Show the topic's lag, the queues' depths, the tables' rows and their freshness.
+    /// Show the topic's lag, the queues' depths, the tables' rows and freshness, and what each function did.
     Status(DataDirOption),
     /// Load archived quotes into bronze again, whether it has them or not; safe to repeat.
     Replay(ReplayOptions),
@@ -54,6 +54,7 @@ const ENVIRONMENT: &str = "Environment:
   KAFKA_BOOTSTRAP_SERVERS  use this Kafka instead of the embedded broker
   AWS_ENDPOINT_URL         use this S3, SQS, Lambda and Scheduler instead of the stand-in
   BIGQUERY_ENDPOINT        use this BigQuery instead of the stand-in
+  OTEL_*                   passed on to the functions: OTEL_EXPORTER_OTLP_ENDPOINT says where their traces go
   LOCAL_PYTHON             the Python with the stand-ins and dbt (default .venv/bin/python)";
 
 /// Where a run keeps its data.

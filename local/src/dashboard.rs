@@ -17,6 +17,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
+use crate::metrics::Metrics;
+
 /// serve-dashboard behind HTTP.
 pub(crate) struct Dashboard {
     function: Arc<Function>,
@@ -25,11 +27,15 @@ pub(crate) struct Dashboard {
 
 impl Dashboard {
     /// Listens at `url` (`http://127.0.0.1:14504/`) and passes each request to the function, which starts with the first.
-    pub(crate) async fn start(url: &str, function: Arc<Function>) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        url: &str,
+        function: Arc<Function>,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
         let address = url.trim_start_matches("http://").trim_end_matches('/');
         let cannot = || format!("the dashboard cannot listen on {address}");
         let listener = TcpListener::bind(address).await.with_context(cannot)?;
-        let router = Router::new().fallback(respond).with_state(Arc::clone(&function));
+        let router = Router::new().fallback(respond).with_state((Arc::clone(&function), metrics));
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(async move { axum::serve(listener, service).await });
         Ok(Self { function, server })
@@ -55,7 +61,7 @@ struct Answer {
 }
 
 async fn respond(
-    State(function): State<Arc<Function>>,
+    State((function, metrics)): State<(Arc<Function>, Arc<Metrics>)>,
     ConnectInfo(client): ConnectInfo<SocketAddr>,
     method: Method,
     uri: Uri,
@@ -63,7 +69,7 @@ async fn respond(
     body: Bytes,
 ) -> Response {
     let event = event(&method, &uri, &headers, &body, client).to_string();
-    let answer = match function.invoke(event).await {
+    let answer = match metrics.invoke(&function, event).await {
         Ok(response) => response_of(&response),
         Err(error) => Err(error.into()),
     };

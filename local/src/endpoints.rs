@@ -48,6 +48,8 @@ pub struct Endpoints {
     pub finnhub_base_url: String,
     /// The dashboard's page; its API is below `/api/`.
     pub dashboard_url: String,
+    /// The metrics of the run, for Prometheus.
+    pub metrics_url: String,
 }
 
 impl Endpoints {
@@ -73,6 +75,7 @@ impl Endpoints {
             bigquery_gold_dataset: dataset("_gold"),
             finnhub_base_url: servers.finnhub.clone(),
             dashboard_url: servers.dashboard.clone(),
+            metrics_url: servers.metrics.clone(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsString,
     fs::File,
     io::Write,
     path::{Path, PathBuf},
@@ -16,6 +17,7 @@ use crate::{
     aws::Aws,
     cli::RunOptions,
     data_dir::DataDir,
+    metrics::Metrics,
     names,
     provision::{FunctionSpec, Queues},
     stand_ins::Servers,
@@ -28,6 +30,21 @@ const RECONCILE_TIMEOUT_SECONDS: i32 = 120;
 const TRANSFORM_TIMEOUT: Duration = Duration::from_mins(5);
 const DASHBOARD_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The functions behind the Lambda endpoint, with the time that an invocation may take.
+pub(crate) fn deployed() -> [(&'static str, Duration); 4] {
+    let timeout = |seconds: i32| Duration::from_secs(seconds.unsigned_abs().into());
+    [
+        (names::FETCH, timeout(FETCH_TIMEOUT_SECONDS)),
+        (names::ARCHIVE, timeout(TIMEOUT_SECONDS)),
+        (names::LOAD, timeout(TIMEOUT_SECONDS)),
+        (names::RECONCILE, timeout(RECONCILE_TIMEOUT_SECONDS)),
+    ]
+}
+
+/// The functions behind this process, with the time that an invocation may take.
+pub(crate) const HOSTED: [(&str, Duration); 2] =
+    [(names::TRANSFORM, TRANSFORM_TIMEOUT), (names::DASHBOARD, DASHBOARD_TIMEOUT)];
+
 /// Deploys the functions behind the Lambda endpoint, all at once.
 pub(crate) async fn deploy(
     aws: &Aws,
@@ -36,10 +53,11 @@ pub(crate) async fn deploy(
     options: &RunOptions,
 ) -> anyhow::Result<()> {
     let folder = folder()?;
-    let spec = |name, environment| FunctionSpec {
+    let spec = |name, environment: HashMap<String, String>| FunctionSpec {
         name,
         bootstrap: folder.join(name),
-        environment,
+        // The stand-in's own environment has them: they may hold a key, and it would write these into its state file.
+        environment: if servers.keeps_key { environment } else { with_telemetry(environment) },
         timeout_seconds: TIMEOUT_SECONDS,
         memory_mb: 128,
         reserved_concurrency: None,
@@ -106,6 +124,18 @@ fn environment<const N: usize>(variables: [(&str, &str); N]) -> HashMap<String, 
     variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
+/// Where traces go: `OTEL_EXPORTER_OTLP_ENDPOINT` and what else OpenTelemetry reads from the environment.
+/// <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
+pub(crate) fn telemetry() -> Vec<(String, String)> {
+    let text =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).filter(|(name, _)| name.starts_with("OTEL_")).collect()
+}
+
+fn with_telemetry(environment: HashMap<String, String>) -> HashMap<String, String> {
+    environment.into_iter().chain(telemetry()).collect()
+}
+
 fn fetch_environment(servers: &Servers, options: &RunOptions) -> HashMap<String, String> {
     let symbols: Vec<String> = match &servers.feed {
         Some(feed) if options.symbols.is_empty() => feed.recording().symbols().map(str::to_owned).collect(),
@@ -135,11 +165,15 @@ fn warehouse_environment(servers: &Servers) -> HashMap<String, String> {
 }
 
 /// serve-dashboard, for the front that stands for its function URL.
-pub(crate) fn start_dashboard(data: &DataDir, servers: &Servers) -> anyhow::Result<Arc<Function>> {
+pub(crate) fn start_dashboard(
+    data: &DataDir,
+    servers: &Servers,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Arc<Function>> {
     let mut config = FunctionConfig::new(names::DASHBOARD, executable(names::DASHBOARD)?);
-    config.env = warehouse_environment(servers).into_iter().collect();
+    config.env = with_telemetry(warehouse_environment(servers)).into_iter().collect();
     config.timeout = DASHBOARD_TIMEOUT;
-    config.log = log(data, names::DASHBOARD)?;
+    config.log = log(data, names::DASHBOARD, metrics)?;
     Ok(Arc::new(Function::start(config)))
 }
 
@@ -149,6 +183,7 @@ pub(crate) fn start_transform(
     project: &Path,
     python: &Path,
     servers: &Servers,
+    metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Arc<Function>> {
     let mut config = FunctionConfig::new(names::TRANSFORM, std::env::current_exe()?);
     let python = python.display().to_string();
@@ -162,17 +197,21 @@ pub(crate) fn start_transform(
         ("HOME", &data.text("home")),
         ("TMPDIR", &data.text("tmp")),
     ]);
-    config.env = warehouse_environment(servers).into_iter().chain(own).collect();
+    config.env = with_telemetry(warehouse_environment(servers)).into_iter().chain(own).collect();
     config.timeout = TRANSFORM_TIMEOUT;
     config.memory_mb = 1024;
-    config.log = log(data, names::TRANSFORM)?;
+    config.log = log(data, names::TRANSFORM, metrics)?;
     Ok(Arc::new(Function::start(config)))
 }
 
-/// A new log of the function's lines.
-fn log(data: &DataDir, name: &str) -> anyhow::Result<LogSink> {
+/// A new log of the function's lines, from which its metrics are read too.
+fn log(data: &DataDir, name: &'static str, metrics: &Arc<Metrics>) -> anyhow::Result<LogSink> {
     let log = Mutex::new(File::create(data.log(name))?);
+    let metrics = Arc::clone(metrics);
     Ok(Arc::new(move |line| {
+        if let Ok(line) = serde_json::from_str(line) {
+            metrics.add_line(name, &line);
+        }
         if let Ok(mut log) = log.lock() {
             let _ = writeln!(log, "{line}");
         }

@@ -2,8 +2,11 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    time::Duration,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -29,7 +32,9 @@ pub(crate) struct Ledger {
     data_dir: PathBuf,
     kafka: BaseConsumer,
     aws: Aws,
-    queues: Queues,
+    to_load: Watched,
+    to_transform: Watched,
+    dead_letters: Watched,
     warehouse: Warehouse,
     fetched_before: u64,
     archived: AtomicU64,
@@ -39,7 +44,7 @@ pub(crate) struct Ledger {
 }
 
 /// How many there are of what, at one moment.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Quotes that Finnhub gave.
     pub fetched: u64,
@@ -56,13 +61,56 @@ pub(crate) struct Counts {
     /// Rows in silver.
     pub silver: u64,
     /// New objects that load-quotes has not finished with.
-    pub to_load: u64,
+    pub to_load: Depth,
     /// Announced loads that transform-quotes has not finished with.
-    pub to_transform: u64,
+    pub to_transform: Depth,
     /// Invocations that failed, in this run.
     pub failed: u64,
-    /// Messages that load-quotes could not load.
-    pub dead_letters: u64,
+    /// What load-quotes could not load.
+    pub dead_letters: Depth,
+}
+
+impl Counts {
+    /// Every queue by its name.
+    pub(crate) fn queues(&self) -> [(&'static str, Depth); 3] {
+        [
+            (names::ARCHIVED_QUEUE, self.to_load),
+            (names::DEAD_LETTER_QUEUE, self.dead_letters),
+            (names::LOADED_QUEUE, self.to_transform),
+        ]
+    }
+}
+
+/// What a queue holds.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Depth {
+    /// Those being worked on are among them.
+    pub messages: u64,
+    /// How long ago the queue was last seen empty, or else how long this run has looked. SQS does not tell the age of
+    /// its oldest message; what has come in this run is no older than this.
+    pub oldest: Duration,
+}
+
+/// Since when a queue may hold what it holds.
+struct Watched {
+    url: String,
+    empty_at: Mutex<Instant>,
+}
+
+impl Watched {
+    fn new(url: String) -> Self {
+        Self { url, empty_at: Mutex::new(Instant::now()) }
+    }
+
+    /// `asked` is when the queue was asked for the number of its messages.
+    fn depth(&self, messages: u64, asked: Instant) -> Depth {
+        let mut empty_at = self.empty_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if messages == 0 {
+            *empty_at = asked;
+            return Depth::default();
+        }
+        Depth { messages, oldest: empty_at.elapsed() }
+    }
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -87,7 +135,9 @@ impl Ledger {
                 .set("group.id", names::GROUP)
                 .create()?,
             aws,
-            queues,
+            to_load: Watched::new(queues.archived),
+            to_transform: Watched::new(queues.loaded),
+            dead_letters: Watched::new(queues.dead_letter),
             warehouse,
             fetched_before: state.fetched,
             archived: AtomicU64::new(0),
@@ -130,7 +180,7 @@ impl Ledger {
         let (published, lag) = self.topic()?;
         // A quote in Kafka has been fetched, whatever a killed run could still note.
         let fetched = fetched_now.map_or(published, |now| published.max(self.fetched_before + now));
-        let dead_letters = self.depth(&self.queues.dead_letter).await?;
+        let dead_letters = self.depth(&self.dead_letters).await?;
         let loaded =
             self.warehouse.run("the count of bronze", &self.sql_count("", BRONZE_TABLE), &[]).await?.count();
         let silver = self.silver().await?;
@@ -143,8 +193,8 @@ impl Ledger {
             quarantined: self.quarantined.load(Ordering::Relaxed),
             loaded,
             silver,
-            to_load: self.depth(&self.queues.archived).await?,
-            to_transform: self.depth(&self.queues.loaded).await?,
+            to_load: self.depth(&self.to_load).await?,
+            to_transform: self.depth(&self.to_transform).await?,
             failed: self.failed.load(Ordering::Relaxed),
             dead_letters,
         })
@@ -154,14 +204,16 @@ impl Ledger {
         topic_depth(&self.kafka)
     }
 
-    pub(crate) async fn depth(&self, queue_url: &str) -> anyhow::Result<u64> {
+    async fn depth(&self, queue: &Watched) -> anyhow::Result<Depth> {
+        let (queue_url, asked) = (&queue.url, Instant::now());
         let waiting =
             self.aws.queue_attribute(queue_url, QueueAttributeName::ApproximateNumberOfMessages).await?;
         let taken = self
             .aws
             .queue_attribute(queue_url, QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
             .await?;
-        Ok(waiting.parse::<u64>().unwrap_or_default() + taken.parse::<u64>().unwrap_or_default())
+        let messages = waiting.parse::<u64>().unwrap_or_default() + taken.parse::<u64>().unwrap_or_default();
+        Ok(queue.depth(messages, asked))
     }
 
     fn sql_count(&self, suffix: &str, table: &str) -> String {
@@ -173,7 +225,7 @@ impl Ledger {
         if !self.gold_is_there.load(Ordering::Relaxed) {
             return Ok(0);
         }
-        let sql = self.sql_count("_silver", "silver_stock_quotes");
+        let sql = self.sql_count("_silver", names::SILVER_TABLE);
         Ok(self.warehouse.run("the count of silver", &sql, &[]).await?.count())
     }
 

@@ -28,6 +28,10 @@ pub const RECONCILE: &str = "reconcile-quotes";
 pub const TRANSFORM: &str = "transform-quotes";
 /// The function behind the dashboard's URL.
 pub const DASHBOARD: &str = "serve-dashboard";
+/// All of them, in the order of the flow.
+pub const FUNCTIONS: [&str; 6] = [FETCH, ARCHIVE, LOAD, RECONCILE, TRANSFORM, DASHBOARD];
+/// The table of clean quotes.
+pub const SILVER_TABLE: &str = "silver_stock_quotes";
 /// The BigQuery project of the stand-in.
 pub const PROJECT: &str = "quoteflow-local";
 /// The dataset of the raw tables; the layers' datasets have its name and a suffix.

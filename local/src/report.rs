@@ -9,6 +9,7 @@ use crate::{
     book::{Latency, Stage},
     endpoints::Endpoints,
     ledger::Counts,
+    metrics::FunctionMetrics,
 };
 
 /// Whether the flow goes on.
@@ -35,6 +36,8 @@ pub(crate) struct Report<'a> {
     pub failed: u64,
     /// From the fetch to each stage, in milliseconds, as a client sees it; this run's quotes only.
     pub latency_ms: BTreeMap<Stage, Latency>,
+    /// What is known of each function by its name; this run's invocations only.
+    pub metrics: BTreeMap<String, FunctionMetrics>,
     pub endpoints: &'a Endpoints,
 }
 

@@ -30,6 +30,8 @@ use crate::{
     endpoints::{Endpoints, write_json},
     functions,
     ledger::{Counts, Ledger},
+    logs::Logs,
+    metrics::{self, Metrics},
     names,
     observe::Observer,
     provision,
@@ -62,6 +64,9 @@ struct Flow {
     book: Arc<Book>,
     transform: Arc<Function>,
     dashboard: Dashboard,
+    metrics: Arc<Metrics>,
+    logs: Logs,
+    metrics_server: metrics::Server,
     tasks: JoinSet<anyhow::Result<()>>,
     stop: CancellationToken,
     first_gold: Arc<OnceLock<Timestamp>>,
@@ -119,9 +124,14 @@ impl Flow {
         });
         progress.done("finnhub", &format!("{}{}", servers.finnhub, recorded.unwrap_or_default()));
         servers.ready().await?;
-        let transform = functions::start_transform(&data, &project, &python, &servers)?;
-        let dashboard =
-            Dashboard::start(&servers.dashboard, functions::start_dashboard(&data, &servers)?).await?;
+        let metrics = Arc::new(Metrics::new()?);
+        for (function, timeout) in functions::deployed().into_iter().chain(functions::HOSTED) {
+            metrics.set_timeout(function, timeout);
+        }
+        let metrics_server = metrics::Server::start(&servers.metrics, Arc::clone(&metrics)).await?;
+        let transform = functions::start_transform(&data, &project, &python, &servers, &metrics)?;
+        let dashboard = functions::start_dashboard(&data, &servers, &metrics)?;
+        let dashboard = Dashboard::start(&servers.dashboard, dashboard, Arc::clone(&metrics)).await?;
         let warehouse = Warehouse::connect(WarehouseConfig {
             endpoint: Some(servers.bigquery.clone()),
             project: names::PROJECT.to_owned(),
@@ -139,7 +149,8 @@ impl Flow {
 
         let endpoints = Endpoints::new(&servers);
         endpoints.save(data.path())?;
-        let book = Arc::new(Book::new()?);
+        let book = Arc::new(Book::new(Arc::clone(&metrics))?);
+        let logs = Logs::new(aws.clone(), &data, &functions::deployed(), started)?;
         let ledger = Ledger::new(data.path(), &servers.kafka, aws.clone(), queues.clone(), warehouse)?;
         ledger.list_buckets().await?;
         ledger.look_for_gold().await;
@@ -153,6 +164,9 @@ impl Flow {
             book,
             transform,
             dashboard,
+            metrics,
+            logs,
+            metrics_server,
             tasks: JoinSet::new(),
             stop: CancellationToken::new(),
             first_gold: Arc::default(),
@@ -164,6 +178,7 @@ impl Flow {
         flow.aws.schedule(names::RECONCILE, EVERY_FIVE_MINUTES, "{}").await?;
         progress.done("triggers", "Kafka -> archive-quotes, loads -> transform-quotes (dbt)");
         progress.done("dashboard", &flow.endpoints.dashboard_url);
+        progress.done("metrics", &flow.endpoints.metrics_url);
         Ok(flow)
     }
 
@@ -173,6 +188,7 @@ impl Flow {
             self.aws.clone(),
             Arc::clone(&self.book),
             Arc::clone(&self.ledger),
+            Arc::clone(&self.metrics),
         )?;
         let transformed = Arc::new(Notify::new());
         let transform = Transform {
@@ -180,6 +196,7 @@ impl Flow {
             queue_url: loaded_queue,
             function: Arc::clone(&self.transform),
             ledger: Arc::clone(&self.ledger),
+            metrics: Arc::clone(&self.metrics),
             transformed: Arc::clone(&transformed),
         };
         let observer = Observer {
@@ -247,9 +264,12 @@ impl Flow {
         self.aws.invoke_soon(names::FETCH, &json!({ "polls": polls })).await
     }
 
-    async fn report(&self, phase: Phase) -> anyhow::Result<Counts> {
+    async fn report(&mut self, phase: Phase) -> anyhow::Result<Counts> {
+        self.logs.gather(&self.metrics).await;
         let fetched = self.servers.feed.as_ref().map(|feed| feed.served().quotes_with(200));
         let counts = self.ledger.count(fetched).await?;
+        self.metrics.set_stores(&counts);
+        self.metrics.tidy();
         if let Some(path) = &self.options.report {
             let report = Report {
                 phase,
@@ -258,8 +278,9 @@ impl Flow {
                 first_gold_at: self.first_gold.get().copied(),
                 stages: counts.into(),
                 quarantined: counts.quarantined,
-                failed: counts.failed + counts.dead_letters,
+                failed: counts.failed + counts.dead_letters.messages,
                 latency_ms: self.book.latencies(),
+                metrics: self.metrics.functions(),
                 endpoints: &self.endpoints,
             };
             write_json(path, &report)?;
@@ -278,13 +299,14 @@ impl Flow {
         loop {
             let counts = self.report(Phase::Running).await?;
             let unpublished = counts.fetched.saturating_sub(counts.published);
-            if unpublished + counts.lag + counts.to_load + counts.to_transform == 0 {
+            let (to_load, to_transform) = (counts.to_load.messages, counts.to_transform.messages);
+            if unpublished + counts.lag + to_load + to_transform == 0 {
                 return Ok(());
             }
             if Instant::now() > end {
                 println!(
-                    "left for the next run: {} to archive, {} to load, {} to transform",
-                    counts.lag, counts.to_load, counts.to_transform
+                    "left for the next run: {} to archive, {to_load} to load, {to_transform} to transform",
+                    counts.lag
                 );
                 return Ok(());
             }
@@ -305,6 +327,7 @@ impl Flow {
         }
         self.transform.stop().await;
         self.dashboard.stop().await;
+        drop(self.metrics_server);
         self.servers.stop().await?;
         println!("\nstopped; the data is kept in {}", self.data.path().display());
         Ok(())

@@ -60,7 +60,7 @@ impl Screen {
             counts.archived,
             counts.loaded,
             counts.silver,
-            counts.failed + counts.dead_letters,
+            counts.failed + counts.dead_letters.messages,
         );
         if self.rewrites {
             print!("\r\x1b[2K{line}");
@@ -84,7 +84,8 @@ pub(crate) fn summary(counts: Counts, book: &Book, prices: &[Vec<Option<String>>
         "\nin the stores: fetched {}, published {}, archived {}, loaded {}, silver {}, quarantined {}",
         counts.fetched, counts.published, counts.archived, counts.loaded, counts.silver, counts.quarantined
     );
-    println!("failed in this run: {} invocations; dead letters: {}", counts.failed, counts.dead_letters);
+    let dead_letters = counts.dead_letters.messages;
+    println!("failed in this run: {} invocations; dead letters: {dead_letters}", counts.failed);
     println!("\nfrom the fetch to    quotes    p50 ms    p95 ms    max ms");
     for (stage, latency) in book.latencies() {
         let stage = match stage {

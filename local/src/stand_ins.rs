@@ -15,7 +15,7 @@ use crate::{
     child::{Child, Program},
     cli::RunOptions,
     data_dir::DataDir,
-    names,
+    functions, metrics, names,
 };
 
 const START: Duration = Duration::from_mins(1);
@@ -61,6 +61,7 @@ struct Ports {
     bigquery: u16,
     feed: u16,
     dashboard: u16,
+    metrics: u16,
 }
 
 impl Ports {
@@ -69,25 +70,28 @@ impl Ports {
         if base == 0 {
             // All are held at once, so that no two are the same.
             let listen = || TcpListener::bind(("127.0.0.1", 0));
-            let held = [listen()?, listen()?, listen()?, listen()?, listen()?];
+            let held = [listen()?, listen()?, listen()?, listen()?, listen()?, listen()?];
             let port = |held: &TcpListener| held.local_addr().map(|address| address.port());
-            let [kafka, aws, bigquery, feed, dashboard] = &held;
+            let [kafka, aws, bigquery, feed, dashboard, metrics] = &held;
             return Ok(Self {
                 kafka: port(kafka)?,
                 aws: port(aws)?,
                 bigquery: port(bigquery)?,
                 feed: port(feed)?,
                 dashboard: port(dashboard)?,
+                metrics: port(metrics)?,
             });
         }
-        let Some(last) = base.checked_add(4) else { bail!("--port-base {base} leaves no room for 5 ports") };
-        let ports = Self { kafka: base, aws: base + 1, bigquery: base + 2, feed: base + 3, dashboard: last };
+        let Some(last) = base.checked_add(5) else { bail!("--port-base {base} leaves no room for 6 ports") };
+        let (kafka, aws, bigquery, feed, dashboard) = (base, base + 1, base + 2, base + 3, base + 4);
+        let ports = Self { kafka, aws, bigquery, feed, dashboard, metrics: last };
         let needed = [
             (given.kafka.is_none(), ports.kafka, "Kafka"),
             (given.aws.is_none(), ports.aws, "AWS"),
             (given.bigquery.is_none(), ports.bigquery, "BigQuery"),
             (given.is_recorded(), ports.feed, "the recorded feed"),
             (true, ports.dashboard, "the dashboard"),
+            (true, ports.metrics, "the metrics"),
         ];
         let end = Instant::now() + PORT_WAIT;
         for (_, port, part) in needed.into_iter().filter(|(needed, ..)| *needed) {
@@ -114,6 +118,8 @@ pub(crate) struct Servers {
     pub finnhub_key: String,
     /// Where the dashboard is to be.
     pub dashboard: String,
+    /// Where the metrics are to be.
+    pub metrics: String,
     /// Whether the functions have the key from the stand-in's environment. It would write their own
     /// variables, the key among them, into its state file.
     pub keeps_key: bool,
@@ -147,6 +153,7 @@ impl Servers {
             finnhub: given.finnhub.unwrap_or_else(|| FINNHUB.to_owned()),
             finnhub_key: given.finnhub_key.unwrap_or_else(|| RECORDED_KEY.to_owned()),
             dashboard: format!("{}/", url(ports.dashboard)),
+            metrics: metrics::url(ports.metrics),
             keeps_key: false,
             rate_limit_per_minute: rate_limit(options),
             feed: None,
@@ -246,27 +253,30 @@ async fn start_broker(data: &DataDir, port: u16) -> anyhow::Result<Broker> {
 }
 
 fn start_aws(data: &DataDir, python: &Path, servers: &Servers, port: u16) -> anyhow::Result<Child> {
+    let telemetry = functions::telemetry();
+    // Functions inherit all of it.
+    let mut env: Vec<_> = telemetry.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    env.extend([
+        ("AWS_ENDPOINT_URL", servers.aws.clone()),
+        ("FINNHUB_API_KEY", servers.finnhub_key.clone()),
+        ("GATEWAY_PORT", port.to_string()),
+        ("BIND_HOST", "127.0.0.1".to_owned()),
+        // Both would listen on ports of their own.
+        ("IOT_MTLS_ENABLED", "0".to_owned()),
+        ("SFTP_ENABLED", "0".to_owned()),
+        ("MINISTACK_REGION", names::REGION.to_owned()),
+        ("S3_PERSIST", "1".to_owned()),
+        ("S3_DATA_DIR", data.text("s3")),
+        ("PERSIST_STATE", "1".to_owned()),
+        ("STATE_DIR", data.text("aws")),
+        ("HOME", data.text("home")),
+        ("TMPDIR", data.text("tmp")),
+    ]);
     Child::start(Program {
         name: "the AWS stand-in",
         executable: python,
         args: vec!["-m".to_owned(), "ministack".to_owned()],
-        env: vec![
-            // Functions inherit both.
-            ("AWS_ENDPOINT_URL", servers.aws.clone()),
-            ("FINNHUB_API_KEY", servers.finnhub_key.clone()),
-            ("GATEWAY_PORT", port.to_string()),
-            ("BIND_HOST", "127.0.0.1".to_owned()),
-            // Both would listen on ports of their own.
-            ("IOT_MTLS_ENABLED", "0".to_owned()),
-            ("SFTP_ENABLED", "0".to_owned()),
-            ("MINISTACK_REGION", names::REGION.to_owned()),
-            ("S3_PERSIST", "1".to_owned()),
-            ("S3_DATA_DIR", data.text("s3")),
-            ("PERSIST_STATE", "1".to_owned()),
-            ("STATE_DIR", data.text("aws")),
-            ("HOME", data.text("home")),
-            ("TMPDIR", data.text("tmp")),
-        ],
+        env,
         dir: data.path(),
         log: data.log("aws"),
     })

@@ -1,15 +1,21 @@
 //! `local status`.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context;
 use aws_sdk_sqs::types::QueueAttributeName;
 use rdkafka::{ClientConfig, consumer::BaseConsumer};
 use warehouse::{BRONZE_TABLE, WATERMARK_TABLE, Warehouse, WarehouseConfig};
 
-use crate::{aws::Aws, endpoints::Endpoints, ledger::topic_depth};
+use crate::{
+    aws::Aws,
+    endpoints::Endpoints,
+    ledger::topic_depth,
+    metrics::{self, FunctionMetrics},
+    names,
+};
 
-/// Prints what the stores of the running flow hold.
+/// Prints what the stores of the running flow hold, and what its functions did.
 pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
     let endpoints = Endpoints::load(data_dir)?;
     let kafka = endpoints.kafka_bootstrap_servers.clone();
@@ -22,6 +28,8 @@ pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
         .create()?;
     let (records, lag) = topic_depth(&consumer).with_context(not_running)?;
     println!("dashboard  {}", endpoints.dashboard_url);
+    println!("metrics    {}", endpoints.metrics_url);
+    let url = metrics::json_url(&endpoints.metrics_url);
     println!("kafka      {}  {records} records, {lag} not archived", endpoints.kafka_topic);
 
     let aws = Aws::new(&endpoints.aws_endpoint_url);
@@ -44,7 +52,7 @@ pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
     .await?;
     let tables = [
         ("", BRONZE_TABLE),
-        ("_silver", "silver_stock_quotes"),
+        ("_silver", names::SILVER_TABLE),
         ("_silver", "silver_stock_quotes_rejected"),
         ("_gold", "gold_kpi_history"),
         ("_gold", "gold_kpi"),
@@ -65,5 +73,33 @@ pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         println!("freshness  {}  {} s old (fetched_at {})", text(symbol), text(age), text(last));
     }
+    functions(&url).await
+}
+
+/// Prints what is known of each function since the run began.
+async fn functions(url: &str) -> anyhow::Result<()> {
+    let asked = reqwest::get(url).await.and_then(reqwest::Response::error_for_status);
+    let answer = asked.with_context(|| format!("the metrics cannot be had from {url}"))?.bytes().await?;
+    let functions: BTreeMap<String, FunctionMetrics> = serde_json::from_slice(&answer)?;
+    for name in names::FUNCTIONS {
+        let Some(known) = functions.get(name) else { continue };
+        let FunctionMetrics { invocations, errors, throttles, duration_ms, counts, reasons } = known;
+        let took = duration_ms
+            .map_or_else(String::new, |took| format!("  p50 {:>6} ms  max {:>6} ms", took.p50, took.max));
+        println!(
+            "function   {name:<16}  {invocations:>6} invocations {errors:>4} errors {throttles:>4} throttled{took}"
+        );
+        let mut lines = vec![listed(counts)];
+        lines.extend(reasons.iter().map(|(count, reasons)| format!("{count}: {}", listed(reasons))));
+        for line in lines.iter().filter(|line| !line.is_empty()) {
+            println!("counted    {name:<16}  {line}");
+        }
+    }
     Ok(())
+}
+
+/// `Archived 60, Retried 1`: what is not 0.
+fn listed(counts: &BTreeMap<String, u64>) -> String {
+    let counted = counts.iter().filter(|(_, count)| **count > 0);
+    counted.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{aws::Aws, ledger::Ledger, names};
+use crate::{aws::Aws, ledger::Ledger, metrics::Metrics, names};
 
 /// SQS gives ten messages at most.
 const RECEIVE: i32 = 10;
@@ -28,6 +28,7 @@ pub(crate) struct Transform {
     pub queue_url: String,
     pub function: Arc<Function>,
     pub ledger: Arc<Ledger>,
+    pub metrics: Arc<Metrics>,
     /// Told of every run.
     pub transformed: Arc<Notify>,
 }
@@ -92,7 +93,7 @@ impl Transform {
     }
 
     async fn transform(&self, messages: &[Message]) -> anyhow::Result<()> {
-        let answer = self.function.invoke(sqs_event(messages).to_string()).await?;
+        let answer = self.metrics.invoke(&self.function, sqs_event(messages).to_string()).await?;
         let Outcome { ran } = serde_json::from_slice(&answer).context("its response is not its own")?;
         if ran {
             self.transformed.notify_one();

@@ -70,7 +70,7 @@ async fn take(State(spans): State<Arc<Mutex<Vec<ExportedSpan>>>>, headers: Heade
 
 fn exported(service: &str, span: Span) -> ExportedSpan {
     assert!(span.start_time_unix_nano <= span.end_time_unix_nano);
-    let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = |bytes: Vec<u8>| bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     ExportedSpan {
         service: service.to_owned(),
         name: span.name,

@@ -1,0 +1,349 @@
+//! The logs of the functions behind the AWS endpoint: read from its CloudWatch into the data folder, and for what they
+//! tell of invocations and metrics.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    io::Write,
+    time::Duration,
+};
+
+use anyhow::Context;
+use aws_sdk_cloudwatchlogs::{error::ProvideErrorMetadata, types::FilteredLogEvent};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{aws::Aws, data_dir::DataDir, metrics::Metrics, names};
+
+/// How long a line may come after another that is stamped later, in milliseconds.
+const OVERLAP_MS: i64 = 10_000;
+/// As many lines as an answer has at most. A server that gives no token for the rest is asked again from the last line.
+const FULL: usize = 10_000;
+
+/// Reads what the functions log from the start of the run on.
+pub(crate) struct Logs {
+    aws: Aws,
+    since: Timestamp,
+    groups: Vec<Group>,
+    /// What was warned of: a server without logs is to be told of once.
+    warned: HashSet<&'static str>,
+}
+
+/// The log of one function.
+struct Group {
+    function: &'static str,
+    timeout: Duration,
+    lines: Lines,
+    /// The streams whose running invocation has failed: a stream holds one invocation after the other.
+    failing: HashSet<String>,
+    file: File,
+}
+
+impl Logs {
+    /// The logs of the functions, which are given with their timeouts, from `since` on.
+    ///
+    /// # Errors
+    /// When the logs in the data folder cannot be made.
+    pub(crate) fn new(
+        aws: Aws,
+        data: &DataDir,
+        functions: &[(&'static str, Duration)],
+        since: Timestamp,
+    ) -> anyhow::Result<Self> {
+        let group = |(function, timeout): &(&'static str, Duration)| {
+            let path = data.log(function);
+            let file =
+                File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+            let lines = Lines::new(since.as_millisecond());
+            anyhow::Ok(Group { function, timeout: *timeout, lines, failing: HashSet::new(), file })
+        };
+        let groups = functions.iter().map(group).collect::<anyhow::Result<_>>()?;
+        Ok(Self { aws, since, groups, warned: HashSet::new() })
+    }
+
+    /// Takes what has been logged since the last time.
+    pub(crate) async fn gather(&mut self, metrics: &Metrics) {
+        for group in &mut self.groups {
+            if let Err(error) = group.gather(&self.aws, metrics).await
+                && self.warned.insert("logs")
+            {
+                tracing::warn!(
+                    "the functions' logs cannot be read, so that their metrics are not whole: {error:#}"
+                );
+            }
+        }
+        if let Err(error) = self.throttles(metrics).await
+            && self.warned.insert("throttles")
+        {
+            tracing::warn!("how many invocations were turned away is not known: {error:#}");
+        }
+    }
+
+    async fn throttles(&self, metrics: &Metrics) -> anyhow::Result<()> {
+        // Who invokes archive-quotes is told of each.
+        let functions = [names::FETCH, names::LOAD, names::RECONCILE];
+        let throttles = self.aws.cloudwatch.sums("Throttles", functions, self.since).await?;
+        for (function, throttles) in functions.into_iter().zip(throttles) {
+            metrics.set_throttles(function, throttles);
+        }
+        Ok(())
+    }
+}
+
+impl Group {
+    async fn gather(&mut self, aws: &Aws, metrics: &Metrics) -> anyhow::Result<()> {
+        loop {
+            let events = self.events(aws).await?;
+            let full = events.len() >= FULL;
+            let new = self.lines.new_ones(events);
+            for (stream, line) in &new {
+                self.read(metrics, stream, line);
+            }
+            for (_, line) in &new {
+                writeln!(self.file, "{line}")?;
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn events(&self, aws: &Aws) -> anyhow::Result<Vec<FilteredLogEvent>> {
+        let ask = aws.logs.filter_log_events().log_group_name(format!("/aws/lambda/{}", self.function));
+        let mut pages = ask.start_time(self.lines.since).into_paginator().send();
+        let mut events = Vec::new();
+        while let Some(page) = pages.next().await {
+            match page {
+                Ok(page) => events.extend(page.events.unwrap_or_default()),
+                // It is made with the first invocation.
+                Err(error) if error.code() == Some("ResourceNotFoundException") => {}
+                Err(error) => return Err(anyhow::anyhow!(function_kit::chain(&error))),
+            }
+        }
+        Ok(events)
+    }
+
+    fn read(&mut self, metrics: &Metrics, stream: &str, line: &str) {
+        if let Some(Ended { took, failed }) = Ended::read(line) {
+            metrics.add_invocation(self.function, took);
+            let failing = self.failing.remove(stream);
+            // Who invokes archive-quotes is told of each error.
+            if (failing || failed || took >= self.timeout) && self.function != names::ARCHIVE {
+                metrics.add_error(self.function);
+            }
+            return;
+        }
+        match serde_json::from_str::<Value>(line) {
+            Ok(json) if is_failure(&json) => drop(self.failing.insert(stream.to_owned())),
+            Ok(json) => metrics.add_line(self.function, &json),
+            Err(_) if line.contains("panicked at") => drop(self.failing.insert(stream.to_owned())),
+            Err(_) => {}
+        }
+    }
+}
+
+/// What `function_kit::run` logs of an invocation, or of a start, that fails.
+fn is_failure(line: &Value) -> bool {
+    line.get("level").and_then(Value::as_str) == Some("ERROR") && line.get("error_type").is_some()
+}
+
+/// What Lambda logs at the end of an invocation:
+/// `REPORT RequestId: ...<tab>Duration: 12.3 ms<tab>...<tab>Status: timeout`.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-view.html>
+#[derive(Debug, PartialEq)]
+struct Ended {
+    took: Duration,
+    failed: bool,
+}
+
+impl Ended {
+    fn read(line: &str) -> Option<Self> {
+        let fields = line.strip_prefix("REPORT RequestId: ")?.split('\t').map(str::trim);
+        let value = |name| fields.clone().find_map(|field| field.strip_prefix(name));
+        let milliseconds: f64 = value("Duration: ")?.strip_suffix(" ms")?.parse().ok()?;
+        let took = Duration::try_from_secs_f64(milliseconds / 1000.0).ok()?;
+        Some(Self { took, failed: value("Status: ").is_some() })
+    }
+}
+
+/// Tells which events of a log are new. The log is asked again and again from `since` on; each answer overlaps the one
+/// before it, since events come late and several have the same millisecond.
+struct Lines {
+    /// The first millisecond to ask for.
+    since: i64,
+    /// The events from `since` on that were taken, with their times.
+    taken: HashMap<EventId, i64>,
+}
+
+/// What tells an event from another: the server's id, or its place among those of its stream that are the same.
+#[derive(PartialEq, Eq, Hash)]
+enum EventId {
+    Given(String),
+    Place { stream: String, timestamp: i64, message: String, number: usize },
+}
+
+impl Lines {
+    fn new(since: i64) -> Self {
+        Self { since, taken: HashMap::new() }
+    }
+
+    /// The streams and messages of those events that were not in an earlier answer. `events` is everything that the log
+    /// has from `since` on, or the oldest of it.
+    fn new_ones(&mut self, events: Vec<FilteredLogEvent>) -> Vec<(String, String)> {
+        let overlap = if events.len() >= FULL { 0 } else { OVERLAP_MS };
+        let newest = events.iter().filter_map(|event| event.timestamp).max().unwrap_or(self.since);
+        let mut same: HashMap<(String, i64, String), usize> = HashMap::new();
+        let mut new = Vec::new();
+        for FilteredLogEvent { log_stream_name, timestamp, message, event_id, .. } in events {
+            let (stream, timestamp) = (log_stream_name.unwrap_or_default(), timestamp.unwrap_or_default());
+            let message = message.unwrap_or_default();
+            let id = event_id.map_or_else(
+                || {
+                    let number = same.entry((stream.clone(), timestamp, message.clone())).or_default();
+                    *number += 1;
+                    EventId::Place {
+                        stream: stream.clone(),
+                        timestamp,
+                        message: message.clone(),
+                        number: *number,
+                    }
+                },
+                EventId::Given,
+            );
+            if self.taken.insert(id, timestamp).is_none() {
+                new.push((stream, message));
+            }
+        }
+        self.since = self.since.max(newest - overlap);
+        self.taken.retain(|_, timestamp| *timestamp >= self.since);
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(stream: &str, timestamp: i64, message: &str) -> FilteredLogEvent {
+        FilteredLogEvent::builder().log_stream_name(stream).timestamp(timestamp).message(message).build()
+    }
+
+    /// What a server answers that has these events.
+    fn answer(log: &[FilteredLogEvent], lines: &Lines) -> Vec<FilteredLogEvent> {
+        let mut events: Vec<_> =
+            log.iter().filter(|event| event.timestamp.unwrap() >= lines.since).cloned().collect();
+        events.sort_by_key(|event| event.timestamp);
+        events.truncate(FULL);
+        events
+    }
+
+    fn messages(new: Vec<(String, String)>) -> Vec<String> {
+        new.into_iter().map(|(_, message)| message).collect()
+    }
+
+    #[test]
+    fn lines_of_the_same_millisecond_are_taken_once_each_however_many_are_the_same() {
+        let mut lines = Lines::new(1000);
+        let mut log = vec![event("a", 1000, "x"), event("a", 1000, "x"), event("b", 1000, "x")];
+        assert_eq!(messages(lines.new_ones(answer(&log, &lines))), ["x", "x", "x"]);
+        log.push(event("b", 1000, "x"));
+        log.push(event("b", 1000, "y"));
+        assert_eq!(messages(lines.new_ones(answer(&log, &lines))), ["x", "y"]);
+        assert_eq!(messages(lines.new_ones(answer(&log, &lines))), [""; 0]);
+    }
+
+    #[test]
+    fn a_line_that_comes_late_is_taken_and_one_of_an_earlier_run_is_not() {
+        let mut lines = Lines::new(50_000);
+        let mut log = vec![event("a", 49_999, "earlier"), event("a", 70_000, "first")];
+        assert_eq!(messages(lines.new_ones(answer(&log, &lines))), ["first"]);
+        log.push(event("b", 70_000 - OVERLAP_MS, "late"));
+        assert_eq!(messages(lines.new_ones(answer(&log, &lines))), ["late"]);
+        log.push(event("b", 90_000, "last"));
+        assert_eq!(messages(lines.new_ones(answer(&log, &lines))), ["last"]);
+        assert_eq!(messages(lines.new_ones(answer(&log, &lines))), [""; 0]);
+    }
+
+    #[test]
+    fn the_servers_own_ids_are_used_where_there_are_any() {
+        let mut lines = Lines::new(0);
+        let named = |id: &str| FilteredLogEvent::builder().event_id(id).timestamp(5).message("x").build();
+        assert_eq!(messages(lines.new_ones(vec![named("1"), named("2")])), ["x", "x"]);
+        // Their order may change from answer to answer.
+        assert_eq!(messages(lines.new_ones(vec![named("3"), named("2"), named("1")])), ["x"]);
+    }
+
+    #[test]
+    fn more_lines_than_an_answer_holds_are_all_taken_where_no_token_leads_to_the_rest() {
+        let mut lines = Lines::new(0);
+        let log: Vec<_> = (0..25_000).map(|number| event("a", number / 7, &number.to_string())).collect();
+        let mut taken = Vec::new();
+        loop {
+            let events = answer(&log, &lines);
+            let full = events.len() >= FULL;
+            taken.extend(messages(lines.new_ones(events)));
+            if !full {
+                break;
+            }
+        }
+        let all: Vec<_> = (0..25_000).map(|number| number.to_string()).collect();
+        assert_eq!(taken, all);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_by_the_overlap() {
+        let mut lines = Lines::new(0);
+        for second in 0..100 {
+            lines.new_ones(vec![event("a", second * 1000, "x")]);
+        }
+        assert!(lines.taken.len() <= 11, "{}", lines.taken.len());
+    }
+
+    #[test]
+    fn the_end_of_an_invocation_tells_how_long_it_took_and_whether_it_was_stopped() {
+        let report = |rest: &str| Ended::read(&format!("REPORT RequestId: 8f5e\tDuration: {rest}"));
+        let took = |milliseconds| Duration::from_millis(milliseconds);
+        let own = "12 ms\tBilled Duration: 12 ms\tMemory Size: 128 MB\tMax Memory Used: 9 MB";
+        assert_eq!(report(own), Some(Ended { took: took(12), failed: false }));
+        let stopped = "3000.00 ms\tBilled Duration: 3000 ms\tStatus: timeout";
+        assert_eq!(report(stopped), Some(Ended { took: took(3000), failed: true }));
+        assert_eq!(report("soon"), None);
+        for other in ["START RequestId: 8f5e Version: $LATEST", "END RequestId: 8f5e", "REPORT", ""] {
+            assert_eq!(Ended::read(other), None, "{other}");
+        }
+    }
+
+    fn group(function: &'static str) -> Group {
+        let lines = Lines::new(0);
+        let file = tempfile::tempfile().unwrap();
+        Group { function, timeout: Duration::from_secs(30), lines, failing: HashSet::new(), file }
+    }
+
+    fn end(milliseconds: u32) -> String {
+        format!("REPORT RequestId: 1\tDuration: {milliseconds} ms\tBilled Duration: 1 ms")
+    }
+
+    #[test]
+    fn an_invocation_fails_once_by_its_own_word_by_a_panic_or_by_its_timeout() {
+        let failure = r#"{"level":"ERROR","error_type":"Retryable","message":"no answer"}"#;
+        for (said, took, errors) in [
+            (vec![failure], 5, 1),
+            (vec![failure, failure], 30_000, 1),
+            (vec!["thread 'main' panicked at src/lib.rs:1:1:"], 5, 1),
+            (vec![], 30_000, 1),
+            (vec![r#"{"level":"ERROR","message":"one of many"}"#], 5, 0),
+            (vec!["odd { line", "[1]", "null"], 5, 0),
+        ] {
+            let (metrics, mut group) = (Metrics::new().unwrap(), group(names::LOAD));
+            for line in &said {
+                group.read(&metrics, "one", line);
+            }
+            // Another environment's invocation ends before this one's.
+            group.read(&metrics, "other", &end(5));
+            group.read(&metrics, "one", &end(took));
+            group.read(&metrics, "one", &end(5));
+            let load = &metrics.functions()[names::LOAD];
+            assert_eq!((load.invocations, load.errors), (3, errors), "{said:?}");
+        }
+    }
+}
