@@ -25,7 +25,12 @@ COUNTERS = {
     "reconcile-quotes": ("queued",),
     "transform-quotes": ("transformed", "transform_failed", "tests_failed"),
 }
-SUMMARIES = {"load-quotes": ("freshness",), "transform-quotes": ("transform",)}
+SUMMARIES = {
+    "fetch-quotes": ("publish",),
+    "archive-quotes": ("archive",),
+    "load-quotes": ("freshness", "load"),
+    "transform-quotes": ("transform",),
+}
 
 # What is passed on to the functions, and may be a secret.
 MARK = "deployment.environment.name=marked-3d1f"
@@ -228,7 +233,8 @@ def test_every_metric_has_its_kind_and_a_help(seen: Seen) -> None:
     counters = {"invocations", "errors", "throttles"}.union(*COUNTERS.values())
     gauges = {"timeout_seconds", "topic_records", "topic_lag", "queue_messages", "queue_oldest_message_age_seconds",
               "objects", "rows"}  # fmt: skip
-    summaries = {"duration_seconds", "latency_seconds", "freshness_seconds", "transform_seconds"}
+    summaries = {"duration_seconds", "latency_seconds"}
+    summaries |= {f"{name}_seconds" for names in SUMMARIES.values() for name in names}
     kinds = dict.fromkeys(counters, "counter") | dict.fromkeys(gauges, "gauge") | dict.fromkeys(summaries, "summary")
     expected = {f"quoteflow_{name}": kind for name, kind in kinds.items()}
     assert {name: metrics.kinds.get(name) for name in expected} == expected
