@@ -9,6 +9,7 @@ use aws_config::{
 };
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_lambda::{error::ProvideErrorMetadata, primitives::Blob, types::InvocationType};
+use function_kit::Environment;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
@@ -106,8 +107,9 @@ pub(crate) enum InvocationError {
 }
 
 impl Aws {
-    /// Clients of the endpoint, with the environment's credentials or, where there are none, any.
-    pub(crate) fn new(endpoint: &str) -> Self {
+    /// Clients of the endpoint, with the environment's credentials or, where there are none, any; S3's of its own
+    /// endpoint, with the environment's account there.
+    pub(crate) fn new(endpoint: &str, s3_endpoint: &str) -> Self {
         let base = function_kit::aws::sdk_config_for(Some(endpoint), names::REGION.to_owned());
         let config = match std::env::var_os("AWS_ACCESS_KEY_ID") {
             Some(_) => base,
@@ -118,9 +120,8 @@ impl Aws {
                 )))
                 .build(),
         };
-        let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
         Self {
-            s3: aws_sdk_s3::Client::from_conf(s3),
+            s3: function_kit::aws::s3_at(&config, Some(s3_endpoint), &mut Environment::of_process()),
             sqs: aws_sdk_sqs::Client::new(&patient(&config)),
             lambda: aws_sdk_lambda::Client::new(&patient(&config)),
             scheduler: aws_sdk_scheduler::Client::new(&config),

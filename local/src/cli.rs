@@ -53,6 +53,8 @@ const ENVIRONMENT: &str = "Environment:
   FINNHUB_BASE_URL         run on another server of Finnhub's shape (http://127.0.0.1:9000/api/v1)
   KAFKA_BOOTSTRAP_SERVERS  use this Kafka instead of the embedded broker
   AWS_ENDPOINT_URL         use this S3, SQS, Lambda and Scheduler instead of the stand-in
+  AWS_ENDPOINT_URL_S3      use this S3, such as MinIO, beside the AWS endpoint (localstack/README.md), as
+                           S3_ACCESS_KEY_ID with S3_SECRET_ACCESS_KEY
   BIGQUERY_ENDPOINT        use this BigQuery instead of the stand-in
   OTEL_*                   passed on to the functions: OTEL_EXPORTER_OTLP_ENDPOINT says where their traces go
   LOCAL_PYTHON             the Python with the stand-ins and dbt (default .venv/bin/python)";

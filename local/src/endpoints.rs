@@ -18,8 +18,10 @@ pub struct Endpoints {
     pub kafka_topic: String,
     /// The consumer group that archives them.
     pub kafka_group: String,
-    /// The URL of S3, SQS, Lambda and Scheduler (path-style; any credentials).
+    /// The URL of S3 (path-style), SQS, Lambda and Scheduler; any credentials.
     pub aws_endpoint_url: String,
+    /// The URL of S3, where it is another.
+    pub s3_endpoint_url: String,
     /// Their region.
     pub aws_region: String,
     /// The bucket of archived quotes.
@@ -61,6 +63,7 @@ impl Endpoints {
             kafka_topic: names::TOPIC.to_owned(),
             kafka_group: names::GROUP.to_owned(),
             aws_endpoint_url: servers.aws.clone(),
+            s3_endpoint_url: servers.s3.clone(),
             aws_region: names::REGION.to_owned(),
             bronze_bucket: names::BRONZE_BUCKET.to_owned(),
             quarantine_bucket: names::QUARANTINE_BUCKET.to_owned(),

@@ -30,6 +30,8 @@ const RECONCILE_TIMEOUT_SECONDS: i32 = 120;
 const TRANSFORM_TIMEOUT: Duration = Duration::from_mins(5);
 const DASHBOARD_TIMEOUT: Duration = Duration::from_secs(15);
 
+const S3_VARIABLES: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"];
+
 /// The functions behind the Lambda endpoint, with the time that an invocation may take.
 pub(crate) fn deployed() -> [(&'static str, Duration); 4] {
     let timeout = |seconds: i32| Duration::from_secs(seconds.unsigned_abs().into());
@@ -57,7 +59,11 @@ pub(crate) async fn deploy(
         name,
         bootstrap: folder.join(name),
         // The stand-in's own environment has them: they may hold a key, and it would write these into its state file.
-        environment: if servers.keeps_key { environment } else { with_telemetry(environment) },
+        environment: if servers.keeps_key {
+            environment
+        } else {
+            environment.into_iter().chain(passed_on()).collect()
+        },
         timeout_seconds: TIMEOUT_SECONDS,
         memory_mb: 128,
         reserved_concurrency: None,
@@ -126,10 +132,20 @@ fn environment<const N: usize>(variables: [(&str, &str); N]) -> HashMap<String, 
 
 /// Where traces go: `OTEL_EXPORTER_OTLP_ENDPOINT` and what else OpenTelemetry reads from the environment.
 /// <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
-pub(crate) fn telemetry() -> Vec<(String, String)> {
+fn telemetry() -> Vec<(String, String)> {
+    variables(|name| name.starts_with("OTEL_"))
+}
+
+/// Besides [`telemetry`], where S3 is and who asks there: what the functions behind the Lambda endpoint get from the
+/// environment of this process.
+pub(crate) fn passed_on() -> Vec<(String, String)> {
+    variables(|name| name.starts_with("OTEL_") || S3_VARIABLES.contains(&name))
+}
+
+fn variables(is_wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
     let text =
         |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-    std::env::vars_os().filter_map(text).filter(|(name, _)| name.starts_with("OTEL_")).collect()
+    std::env::vars_os().filter_map(text).filter(|(name, _)| is_wanted(name)).collect()
 }
 
 fn with_telemetry(environment: HashMap<String, String>) -> HashMap<String, String> {

@@ -17,6 +17,7 @@ mod ledger;
 mod logs;
 mod metrics;
 pub mod names;
+mod object_events;
 mod observe;
 mod provision;
 mod repair;

@@ -353,14 +353,19 @@ pub(crate) struct Server(JoinHandle<std::io::Result<()>>);
 impl Server {
     /// Listens at `url` (`http://127.0.0.1:14505/metrics`), whose text is Prometheus'. What is known of the functions
     /// is at [`json_url`].
-    pub(crate) async fn start(url: &str, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+    ///
+    /// `also` is served beside them.
+    pub(crate) async fn start(url: &str, metrics: Arc<Metrics>, also: Router) -> anyhow::Result<Self> {
         let address = url.trim_start_matches("http://").trim_end_matches(TEXT_PATH);
         let cannot = || format!("the metrics cannot be served on {address}");
         let listener = TcpListener::bind(address).await.with_context(cannot)?;
         let text = async |State(metrics): State<Arc<Metrics>>| ([(CONTENT_TYPE, TEXT)], metrics.text());
         let json = async |State(metrics): State<Arc<Metrics>>| Json(metrics.functions());
-        let router =
-            Router::new().route(TEXT_PATH, get(text)).route(JSON_PATH, get(json)).with_state(metrics);
+        let router = Router::new()
+            .route(TEXT_PATH, get(text))
+            .route(JSON_PATH, get(json))
+            .with_state(metrics)
+            .merge(also);
         Ok(Self(tokio::spawn(async move { axum::serve(listener, router).await })))
     }
 }

@@ -22,7 +22,7 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use crate::{aws::Aws, names};
+use crate::{aws::Aws, names, object_events};
 
 /// Any role does: the stand-ins check none.
 const ROLE: &str = "arn:aws:iam::000000000000:role/quoteflow-local";
@@ -72,8 +72,9 @@ pub(crate) async fn topic(bootstrap_servers: &str) -> anyhow::Result<()> {
 }
 
 impl Aws {
-    /// Makes the buckets and the queues, and has S3 tell the queue of every new object.
-    pub(crate) async fn storage(&self) -> anyhow::Result<Queues> {
+    /// Makes the buckets and the queues, and has S3 tell the queue of every new object; where S3 is another server, by
+    /// its webhook.
+    pub(crate) async fn storage(&self, s3_is_other: bool) -> anyhow::Result<Queues> {
         for bucket in [names::BRONZE_BUCKET, names::QUARANTINE_BUCKET] {
             let made = self.s3.create_bucket().bucket(bucket).send().await;
             match made.as_ref().err().map(ProvideErrorMetadata::code) {
@@ -97,10 +98,15 @@ impl Aws {
         let loaded = self.queue(names::LOADED_QUEUE, []).await?;
         let notification = QueueConfiguration::builder()
             .id("quotes-archived")
-            .queue_arn(self.queue_arn(&archived).await?)
+            .queue_arn(if s3_is_other {
+                object_events::ARN.to_owned()
+            } else {
+                self.queue_arn(&archived).await?
+            })
             .events(Event::from("s3:ObjectCreated:*"))
             .build()?;
-        self.s3
+        let notified = self
+            .s3
             .put_bucket_notification_configuration()
             .bucket(names::BRONZE_BUCKET)
             .notification_configuration(
@@ -108,8 +114,18 @@ impl Aws {
             )
             .skip_destination_validation(true)
             .send()
-            .await
-            .context("the bucket's notification cannot be made")?;
+            .await;
+        if s3_is_other && let Err(error) = &notified {
+            tracing::warn!(
+                "S3 does not tell of new objects, so {} finds them every 5 minutes; MinIO does with the webhook QUOTEFLOW \
+                 at {} of the metrics' address: {}",
+                names::RECONCILE,
+                object_events::PATH,
+                function_kit::chain(error)
+            );
+        } else {
+            notified.context("the bucket's notification cannot be made")?;
+        }
         Ok(Queues { archived, dead_letter, loaded })
     }
 

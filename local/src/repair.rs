@@ -35,7 +35,8 @@ pub(crate) async fn replay(data_dir: &Path, options: ReplayOptions) -> anyhow::R
         symbols: u64,
         queued: u64,
     }
-    let aws = Aws::new(&Endpoints::load(data_dir)?.aws_endpoint_url);
+    let endpoints = Endpoints::load(data_dir)?;
+    let aws = Aws::new(&endpoints.aws_endpoint_url, &endpoints.s3_endpoint_url);
     let symbols: Vec<&Symbol> = options.symbol.iter().collect();
     let request = json!({
         "all": true,
@@ -53,7 +54,7 @@ pub(crate) async fn replay(data_dir: &Path, options: ReplayOptions) -> anyhow::R
 /// Gives dead letters and quarantined records another try.
 pub(crate) async fn redrive(data_dir: &Path) -> anyhow::Result<()> {
     let endpoints = Endpoints::load(data_dir)?;
-    let aws = Aws::new(&endpoints.aws_endpoint_url);
+    let aws = Aws::new(&endpoints.aws_endpoint_url, &endpoints.s3_endpoint_url);
     let letters = redrive_dead_letters(&aws, &endpoints).await?;
     println!("queued {letters} dead letters to be loaded again");
     let (archived, kept) = redrive_quarantine(&aws, &endpoints.quarantine_bucket).await?;

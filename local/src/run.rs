@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use axum::Router;
 use feed::Fault;
 use jiff::Timestamp;
 use runtime_api::Function;
@@ -32,7 +33,7 @@ use crate::{
     ledger::{Counts, Ledger},
     logs::Logs,
     metrics::{self, Metrics},
-    names,
+    names, object_events,
     observe::Observer,
     provision,
     report::{Phase, Report},
@@ -128,7 +129,6 @@ impl Flow {
         for (function, timeout) in functions::deployed().into_iter().chain(functions::HOSTED) {
             metrics.set_timeout(function, timeout);
         }
-        let metrics_server = metrics::Server::start(&servers.metrics, Arc::clone(&metrics)).await?;
         let transform = functions::start_transform(&data, &project, &python, &servers, &metrics)?;
         let dashboard = functions::start_dashboard(&data, &servers, &metrics)?;
         let dashboard = Dashboard::start(&servers.dashboard, dashboard, Arc::clone(&metrics)).await?;
@@ -141,9 +141,19 @@ impl Flow {
         .await?;
         warehouse.create_tables().await?;
         progress.done("bigquery", &format!("{}, raw tables", servers.bigquery));
-        let aws = Aws::new(&servers.aws);
-        let queues = aws.storage().await?;
+        let aws = Aws::new(&servers.aws, &servers.s3);
+        let s3_is_other = servers.s3 != servers.aws;
+        let queues = aws.storage(s3_is_other).await?;
         progress.done("aws", &format!("{}, buckets and queues", servers.aws));
+        if s3_is_other {
+            progress.done("s3", &format!("{}, buckets", servers.s3));
+        }
+        let webhook = if s3_is_other {
+            object_events::router(aws.sqs.clone(), queues.archived.clone())
+        } else {
+            Router::new()
+        };
+        let metrics_server = metrics::Server::start(&servers.metrics, Arc::clone(&metrics), webhook).await?;
         Box::pin(functions::deploy(&aws, &servers, &queues, &options)).await?;
         progress.done("functions", &[names::FETCH, names::ARCHIVE, names::LOAD, names::RECONCILE].join(", "));
 

@@ -31,6 +31,7 @@ const RATE_LIMIT_PER_MINUTE: u32 = 60;
 pub(crate) struct Given {
     kafka: Option<String>,
     aws: Option<String>,
+    s3: Option<String>,
     bigquery: Option<String>,
     finnhub: Option<String>,
     finnhub_key: Option<String>,
@@ -42,6 +43,7 @@ impl Given {
         Self {
             kafka: variable("KAFKA_BOOTSTRAP_SERVERS"),
             aws: variable("AWS_ENDPOINT_URL"),
+            s3: variable("AWS_ENDPOINT_URL_S3"),
             bigquery: variable("BIGQUERY_ENDPOINT").map(|url| url.trim_end_matches('/').to_owned()),
             finnhub: variable("FINNHUB_BASE_URL"),
             finnhub_key: variable("FINNHUB_API_KEY"),
@@ -113,6 +115,8 @@ impl Ports {
 pub(crate) struct Servers {
     pub kafka: String,
     pub aws: String,
+    /// The AWS endpoint's own, or another.
+    pub s3: String,
     pub bigquery: String,
     pub finnhub: String,
     pub finnhub_key: String,
@@ -149,6 +153,7 @@ impl Servers {
         let mut servers = Self {
             kafka: given.kafka.clone().unwrap_or_default(),
             aws: given.aws.clone().unwrap_or_else(|| url(ports.aws)),
+            s3: String::new(),
             bigquery: given.bigquery.clone().unwrap_or_else(|| url(ports.bigquery)),
             finnhub: given.finnhub.unwrap_or_else(|| FINNHUB.to_owned()),
             finnhub_key: given.finnhub_key.unwrap_or_else(|| RECORDED_KEY.to_owned()),
@@ -160,6 +165,7 @@ impl Servers {
             broker: None,
             children: Vec::new(),
         };
+        servers.s3 = given.s3.unwrap_or_else(|| servers.aws.clone());
         if given.aws.is_none() {
             let child = start_aws(data, python, &servers, ports.aws)?;
             servers.keeps_key = true;
@@ -253,9 +259,9 @@ async fn start_broker(data: &DataDir, port: u16) -> anyhow::Result<Broker> {
 }
 
 fn start_aws(data: &DataDir, python: &Path, servers: &Servers, port: u16) -> anyhow::Result<Child> {
-    let telemetry = functions::telemetry();
+    let passed_on = functions::passed_on();
     // Functions inherit all of it.
-    let mut env: Vec<_> = telemetry.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    let mut env: Vec<_> = passed_on.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
     env.extend([
         ("AWS_ENDPOINT_URL", servers.aws.clone()),
         ("FINNHUB_API_KEY", servers.finnhub_key.clone()),

@@ -32,7 +32,7 @@ pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
     let url = metrics::json_url(&endpoints.metrics_url);
     println!("kafka      {}  {records} records, {lag} not archived", endpoints.kafka_topic);
 
-    let aws = Aws::new(&endpoints.aws_endpoint_url);
+    let aws = Aws::new(&endpoints.aws_endpoint_url, &endpoints.s3_endpoint_url);
     for queue in [&endpoints.archived_queue, &endpoints.loaded_queue, &endpoints.dead_letter_queue] {
         let asked = aws.sqs.get_queue_url().queue_name(queue).send().await;
         let url = asked.with_context(|| format!("the queue {queue} cannot be found"))?.queue_url;

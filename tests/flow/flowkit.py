@@ -35,7 +35,18 @@ LIMIT_SECONDS = 120
 GONE_SECONDS = 10
 
 # What would make a flow use other servers or other programs than the test says.
-FOREIGN_VARIABLES = ("FINNHUB_", "KAFKA_", "AWS_", "BIGQUERY_", "LOCAL_", "LOG_LEVEL", "RUST_LOG", "DBT_", "OTEL_")
+FOREIGN_VARIABLES = (
+    "FINNHUB_",
+    "KAFKA_",
+    "AWS_",
+    "S3_",
+    "BIGQUERY_",
+    "LOCAL_",
+    "LOG_LEVEL",
+    "RUST_LOG",
+    "DBT_",
+    "OTEL_",
+)
 
 
 def wait_until(condition: Callable[[], Any], what: str, limit_seconds: float = LIMIT_SECONDS) -> Any:

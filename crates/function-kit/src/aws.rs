@@ -6,6 +6,8 @@ use aws_config::{
     BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider,
     retry::RetryConfig, timeout::TimeoutConfig,
 };
+#[cfg(feature = "s3")]
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_secretsmanager::config::{
     ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeTransmitInterceptorContextRef,
@@ -14,8 +16,13 @@ use aws_smithy_http_client::{
     Builder,
     tls::{Provider, rustls_provider::CryptoMode},
 };
-use aws_smithy_runtime_api::{box_error::BoxError, client::retries::RequestAttempts};
+use aws_smithy_runtime_api::{
+    box_error::BoxError,
+    client::{http::SharedHttpClient, retries::RequestAttempts},
+};
 
+#[cfg(feature = "s3")]
+use crate::Secret;
 use crate::{Environment, metrics};
 
 /// How long a connection may take to be made.
@@ -38,11 +45,6 @@ pub fn sdk_config(environment: &mut Environment) -> SdkConfig {
 /// As [`sdk_config`], with the endpoint's URL (`None` for AWS itself) and the region given.
 #[must_use]
 pub fn sdk_config_for(endpoint: Option<&str>, region: String) -> SdkConfig {
-    let http = if endpoint.is_some_and(|url| url.starts_with("http://")) {
-        Builder::new().build_http()
-    } else {
-        Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
-    };
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT)
         .operation_attempt_timeout(ATTEMPT)
@@ -52,7 +54,7 @@ pub fn sdk_config_for(endpoint: Option<&str>, region: String) -> SdkConfig {
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region))
         .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
-        .http_client(http)
+        .http_client(http_client(endpoint))
         .retry_config(RetryConfig::standard().with_max_attempts(3))
         .timeout_config(timeouts);
     config.set_endpoint_url(endpoint.map(str::to_owned));
@@ -81,15 +83,45 @@ impl Intercept for CountRetries {
     }
 }
 
-/// A client of S3, or, where another server than AWS is asked, of a server of its kind: then path-style.
+/// A client of S3, or of a server of its kind such as `MinIO` where `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names one:
+/// then path-style. A server with accounts of its own is asked as `S3_ACCESS_KEY_ID` with `S3_SECRET_ACCESS_KEY`.
 #[cfg(feature = "s3")]
-#[must_use]
-pub fn s3(config: &SdkConfig) -> aws_sdk_s3::Client {
-    let path_style = config.endpoint_url().is_some();
-    aws_sdk_s3::Client::from_conf(
-        aws_sdk_s3::config::Builder::from(config)
-            .force_path_style(path_style)
-            .interceptor(CountRetries)
-            .build(),
-    )
+pub fn s3(config: &SdkConfig, environment: &mut Environment) -> aws_sdk_s3::Client {
+    let endpoint: Option<String> = environment.optional("AWS_ENDPOINT_URL_S3");
+    s3_at(config, endpoint.as_deref(), environment)
+}
+
+/// As [`s3`], with the server's URL given (`None` for the configuration's own).
+#[cfg(feature = "s3")]
+pub fn s3_at(
+    config: &SdkConfig,
+    endpoint: Option<&str>,
+    environment: &mut Environment,
+) -> aws_sdk_s3::Client {
+    let key: Option<String> = environment.optional("S3_ACCESS_KEY_ID");
+    let secret: Option<Secret> = environment.optional("S3_SECRET_ACCESS_KEY");
+    if key.is_some() != secret.is_some() {
+        let problem = "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY belong together: one is not set";
+        environment.problem(problem.to_owned());
+    }
+    let path_style = endpoint.or(config.endpoint_url()).is_some();
+    let mut builder =
+        aws_sdk_s3::config::Builder::from(config).force_path_style(path_style).interceptor(CountRetries);
+    if let Some(endpoint) = endpoint {
+        builder = builder.endpoint_url(endpoint).http_client(http_client(Some(endpoint)));
+    }
+    if let Some((key, secret)) = key.zip(secret) {
+        let credentials = Credentials::new(key, secret.reveal(), None, None, "S3_ACCESS_KEY_ID");
+        builder = builder.credentials_provider(SharedCredentialsProvider::new(credentials));
+    }
+    aws_sdk_s3::Client::from_conf(builder.build())
+}
+
+/// A client that brings no TLS to a server that has none.
+fn http_client(endpoint: Option<&str>) -> SharedHttpClient {
+    if endpoint.is_some_and(|url| url.starts_with("http://")) {
+        Builder::new().build_http()
+    } else {
+        Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+    }
 }

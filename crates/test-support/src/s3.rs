@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -34,6 +34,7 @@ struct Shared {
     script: Box<Script>,
     objects: Mutex<BTreeMap<String, (HeaderMap, Bytes)>>,
     log: Mutex<Vec<(Method, String)>>,
+    accounts: Mutex<BTreeSet<String>>,
 }
 
 /// A server of S3's PUT and GET that answers as a script says, and otherwise as S3 does.
@@ -47,8 +48,12 @@ pub struct S3 {
 impl S3 {
     /// A server that asks `script` about each request: its method, and how many requests of it came before.
     pub async fn start(script: impl Fn(&Method, usize) -> Reply + Send + Sync + 'static) -> Self {
-        let shared =
-            Arc::new(Shared { script: Box::new(script), objects: Mutex::default(), log: Mutex::default() });
+        let shared = Arc::new(Shared {
+            script: Box::new(script),
+            objects: Mutex::default(),
+            log: Mutex::default(),
+            accounts: Mutex::default(),
+        });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
@@ -104,6 +109,12 @@ impl S3 {
         self.shared.objects.lock().unwrap().insert(path.to_owned(), object);
     }
 
+    /// The access keys that requests were signed with.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<String> {
+        self.shared.accounts.lock().unwrap().iter().cloned().collect()
+    }
+
     /// How many requests of this method came.
     #[must_use]
     pub fn asked(&self, method: &Method) -> usize {
@@ -138,6 +149,11 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         log.push((head.method.clone(), path.clone()));
         earlier
     };
+    let signature = head.headers.get("authorization").and_then(|value| value.to_str().ok());
+    let credential = signature.and_then(|signature| signature.split_once("Credential="));
+    if let Some((key, _)) = credential.and_then(|(_, scope)| scope.split_once('/')) {
+        shared.accounts.lock().unwrap().insert(key.to_owned());
+    }
     let only_if_absent = head.headers.get("if-none-match").is_some_and(|value| value == "*");
     let store = || {
         let mut objects = shared.objects.lock().unwrap();

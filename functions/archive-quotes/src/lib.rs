@@ -26,7 +26,7 @@ pub use store::{BucketStore, Put, Store, StoreError};
 /// What `--help` prints.
 pub const ABOUT: &str = "archive-quotes: a Kafka event -> one object a quote. A Lambda function: it is run by the Lambda \
      Runtime API (AWS_LAMBDA_RUNTIME_API) and configured by the environment: BRONZE_BUCKET, QUARANTINE_BUCKET, \
-     AWS_ENDPOINT_URL, OTEL_EXPORTER_OTLP_ENDPOINT, LOG_LEVEL. See functions/archive-quotes/README.md.";
+     AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY, OTEL_EXPORTER_OTLP_ENDPOINT, LOG_LEVEL. See functions/archive-quotes/README.md.";
 
 /// How many objects are written at once: enough to hide a bucket's latency, few enough for one core.
 const CONCURRENCY: usize = 16;

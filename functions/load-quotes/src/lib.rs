@@ -32,7 +32,7 @@ pub use objects::{Bucket, Object, Objects, ReadError};
 pub const ABOUT: &str = "load-quotes: S3 events -> BigQuery bronze. A Lambda function: it is run by the Lambda Runtime API \
      (AWS_LAMBDA_RUNTIME_API) and configured by the environment: BIGQUERY_PROJECT, BIGQUERY_DATASET, \
      BIGQUERY_ENDPOINT, GOOGLE_CREDENTIALS_JSON or GOOGLE_CREDENTIALS_SECRET or GOOGLE_APPLICATION_CREDENTIALS, \
-     LOADED_QUEUE_URL, AWS_ENDPOINT_URL, OTEL_EXPORTER_OTLP_ENDPOINT, LOG_LEVEL. See functions/load-quotes/README.md.";
+     LOADED_QUEUE_URL, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY, OTEL_EXPORTER_OTLP_ENDPOINT, LOG_LEVEL. See functions/load-quotes/README.md.";
 
 /// How many objects are read at once.
 const CONCURRENCY: usize = 16;

@@ -10,8 +10,8 @@ fn main() -> ExitCode {
     function_kit::run(env!("CARGO_PKG_NAME"), load_quotes::ABOUT, async |environment| {
         let mut environment = environment.with_secrets(&warehouse::SECRETS).await?;
         let sdk = aws::sdk_config(&mut environment);
+        let s3 = aws::s3(&sdk, &mut environment);
         let config = Config::read(environment)?;
-        let s3 = aws::s3(&sdk);
         let sqs = aws_sdk_sqs::config::Builder::from(&sdk).interceptor(aws::CountRetries).build();
         let announcements = Announcements::new(aws_sdk_sqs::Client::from_conf(sqs), config.loaded_queue_url);
         let warehouse = Warehouse::connect(config.warehouse).await?;

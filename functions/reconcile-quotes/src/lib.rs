@@ -26,7 +26,7 @@ pub const ABOUT: &str = "reconcile-quotes: what the bucket has and bronze lacks 
      by the Lambda Runtime API (AWS_LAMBDA_RUNTIME_API) and configured by the environment: BRONZE_BUCKET, \
      ARCHIVED_QUEUE_URL, BIGQUERY_PROJECT, BIGQUERY_DATASET, BIGQUERY_ENDPOINT, \
      GOOGLE_CREDENTIALS_JSON or GOOGLE_CREDENTIALS_SECRET or GOOGLE_APPLICATION_CREDENTIALS, \
-     RECONCILE_MARGIN_SECONDS, RECONCILE_GRACE_SECONDS, AWS_ENDPOINT_URL, LOG_LEVEL. See functions/reconcile-quotes/README.md.";
+     RECONCILE_MARGIN_SECONDS, RECONCILE_GRACE_SECONDS, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY, LOG_LEVEL. See functions/reconcile-quotes/README.md.";
 
 /// How many symbols are compared at once.
 const CONCURRENCY: usize = 8;

@@ -10,8 +10,8 @@ fn main() -> ExitCode {
     function_kit::run(env!("CARGO_PKG_NAME"), reconcile_quotes::ABOUT, async |environment| {
         let mut environment = environment.with_secrets(&warehouse::SECRETS).await?;
         let sdk = aws::sdk_config(&mut environment);
+        let s3 = aws::s3(&sdk, &mut environment);
         let config = Config::read(environment)?;
-        let s3 = aws::s3(&sdk);
         let bucket = BronzeBucket::new(s3, config.bronze_bucket);
         let queue = LoadQueue::new(aws_sdk_sqs::Client::new(&sdk), config.archived_queue_url);
         let warehouse = Warehouse::connect(config.warehouse).await?;

@@ -51,6 +51,32 @@ async fn a_batch_is_stored_and_stored_again_as_the_same_objects() {
 }
 
 #[tokio::test]
+async fn an_s3_of_its_own_is_asked_with_its_own_account() {
+    let s3 = S3::truthful().await;
+    let nowhere = "http://127.0.0.1:1";
+    let env = [
+        ("BRONZE_BUCKET", "bronze"),
+        ("QUARANTINE_BUCKET", "quarantine"),
+        ("AWS_ENDPOINT_URL", nowhere),
+        ("AWS_ENDPOINT_URL_S3", &s3.url),
+        ("S3_ACCESS_KEY_ID", "minio"),
+        ("S3_SECRET_ACCESS_KEY", "secret"),
+    ];
+    let function = Executable::new(PROGRAM, &env, TIMEOUT);
+    let outcome = function.invoke(include_str!("../payloads/msk.json")).await.unwrap();
+    assert_eq!(outcome["archived"], 2);
+    assert_eq!(s3.accounts(), ["minio"]);
+    function.stop().await;
+}
+
+#[tokio::test]
+async fn half_an_account_is_a_problem_of_the_configuration() {
+    let env =
+        [("BRONZE_BUCKET", "bronze"), ("QUARANTINE_BUCKET", "quarantine"), ("S3_ACCESS_KEY_ID", "minio")];
+    assert_configuration_problems(PROGRAM, &env, &["S3_SECRET_ACCESS_KEY"]).await;
+}
+
+#[tokio::test]
 async fn values_of_900_kb_are_stored_whole() {
     let s3 = S3::truthful().await;
     let function = writing_to(&s3.url, TIMEOUT);
