@@ -54,13 +54,13 @@ $(VENV)/.packaging: packaging/requirements.lock $(VENV)/.locked
 	@touch $@
 
 local: setup build ## Run the whole flow on this machine until Ctrl-C (ARGS='--for 2m --speed 60')
-	@target/debug/local run --data-dir $(DATA) $(ARGS)
+	@target/debug/quoteflow run --data-dir $(DATA) $(ARGS)
 
 local-status: ## Show topic lag, queue depths, row counts and freshness of the running flow
-	@target/debug/local status --data-dir $(DATA)
+	@target/debug/quoteflow status --data-dir $(DATA)
 
 local-reset: ## Forget the data of earlier runs
-	@target/debug/local reset --data-dir $(DATA)
+	@target/debug/quoteflow reset --data-dir $(DATA)
 
 local-test: setup lint test-rust test-python test-stack test-web test-flow test-faults test-infra ## Run every check and every test
 

@@ -1,4 +1,4 @@
-//! The AWS clients of `local`.
+//! The AWS clients of `quoteflow`.
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use crate::{
 
 #[derive(Parser)]
 #[command(
-    name = "local",
+    name = "quoteflow",
     about = "Quoteflow on one machine: Finnhub -> Kafka -> S3 -> BigQuery -> dbt",
     version
 )]

@@ -55,7 +55,7 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            bail!("another `local run` uses {}: stop it, or pass --data-dir DIR", path.display())
+            bail!("another `quoteflow run` uses {}: stop it, or pass --data-dir DIR", path.display())
         }
         Err(TryLockError::Error(error)) => Err(error).context(format!("{} cannot be locked", path.display())),
     }
@@ -69,7 +69,7 @@ pub(crate) fn reset(path: &Path) -> anyhow::Result<()> {
     }
     if !path.join(LOCK).exists() {
         bail!(
-            "{} is no data folder of `local` (it has no file {LOCK:?}): nothing was removed",
+            "{} is no data folder of `quoteflow` (it has no file {LOCK:?}): nothing was removed",
             path.display()
         );
     }

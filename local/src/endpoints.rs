@@ -82,7 +82,7 @@ impl Endpoints {
         }
     }
 
-    /// Keeps the addresses for `local status`.
+    /// Keeps the addresses for `quoteflow status`.
     pub(crate) fn save(&self, data_dir: &Path) -> anyhow::Result<()> {
         write_json(&data_dir.join(FILE), self)
     }

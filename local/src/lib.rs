@@ -1,4 +1,4 @@
-//! `local`: the whole flow on one machine.
+//! `quoteflow`: the whole flow on one machine.
 //!
 //! It starts the stand-ins that no endpoint variable replaces, provisions them, deploys the functions,
 //! bridges Kafka to Lambda, runs dbt after loads, and tells what happens.

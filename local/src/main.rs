@@ -1,7 +1,7 @@
-//! The binary `local`.
+//! The binary `quoteflow`.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    local::main()
+    quoteflow::main()
 }

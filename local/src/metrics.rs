@@ -1,5 +1,5 @@
 //! What the functions measure, what AWS tells of them in the cloud, and what the stores hold, as Prometheus' text, in
-//! the report and in `local status`.
+//! the report and in `quoteflow status`.
 //!
 //! Names: a count `Loaded` of the functions' logs is `quoteflow_loaded_total{function="load-quotes"}`, durations
 //! `LoadSeconds` are the summary `quoteflow_load_seconds`. All begin at 0 with each run.

@@ -1,4 +1,4 @@
-//! By hand: `local replay` and `local redrive`. Both are safe to repeat.
+//! By hand: `quoteflow replay` and `quoteflow redrive`. Both are safe to repeat.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `local run`: starts everything, watches it, and stops it.
+//! `quoteflow run`: starts everything, watches it, and stops it.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -230,7 +230,7 @@ impl Flow {
             self.start_polling().await?;
             tokio::spawn(std::future::pending())
         };
-        println!("running; `local status` tells more, Ctrl-C stops\n");
+        println!("running; `make local-status` shows more, Ctrl-C stops\n");
         let end = self.options.duration.map(|duration| Instant::now() + duration);
         let mut reports = tokio::time::interval(REPORT_EVERY);
         reports.set_missed_tick_behavior(MissedTickBehavior::Skip);

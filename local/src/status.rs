@@ -1,4 +1,4 @@
-//! `local status`.
+//! `quoteflow status`.
 
 use std::{collections::BTreeMap, path::Path};
 

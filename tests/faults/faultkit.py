@@ -34,7 +34,7 @@ from flowkit import (
 )
 
 KEY = "fault-tests"
-# A message that load-quotes did not acknowledge comes again after this time; `local` makes it a minute.
+# A message that load-quotes did not acknowledge comes again after this time; `quoteflow` makes it a minute.
 VISIBILITY_SECONDS = 15
 # A fault may cost a message several of those, and the stand-in hands load-quotes 10 messages at once.
 HEALED_SECONDS = 600
@@ -158,7 +158,7 @@ class FaultyStores(Stores):
         self.s3_proxy = Proxy(self._ports["aws"])
         self.bigquery_proxy = Proxy(self._ports["bigquery"])
         self.direct = (self.aws, self.bigquery)
-        # What the stand-in tells its functions, and what `local` is told.
+        # What the stand-in tells its functions, and what `quoteflow` is told.
         self.aws, self.bigquery = self.s3_proxy.url, self.bigquery_proxy.url
 
     def __exit__(self, *_: object) -> None:
@@ -257,7 +257,7 @@ class Trial:
         return flow
 
     def restart_flow(self) -> None:
-        """Kill -9 `local`, the bridge in it, and start it again."""
+        """Kill -9 `quoteflow`, the bridge in it, and start it again."""
         self.flow.__exit__()
         self.flow = self._flow()
 
@@ -504,7 +504,7 @@ FAULTS = {
     "load_killed": {"load-quotes"},
     "notifications_lost": {"notifications"},
     "events_twice_and_shuffled": {"notifications"},
-    # When `local` starts again it needs its servers, and makes the notifications anew.
+    # When `quoteflow` starts again it needs its servers, and makes the notifications anew.
     "bridge_killed": {"local", "Kafka", "BigQuery", "notifications"},
     "flow_killed": PARTS,
 }

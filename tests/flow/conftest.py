@@ -15,7 +15,7 @@ from flowkit import BIN_DIR, Clients, Flow, Record, Stores, counts, left_of, pro
 def executables() -> None:
     """Fail at once, and not test by test, where nothing is built."""
     functions = ("fetch-quotes", "archive-quotes", "load-quotes", "reconcile-quotes", "serve-dashboard")
-    names = ("local", *functions, "kafka-broker")
+    names = ("quoteflow", *functions, "kafka-broker")
     missing = [name for name in names if not (BIN_DIR / name).exists()]
     if missing:
         pytest.exit(f"{BIN_DIR} lacks {', '.join(missing)}: run `make build`, or name a folder in QUOTEFLOW_BIN_DIR", 1)

@@ -1,4 +1,4 @@
-"""What the tests start and what they ask with: `local`, the stand-ins by themselves, other clients of the stores."""
+"""What the tests start and what they ask with: `quoteflow`, the stand-ins, and other clients of the stores."""
 
 import json
 import os
@@ -115,9 +115,9 @@ def kill_all(directory: Path) -> None:
 
 
 def local(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `local` with these arguments to its end, which must come soon."""
+    """Run `quoteflow` with these arguments to its end, which must come soon."""
     return subprocess.run(
-        [BIN_DIR / "local", *arguments],
+        [BIN_DIR / "quoteflow", *arguments],
         capture_output=True,
         text=True,
         timeout=LIMIT_SECONDS,
@@ -128,14 +128,14 @@ def local(*arguments: str | Path, **variables: str) -> subprocess.CompletedProce
 
 
 class Flow:
-    """A `local run` on `data_dir`, to be used with `with`: whatever happens, it and all it started ends."""
+    """A `quoteflow run` on `data_dir`, to be used with `with`: whatever happens, it and all it started ends."""
 
     def __init__(self, data_dir: Path, *options: str, **variables: str) -> None:
         self.data_dir = data_dir
         self.report_file = data_dir.with_suffix(".report.json")
         self.report_file.unlink(missing_ok=True)
         self.output = data_dir.with_suffix(".output")
-        command = [BIN_DIR / "local", "run", "--project", ROOT, "--port-base", "0", "--interval", "1s",
+        command = [BIN_DIR / "quoteflow", "run", "--project", ROOT, "--port-base", "0", "--interval", "1s",
                    "--data-dir", data_dir, "--report", self.report_file, *options]  # fmt: skip
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -298,7 +298,7 @@ class Clients:
 class Stores:
     """Kafka, the AWS stand-in and the BigQuery stand-in by themselves, on `directory`, for use with `with`.
 
-    The folders below it are those of a data folder of `local`, so that a run's data can be looked at after its end.
+    The folders below it are those of a data folder of `quoteflow`, so that a run's data can be looked at after its end.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -410,7 +410,7 @@ class Stores:
         return process
 
     def variables(self) -> dict[str, str]:
-        """The environment that makes `local run` use these stores."""
+        """The environment that makes `quoteflow run` use these stores."""
         return {
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka,
             "AWS_ENDPOINT_URL": self.aws,

@@ -1,4 +1,4 @@
-"""The metrics of a run: at their address, in its report and in `local status`, against what the stores hold."""
+"""The metrics of a run: at their address, in its report and in `quoteflow status`, against what the stores hold."""
 
 import subprocess
 import urllib.request

@@ -1,4 +1,4 @@
-"""What `local` says where it cannot do what it is asked, and that it then has done nothing."""
+"""What `quoteflow` says where it cannot do what it is asked, and that it then has done nothing."""
 
 import socket
 from collections.abc import Iterator

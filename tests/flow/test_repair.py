@@ -1,4 +1,4 @@
-"""`local replay` and `local redrive`, which need the servers and the functions, not a run."""
+"""`quoteflow replay` and `quoteflow redrive`, which need the servers and the functions, not a run."""
 
 import base64
 import json

@@ -170,7 +170,7 @@ def test_status_of_a_stopped_flow_says_that_it_does_not_run(interrupted: Interru
 def test_a_data_folder_in_use_is_neither_run_on_nor_removed(interrupted: Interrupted) -> None:
     for refused in (interrupted.other_run, interrupted.reset):
         assert refused.returncode == 1
-        assert "another `local run` uses" in refused.stderr
+        assert "another `quoteflow run` uses" in refused.stderr
 
 
 def test_a_run_that_ends_by_itself_leaves_no_process(first: Ended, last: Ended) -> None:

@@ -1,4 +1,4 @@
-"""What `local` provisions and what Terraform creates are the same, but for names and for what is said here."""
+"""What `quoteflow` provisions and what Terraform creates are the same, but for names and for what is said here."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ def test_functions_have_the_same_environment(made_by_local: Any, made_by_terrafo
     # Where the servers are, and what is polled how fast, is each run's own.
     own = {"AWS_ENDPOINT_URL", "BIGQUERY_ENDPOINT", "FINNHUB_BASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "SYMBOLS",
            "POLL_INTERVAL_SECONDS", "RATE_LIMIT_PER_MINUTE"}  # fmt: skip
-    # `local` has no secrets but the key of a live run, and makes the topic itself.
+    # `quoteflow` has no secrets but the key of a live run, and makes the topic itself.
     in_the_cloud = {"fetch-quotes": {"FINNHUB_API_KEY_SECRET", "KAFKA_SECURITY", "KAFKA_TOPIC_PARTITIONS"}}
     in_local = {"fetch-quotes": {"FINNHUB_API_KEY"}}
     for function in FUNCTIONS:
@@ -63,7 +63,7 @@ def test_buckets_and_their_notification_are_the_same(made_by_local: Any, made_by
 
 def test_queues_are_the_same_but_for_what_lambda_needs(made_by_local: Any, made_by_terraform: Any) -> None:
     local, cloud = made_by_local["queues"], made_by_terraform["queues"]
-    # In `local` transform-quotes answers for its messages itself, and a schedule's next event does for one that failed.
+    # Here transform-quotes answers for its messages itself, and the next event of a schedule for one that failed.
     assert cloud.keys() - local.keys() == {"quotes-loaded-dlq", "failed-events"}
     assert local.keys() <= cloud.keys()
     assert cloud["quotes-archived"]["redrive"] == local["quotes-archived"]["redrive"] == ["quotes-archived-dlq", 5]
@@ -92,7 +92,7 @@ def test_the_kafka_trigger_batches_as_the_bridge_does() -> None:
 
 def test_the_schedules_are_the_same(made_by_local: Any, made_by_terraform: Any) -> None:
     cloud, local = made_by_terraform["schedules"], made_by_local["schedules"]
-    # `local` invokes transform-quotes itself.
+    # `quoteflow` invokes transform-quotes itself.
     assert cloud.keys() - local.keys() == {"transform-quotes", "test-tables"}
     for name, schedule in local.items():
         assert cloud[name] == schedule, name

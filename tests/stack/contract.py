@@ -1,4 +1,4 @@
-"""What `local` exposes at /metrics: the rules and dashboards may use nothing else, and a run must show all of it."""
+"""What `quoteflow` exposes at /metrics: rules and dashboards may use nothing else, and a run must show all of it."""
 
 FUNCTIONS = {
     "fetch-quotes",

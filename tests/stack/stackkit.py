@@ -76,6 +76,6 @@ def _check_matcher(labels: Labels, name: str, label: str, operator: str, value: 
     values = labels[label]
     if values is None:
         return
-    # A queue that only the cloud has may be named beside those that `local` has.
+    # A queue that only the cloud has may be named beside those that `quoteflow` has.
     matched = {one for one in values if (re.fullmatch(value, one) if "~" in operator else value == one)}
     assert matched, f"no {label} of {name} is {value}: {sorted(values)}"
