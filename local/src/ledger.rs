@@ -18,7 +18,10 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
 };
 use serde::{Deserialize, Serialize};
-use warehouse::{BRONZE_TABLE, Parameter, Warehouse};
+use warehouse::{
+    Parameter, Warehouse,
+    statements::{self, Statement},
+};
 
 use crate::{aws::Aws, endpoints::write_json, names, provision::Queues};
 
@@ -181,8 +184,7 @@ impl Ledger {
         // A quote in Kafka has been fetched, whatever a killed run could still note.
         let fetched = fetched_now.map_or(published, |now| published.max(self.fetched_before + now));
         let dead_letters = self.depth(&self.dead_letters).await?;
-        let loaded =
-            self.warehouse.run("the count of bronze", &self.sql_count("", BRONZE_TABLE), &[]).await?.count();
+        let loaded = self.warehouse.run(&statements::COUNT_BRONZE, &[]).await?.count();
         let silver = self.silver().await?;
         write_json(&self.data_dir.join(STATE), &State { fetched })?;
         Ok(Counts {
@@ -216,23 +218,17 @@ impl Ledger {
         Ok(queue.depth(messages, asked))
     }
 
-    fn sql_count(&self, suffix: &str, table: &str) -> String {
-        format!("SELECT COUNT(*) FROM {}", self.warehouse.table(suffix, table))
-    }
-
     /// The layers' tables are there from dbt's first run on.
     async fn silver(&self) -> anyhow::Result<u64> {
         if !self.gold_is_there.load(Ordering::Relaxed) {
             return Ok(0);
         }
-        let sql = self.sql_count("_silver", names::SILVER_TABLE);
-        Ok(self.warehouse.run("the count of silver", &sql, &[]).await?.count())
+        Ok(self.warehouse.run(&statements::COUNT_SILVER, &[]).await?.count())
     }
 
     /// Whether an earlier run has made the layers' tables already.
     pub(crate) async fn look_for_gold(&self) {
-        let sql = self.sql_count("_gold", "gold_kpi_history");
-        if self.warehouse.run("the count of gold", &sql, &[]).await.is_ok() {
+        if self.warehouse.run(&statements::LATEST_PRICES, &[]).await.is_ok() {
             self.gold_is_there();
         }
     }
@@ -242,51 +238,26 @@ impl Ledger {
         self.gold_is_there.store(true, Ordering::Relaxed);
     }
 
-    fn seen_in_gold(&self) -> String {
-        format!(
-            "FROM {} AS b INNER JOIN {} AS g
-               ON g.symbol = b.symbol AND g.market_timestamp_raw = b.t
-               AND g.fetched_at >= TIMESTAMP_SECONDS(b.fetched_at)",
-            self.warehouse.table("", BRONZE_TABLE),
-            self.warehouse.table("_gold", "gold_kpi_history"),
-        )
-    }
-
     /// The quotes that bronze got lately.
     pub(crate) async fn recent_bronze(&self) -> anyhow::Result<Vec<QuoteId>> {
-        let sql = format!(
-            "SELECT quote_id FROM {} WHERE loaded_at >= TIMESTAMP_SECONDS(@since)",
-            self.warehouse.table("", BRONZE_TABLE)
-        );
-        self.ids("the new rows of bronze", &sql).await
+        self.ids(&statements::NEW_IN_BRONZE).await
     }
 
-    /// The quotes that bronze got lately and that gold shows: themselves, or a later one of the same
-    /// market time.
+    /// The quotes that bronze got lately and that gold shows.
     pub(crate) async fn recent_gold(&self) -> anyhow::Result<Vec<QuoteId>> {
-        let sql = format!(
-            "SELECT b.quote_id {} WHERE b.loaded_at >= TIMESTAMP_SECONDS(@since)",
-            self.seen_in_gold()
-        );
-        self.ids("the new rows of gold", &sql).await
+        self.ids(&statements::NEW_IN_GOLD).await
     }
 
-    async fn ids(&self, statement: &'static str, sql: &str) -> anyhow::Result<Vec<QuoteId>> {
+    async fn ids(&self, statement: &Statement) -> anyhow::Result<Vec<QuoteId>> {
         let since = jiff::Timestamp::now().as_second() - OVERLAP_SECONDS;
-        let answer = self.warehouse.run(statement, sql, &[Parameter::int("since", since)]).await?;
+        let answer = self.warehouse.run(statement, &[Parameter::int("since", since)]).await?;
         let id = |row: Vec<Option<String>>| row.into_iter().next().flatten()?.parse().ok();
         Ok(answer.rows.into_iter().filter_map(id).collect())
     }
 
     /// The latest price of each symbol, its change in percent, and its market time in New York.
     pub(crate) async fn prices(&self) -> anyhow::Result<Vec<Vec<Option<String>>>> {
-        let sql = format!(
-            "SELECT symbol, FORMAT('%.2f', current_price), FORMAT('%+.2f', change_percent),
-               FORMAT_DATETIME('%Y-%m-%d %H:%M:%S', market_time_us)
-             FROM {} ORDER BY symbol",
-            self.warehouse.table("_gold", "gold_kpi")
-        );
-        Ok(self.warehouse.run("the latest prices", &sql, &[]).await?.rows)
+        Ok(self.warehouse.run(&statements::LATEST_PRICES, &[]).await?.rows)
     }
 }
 

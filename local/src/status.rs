@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use anyhow::Context;
 use aws_sdk_sqs::types::QueueAttributeName;
 use rdkafka::{ClientConfig, consumer::BaseConsumer};
-use warehouse::{BRONZE_TABLE, WATERMARK_TABLE, Warehouse, WarehouseConfig};
+use warehouse::{Warehouse, WarehouseConfig, statements};
 
 use crate::{
     aws::Aws,
@@ -50,27 +50,13 @@ pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
         credentials: None,
     })
     .await?;
-    let tables = [
-        ("", BRONZE_TABLE),
-        ("_silver", names::SILVER_TABLE),
-        ("_silver", "silver_stock_quotes_rejected"),
-        ("_gold", "gold_kpi_history"),
-        ("_gold", "gold_kpi"),
-        ("_gold", "gold_candlestick"),
-        ("_gold", "gold_candlestick_intraday"),
-        ("_gold", "gold_treechart"),
-    ];
-    for (suffix, table) in tables {
-        let sql = format!("SELECT COUNT(*) FROM {}", warehouse.table(suffix, table));
-        println!("bigquery   {table}  {} rows", warehouse.run("the count", &sql, &[]).await?.count());
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    for row in warehouse.run(&statements::COUNT_ALL, &[]).await?.rows {
+        let [table, count] = row.as_slice() else { continue };
+        println!("bigquery   {}  {} rows", text(table), text(count));
     }
-    let sql = format!(
-        "SELECT symbol, last_ts, UNIX_SECONDS(CURRENT_TIMESTAMP()) - last_ts FROM {} ORDER BY symbol",
-        warehouse.table("", WATERMARK_TABLE)
-    );
-    for row in warehouse.run("the freshness", &sql, &[]).await?.rows {
+    for row in warehouse.run(&statements::WATERMARK_AGES, &[]).await?.rows {
         let [symbol, last, age] = row.as_slice() else { continue };
-        let text = |value: &Option<String>| value.clone().unwrap_or_default();
         println!("freshness  {}  {} s old (fetched_at {})", text(symbol), text(age), text(last));
     }
     functions(&url).await

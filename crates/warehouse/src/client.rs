@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::{
     GoogleCredentials, WarehouseError,
     google::{Google, NoToken},
+    statements::Statement,
 };
 
 const CONNECT: Duration = Duration::from_secs(2);
@@ -79,11 +80,18 @@ pub struct Warehouse {
 }
 
 /// A named parameter of a statement.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Parameter {
     name: &'static str,
     kind: &'static str,
     value: String,
+}
+
+/// A batch of quotes is no help in an error.
+impl fmt::Debug for Parameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (self.name, self.kind).fmt(f)
+    }
 }
 
 impl Parameter {
@@ -204,22 +212,23 @@ impl Warehouse {
         &self.client
     }
 
-    /// The table's name, quoted for a statement; `suffix` names the layer's dataset (`""`, `"_gold"`).
-    #[must_use]
-    pub fn table(&self, suffix: &str, table: &str) -> String {
-        format!("`{}.{}{suffix}.{table}`", self.config.project, self.config.dataset)
-    }
-
-    /// Runs `sql`, called `statement` in errors, and tries again, with growing pauses, what may pass.
+    /// Runs the statement, and tries again, with growing pauses, what may pass.
     ///
     /// # Errors
-    /// [`WarehouseError`] as of the last try.
+    /// [`WarehouseError`] as of the last try; [`WarehouseError::Configuration`] where the parameters are not those
+    /// that the statement declares.
     pub async fn run(
         &self,
-        statement: &'static str,
-        sql: &str,
+        statement: &Statement,
         parameters: &[Parameter],
     ) -> Result<Answer, WarehouseError> {
+        if !parameters.iter().map(|given| (given.name, given.kind)).eq(statement.parameters().iter().copied())
+        {
+            let declared = statement.parameters();
+            let problem = format!("{} takes {declared:?}, not {parameters:?}", statement.name());
+            return Err(WarehouseError::Configuration(problem));
+        }
+        let (statement, sql) = (statement.name(), statement.sql(&self.config));
         let backoff = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(200))
             .with_max_delay(Duration::from_secs(3))
@@ -229,7 +238,7 @@ impl Warehouse {
         // instead of starting another beside it. What was refused has ended, and needs a new id.
         let id = Mutex::new(Uuid::now_v7());
         let request_id = || id.lock().unwrap_or_else(PoisonError::into_inner).to_string();
-        (|| self.run_once(statement, sql, parameters, request_id()))
+        (|| self.run_once(statement, &sql, parameters, request_id()))
             .retry(backoff)
             .when(Retry::is_retryable)
             .notify(|error, pause| {

@@ -8,6 +8,7 @@ mod error;
 mod google;
 mod lacking;
 mod load;
+pub mod statements;
 mod tables;
 
 pub use client::{Answer, Parameter, SECRETS, Warehouse, WarehouseConfig};

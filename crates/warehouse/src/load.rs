@@ -5,7 +5,7 @@ use quotes::{Quote, QuoteId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::{BRONZE_TABLE, Parameter, WATERMARK_TABLE, Warehouse, WarehouseError};
+use crate::{Parameter, Warehouse, WarehouseError, statements};
 
 /// The most JSON that one statement carries, in bytes: a request may have 10 MB.
 const STATEMENT_BYTES: usize = 4 << 20;
@@ -85,58 +85,20 @@ impl Warehouse {
     }
 
     async fn merge(&self, batch: &Batch) -> Result<u64, WarehouseError> {
-        let sql = format!(
-            "MERGE {table} T USING (
-              SELECT
-                JSON_VALUE(q, '$.quote_id') AS quote_id,
-                JSON_VALUE(q, '$.object_key') AS object_key,
-                JSON_VALUE(q, '$.symbol') AS symbol,
-                CAST(JSON_VALUE(q, '$.fetched_at') AS INT64) AS fetched_at,
-                CAST(JSON_VALUE(q, '$.fetched_date') AS DATE) AS fetched_date,
-                CAST(JSON_VALUE(q, '$.c') AS FLOAT64) AS c,
-                CAST(JSON_VALUE(q, '$.d') AS FLOAT64) AS d,
-                CAST(JSON_VALUE(q, '$.dp') AS FLOAT64) AS dp,
-                CAST(JSON_VALUE(q, '$.h') AS FLOAT64) AS h,
-                CAST(JSON_VALUE(q, '$.l') AS FLOAT64) AS l,
-                CAST(JSON_VALUE(q, '$.o') AS FLOAT64) AS o,
-                CAST(JSON_VALUE(q, '$.pc') AS FLOAT64) AS pc,
-                CAST(JSON_VALUE(q, '$.t') AS INT64) AS t
-              FROM UNNEST(JSON_QUERY_ARRAY(@batch)) AS q
-            ) S
-            ON T.quote_id = S.quote_id AND T.fetched_date BETWEEN @first_date AND @last_date
-            WHEN NOT MATCHED THEN
-              INSERT (quote_id, object_key, symbol, fetched_at, fetched_date, c, d, dp, h, l, o, pc, t, loaded_at)
-              VALUES (S.quote_id, S.object_key, S.symbol, S.fetched_at, S.fetched_date, S.c, S.d, S.dp, S.h, S.l,
-                S.o, S.pc, S.t, CURRENT_TIMESTAMP())",
-            table = self.table("", BRONZE_TABLE)
-        );
         let parameters = [
             Parameter::string("batch", batch.json.clone()),
             Parameter::date("first_date", batch.first_date),
             Parameter::date("last_date", batch.last_date),
         ];
         let start = Instant::now();
-        let merged = self.run("the MERGE into bronze", &sql, &parameters).await?;
+        let merged = self.run(&statements::MERGE_BRONZE, &parameters).await?;
         metrics::seconds("LoadSeconds", start.elapsed().as_secs_f64());
         Ok(merged.changed)
     }
 
     async fn raise_watermarks(&self, batch: &Batch) -> Result<(), WarehouseError> {
-        let sql = format!(
-            "MERGE {table} T USING (
-              SELECT
-                JSON_VALUE(q, '$.symbol') AS symbol,
-                MAX(CAST(JSON_VALUE(q, '$.fetched_at') AS INT64)) AS last_ts
-              FROM UNNEST(JSON_QUERY_ARRAY(@batch)) AS q
-              GROUP BY 1
-            ) S
-            ON T.symbol = S.symbol
-            WHEN MATCHED THEN UPDATE SET last_ts = GREATEST(T.last_ts, S.last_ts)
-            WHEN NOT MATCHED THEN INSERT (symbol, last_ts) VALUES (S.symbol, S.last_ts)",
-            table = self.table("", WATERMARK_TABLE)
-        );
         let parameters = [Parameter::string("batch", batch.json.clone())];
-        self.run("the MERGE of the watermarks", &sql, &parameters).await.map(|_| ())
+        self.run(&statements::RAISE_WATERMARKS, &parameters).await.map(|_| ())
     }
 }
 

@@ -19,7 +19,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use function_kit::Retry;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use warehouse::{GoogleCredentials, Warehouse, WarehouseConfig, WarehouseError};
+use warehouse::{GoogleCredentials, Warehouse, WarehouseConfig, WarehouseError, statements};
 
 const AUDIENCE: &str =
     "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/quoteflow/providers/aws";
@@ -165,7 +165,7 @@ fn form(text: &str) -> HashMap<String, String> {
 }
 
 async fn ask(warehouse: &Warehouse) -> Result<u64, WarehouseError> {
-    warehouse.run("the statement", "SELECT 7", &[]).await.map(|answer| answer.count())
+    warehouse.run(&statements::COUNT_BRONZE, &[]).await.map(|answer| answer.count())
 }
 
 #[tokio::test]
@@ -263,7 +263,7 @@ async fn a_refusal_is_told_and_not_retried_and_a_permission_that_comes_late_is_u
     let warehouse = google.connect(&google.federated(&folder)).await;
     let error = ask(&warehouse).await.unwrap_err();
     assert!(!error.is_retryable(), "{error}");
-    for part in ["no access token for the statement", "400", "The audience is not allowed"] {
+    for part in ["no access token for the count of bronze", "400", "The audience is not allowed"] {
         assert!(error.to_string().contains(part), "{part} in {error}");
     }
     assert!(!error.to_string().contains("the-subject-token"), "{error}");

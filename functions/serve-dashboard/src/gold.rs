@@ -7,20 +7,16 @@ use function_kit::Retry;
 use jiff::{Timestamp, civil};
 use quotes::Symbol;
 use serde::Serialize;
-use warehouse::{Parameter, Warehouse, WarehouseError};
+use warehouse::{
+    Parameter, Warehouse, WarehouseError,
+    statements::{self, Statement},
+};
 
 use crate::question::{Interval, Question};
 
 /// A stand-in of BigQuery lacks a table for a moment while dbt replaces it.
 const REPLACING: Duration = Duration::from_millis(100);
 const REPLACING_TRIES: usize = 4;
-const LAYER: &str = "_gold";
-const KPI: &str = "gold_kpi";
-const DAILY: &str = "gold_candlestick";
-const INTRADAY: &str = "gold_candlestick_intraday";
-const HISTORY: &str = "gold_kpi_history";
-const TREEMAP: &str = "gold_treechart";
-const HEALTH: &str = "gold_pipeline_health";
 
 /// Why there are no figures.
 #[derive(Debug, thiserror::Error)]
@@ -32,10 +28,10 @@ pub enum GoldError {
     #[error("the warehouse did not answer within {0:?}")]
     Late(Duration),
     /// A column holds what it should not.
-    #[error("the column {column} of {table} is {value:?}")]
+    #[error("the column {column} of {statement} is {value:?}")]
     Value {
-        /// The table.
-        table: &'static str,
+        /// The statement.
+        statement: &'static str,
         /// The column's number in the statement, from 0 on.
         column: usize,
         /// What it holds.
@@ -207,15 +203,6 @@ fn now() -> Timestamp {
 }
 
 async fn kpi(warehouse: &Warehouse) -> Result<Vec<Kpi>, GoldError> {
-    // The API has 0 for a price of the day that is not known.
-    let sql = format!(
-        "SELECT symbol, current_price, change_amount, change_percent, COALESCE(day_high, 0), COALESCE(day_low, 0),
-           COALESCE(day_open, 0), prev_close, market_timestamp_raw,
-           FORMAT_DATETIME('%Y-%m-%dT%H:%M:%S', market_time_us), UNIX_MILLIS(fetched_at)
-         FROM {table}
-         ORDER BY symbol",
-        table = warehouse.table(LAYER, KPI)
-    );
     let kpi = |row: &Row| {
         Ok(Kpi {
             symbol: row.get(0)?,
@@ -231,7 +218,7 @@ async fn kpi(warehouse: &Warehouse) -> Result<Vec<Kpi>, GoldError> {
             fetched_at: row.millis(10)?,
         })
     };
-    rows(warehouse, KPI, &sql, &[], kpi).await
+    rows(warehouse, &statements::KPI, &[], kpi).await
 }
 
 async fn candles(
@@ -246,47 +233,24 @@ async fn candles(
     };
     let daily = daily(warehouse, symbol).await?;
     let Some(first) = daily.get(daily.len().saturating_sub(dates)) else { return Ok(Vec::new()) };
-    let sql = format!(
-        "SELECT UNIX_SECONDS(candle_start_utc), market_date, candle_open, candle_high, candle_low, candle_close,
-           trend_line
-         FROM {table}
-         WHERE symbol = @symbol AND interval_minutes = @interval_minutes AND market_date >= @first_date
-         ORDER BY candle_start_utc",
-        table = warehouse.table(LAYER, INTRADAY)
-    );
     let parameters = [
         Parameter::string("symbol", symbol.to_string()),
         Parameter::int("interval_minutes", minutes),
         Parameter::date("first_date", first.date),
     ];
     let candle = |row: &Row| row.candle(CandleTime::Seconds(row.get(0)?));
-    rows(warehouse, INTRADAY, &sql, &parameters, candle).await
+    rows(warehouse, &statements::INTRADAY_CANDLES, &parameters, candle).await
 }
 
 /// The candles of the latest dates that have quotes; 12 at most.
 async fn daily(warehouse: &Warehouse, symbol: &Symbol) -> Result<Vec<Candle>, GoldError> {
-    let sql = format!(
-        "SELECT quotes, candle_date, candle_open, candle_high, candle_low, candle_close, trend_line
-         FROM {table}
-         WHERE symbol = @symbol
-         ORDER BY candle_date",
-        table = warehouse.table(LAYER, DAILY)
-    );
     let parameters = [Parameter::string("symbol", symbol.to_string())];
     let candle = |row: &Row| row.candle(CandleTime::Date(row.get(1)?));
-    rows(warehouse, DAILY, &sql, &parameters, candle).await
+    rows(warehouse, &statements::DAILY_CANDLES, &parameters, candle).await
 }
 
 async fn history(warehouse: &Warehouse, symbol: &Symbol, limit: u32) -> Result<Vec<Point>, GoldError> {
     let Some(first_date) = first_date(warehouse, symbol, limit).await? else { return Ok(Vec::new()) };
-    let sql = format!(
-        "SELECT market_timestamp_raw, current_price, change_percent
-         FROM {table}
-         WHERE symbol = @symbol AND market_date >= @first_date
-         QUALIFY ROW_NUMBER() OVER (ORDER BY market_timestamp_raw DESC) <= @limit
-         ORDER BY market_timestamp_raw",
-        table = warehouse.table(LAYER, HISTORY)
-    );
     let parameters = [
         Parameter::string("symbol", symbol.to_string()),
         Parameter::date("first_date", first_date),
@@ -295,7 +259,7 @@ async fn history(warehouse: &Warehouse, symbol: &Symbol, limit: u32) -> Result<V
     let point = |row: &Row| {
         Ok(Point { market_time: row.seconds(0)?, price: row.get(1)?, change_percent: row.optional(2)? })
     };
-    rows(warehouse, HISTORY, &sql, &parameters, point).await
+    rows(warehouse, &statements::HISTORY, &parameters, point).await
 }
 
 /// From which date on the symbol has `limit` quotes, so that not all partitions of its history are read; `None` where
@@ -305,13 +269,9 @@ async fn first_date(
     symbol: &Symbol,
     limit: u32,
 ) -> Result<Option<civil::Date>, GoldError> {
-    let sql = format!(
-        "SELECT candle_date, quotes FROM {table} WHERE symbol = @symbol ORDER BY candle_date DESC",
-        table = warehouse.table(LAYER, DAILY)
-    );
     let parameters = [Parameter::string("symbol", symbol.to_string())];
     let day = |row: &Row| Ok((row.get::<civil::Date>(0)?, row.get::<u64>(1)?));
-    let days = rows(warehouse, DAILY, &sql, &parameters, day).await?;
+    let days = rows(warehouse, &statements::QUOTES_BY_DATE, &parameters, day).await?;
     if days.is_empty() {
         return Ok(None);
     }
@@ -325,12 +285,6 @@ async fn first_date(
 }
 
 async fn treemap(warehouse: &Warehouse) -> Result<Vec<Tile>, GoldError> {
-    let sql = format!(
-        "SELECT symbol, latest_date, last_price, avg_price, day_change_percent, volatility, relative_volatility
-         FROM {table}
-         ORDER BY symbol",
-        table = warehouse.table(LAYER, TREEMAP)
-    );
     let tile = |row: &Row| {
         Ok(Tile {
             symbol: row.get(0)?,
@@ -342,19 +296,10 @@ async fn treemap(warehouse: &Warehouse) -> Result<Vec<Tile>, GoldError> {
             relative_volatility: row.optional(6)?,
         })
     };
-    rows(warehouse, TREEMAP, &sql, &[], tile).await
+    rows(warehouse, &statements::TREEMAP, &[], tile).await
 }
 
 async fn health(warehouse: &Warehouse, as_of: Timestamp) -> Result<Vec<SymbolHealth>, GoldError> {
-    let sql = format!(
-        "SELECT health.symbol, UNIX_MILLIS(health.last_fetched_at), UNIX_MILLIS(latest.loaded_at),
-           UNIX_MILLIS(health.last_market_time_utc), health.quotes_per_minute, health.rejected_share
-         FROM {health} AS health
-         LEFT JOIN {latest} AS latest ON health.symbol = latest.symbol
-         ORDER BY health.symbol",
-        health = warehouse.table(LAYER, HEALTH),
-        latest = warehouse.table(LAYER, KPI)
-    );
     let symbol = |row: &Row| {
         let last_fetched_at = row.millis(1)?;
         Ok(SymbolHealth {
@@ -367,19 +312,18 @@ async fn health(warehouse: &Warehouse, as_of: Timestamp) -> Result<Vec<SymbolHea
             rejected_share: row.optional(5)?,
         })
     };
-    rows(warehouse, HEALTH, &sql, &[], symbol).await
+    rows(warehouse, &statements::HEALTH, &[], symbol).await
 }
 
-/// The rows that `sql` gives of `table`; none where there is no such table yet.
+/// The rows that the statement gives; none where its table is not there yet.
 async fn rows<T>(
     warehouse: &Warehouse,
-    table: &'static str,
-    sql: &str,
+    statement: &Statement,
     parameters: &[Parameter],
     decode: impl Fn(&Row) -> Result<T, GoldError>,
 ) -> Result<Vec<T>, GoldError> {
     let backoff = ConstantBuilder::default().with_delay(REPLACING).with_max_times(REPLACING_TRIES);
-    let answer = (|| warehouse.run(table, sql, parameters)).retry(backoff).when(is_missing).await;
+    let answer = (|| warehouse.run(statement, parameters)).retry(backoff).when(is_missing).await;
     let rows = match answer {
         Err(error) if is_missing(&error) => {
             tracing::info!("before the first run of dbt: {error}");
@@ -387,7 +331,7 @@ async fn rows<T>(
         }
         answer => answer?.rows,
     };
-    rows.into_iter().map(|values| decode(&Row { table, values })).collect()
+    rows.into_iter().map(|values| decode(&Row { statement: statement.name(), values })).collect()
 }
 
 fn is_missing(error: &WarehouseError) -> bool {
@@ -396,7 +340,7 @@ fn is_missing(error: &WarehouseError) -> bool {
 
 /// A row, its values as BigQuery's text.
 struct Row {
-    table: &'static str,
+    statement: &'static str,
     values: Vec<Option<String>>,
 }
 
@@ -437,6 +381,10 @@ impl Row {
     }
 
     fn wrong(&self, column: usize) -> GoldError {
-        GoldError::Value { table: self.table, column, value: self.values.get(column).cloned().flatten() }
+        GoldError::Value {
+            statement: self.statement,
+            column,
+            value: self.values.get(column).cloned().flatten(),
+        }
     }
 }

@@ -1,0 +1,222 @@
+//! Every statement that is sent to BigQuery. A [`Statement`] can be made here alone, and the list below is the
+//! only way to make one: none can be sent that is not in [`ALL`], which the tests give to GoogleSQL's analyzer.
+
+use crate::WarehouseConfig;
+
+/// A statement that the warehouse can be asked.
+#[derive(Debug)]
+pub struct Statement {
+    name: &'static str,
+    sql: &'static str,
+    parameters: &'static [(&'static str, &'static str)],
+}
+
+impl Statement {
+    /// What errors and logs call it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its parameters: each one's name and its type in GoogleSQL.
+    #[must_use]
+    pub fn parameters(&self) -> &'static [(&'static str, &'static str)] {
+        self.parameters
+    }
+
+    /// Its text for the configured project and datasets.
+    #[must_use]
+    pub fn sql(&self, config: &WarehouseConfig) -> String {
+        self.sql.replace("{dataset}", &format!("{}.{}", config.project, config.dataset))
+    }
+}
+
+/// Makes the statements, and the list of all of them. `{dataset}` becomes the project's and the raw dataset's name.
+macro_rules! statements {
+    ($(
+        $(#[$doc:meta])*
+        $statement:ident, $name:literal, ($($parameter:ident: $kind:ident),*), $sql:literal;
+    )*) => {
+        $(
+            $(#[$doc])*
+            pub const $statement: Statement = Statement {
+                name: $name,
+                sql: $sql,
+                parameters: &[$((stringify!($parameter), stringify!($kind))),*],
+            };
+        )*
+
+        /// Every statement there is.
+        pub const ALL: &[Statement] = &[$($statement),*];
+    };
+}
+
+statements! {
+    /// Inserts the quotes of `batch`, a JSON array of rows, that bronze does not have yet. The days are the
+    /// batch's own: they limit the partitions that are read.
+    MERGE_BRONZE, "the MERGE into bronze", (batch: STRING, first_date: DATE, last_date: DATE),
+    "MERGE `{dataset}.bronze_stock_quotes_raw` T USING (
+       SELECT
+         JSON_VALUE(q, '$.quote_id') AS quote_id,
+         JSON_VALUE(q, '$.object_key') AS object_key,
+         JSON_VALUE(q, '$.symbol') AS symbol,
+         CAST(JSON_VALUE(q, '$.fetched_at') AS INT64) AS fetched_at,
+         CAST(JSON_VALUE(q, '$.fetched_date') AS DATE) AS fetched_date,
+         CAST(JSON_VALUE(q, '$.c') AS FLOAT64) AS c,
+         CAST(JSON_VALUE(q, '$.d') AS FLOAT64) AS d,
+         CAST(JSON_VALUE(q, '$.dp') AS FLOAT64) AS dp,
+         CAST(JSON_VALUE(q, '$.h') AS FLOAT64) AS h,
+         CAST(JSON_VALUE(q, '$.l') AS FLOAT64) AS l,
+         CAST(JSON_VALUE(q, '$.o') AS FLOAT64) AS o,
+         CAST(JSON_VALUE(q, '$.pc') AS FLOAT64) AS pc,
+         CAST(JSON_VALUE(q, '$.t') AS INT64) AS t
+       FROM UNNEST(JSON_QUERY_ARRAY(@batch)) AS q
+     ) S
+     ON T.quote_id = S.quote_id AND T.fetched_date BETWEEN @first_date AND @last_date
+     WHEN NOT MATCHED THEN
+       INSERT (quote_id, object_key, symbol, fetched_at, fetched_date, c, d, dp, h, l, o, pc, t, loaded_at)
+       VALUES (S.quote_id, S.object_key, S.symbol, S.fetched_at, S.fetched_date, S.c, S.d, S.dp, S.h, S.l,
+         S.o, S.pc, S.t, CURRENT_TIMESTAMP())";
+
+    /// Raises the watermarks of the symbols in `batch`, a JSON array of rows.
+    RAISE_WATERMARKS, "the MERGE of the watermarks", (batch: STRING),
+    "MERGE `{dataset}.metadata_last_ts` T USING (
+       SELECT
+         JSON_VALUE(q, '$.symbol') AS symbol,
+         MAX(CAST(JSON_VALUE(q, '$.fetched_at') AS INT64)) AS last_ts
+       FROM UNNEST(JSON_QUERY_ARRAY(@batch)) AS q
+       GROUP BY 1
+     ) S
+     ON T.symbol = S.symbol
+     WHEN MATCHED THEN UPDATE SET last_ts = GREATEST(T.last_ts, S.last_ts)
+     WHEN NOT MATCHED THEN INSERT (symbol, last_ts) VALUES (S.symbol, S.last_ts)";
+
+    /// Those of `keys`, a JSON array, that no row of bronze was loaded from. The days are the keys' own.
+    MISSING_KEYS, "the keys that bronze lacks", (keys: STRING, first_date: DATE, last_date: DATE),
+    "SELECT k FROM UNNEST(JSON_VALUE_ARRAY(@keys)) AS k
+     LEFT JOIN (
+       SELECT DISTINCT object_key FROM `{dataset}.bronze_stock_quotes_raw`
+       WHERE fetched_date BETWEEN @first_date AND @last_date
+     ) AS loaded ON loaded.object_key = k
+     WHERE loaded.object_key IS NULL";
+
+    /// Each symbol and its newest loaded second.
+    WATERMARKS, "the watermarks", (),
+    "SELECT symbol, last_ts FROM `{dataset}.metadata_last_ts`";
+
+    /// Each symbol, its watermark, and that one's age in seconds.
+    WATERMARK_AGES, "the watermarks' ages", (),
+    "SELECT symbol, last_ts, UNIX_SECONDS(CURRENT_TIMESTAMP()) - last_ts FROM `{dataset}.metadata_last_ts`
+     ORDER BY symbol";
+
+    /// How many rows bronze has.
+    COUNT_BRONZE, "the count of bronze", (),
+    "SELECT COUNT(*) FROM `{dataset}.bronze_stock_quotes_raw`";
+
+    /// How many rows silver has.
+    COUNT_SILVER, "the count of silver", (),
+    "SELECT COUNT(*) FROM `{dataset}_silver.silver_stock_quotes`";
+
+    /// How many rows each table has.
+    COUNT_ALL, "the counts of the tables", (),
+    "SELECT 'bronze_stock_quotes_raw', COUNT(*) FROM `{dataset}.bronze_stock_quotes_raw`
+     UNION ALL SELECT 'silver_stock_quotes', COUNT(*) FROM `{dataset}_silver.silver_stock_quotes`
+     UNION ALL SELECT 'silver_stock_quotes_rejected', COUNT(*) FROM `{dataset}_silver.silver_stock_quotes_rejected`
+     UNION ALL SELECT 'gold_kpi_history', COUNT(*) FROM `{dataset}_gold.gold_kpi_history`
+     UNION ALL SELECT 'gold_kpi', COUNT(*) FROM `{dataset}_gold.gold_kpi`
+     UNION ALL SELECT 'gold_candlestick', COUNT(*) FROM `{dataset}_gold.gold_candlestick`
+     UNION ALL SELECT 'gold_candlestick_intraday', COUNT(*) FROM `{dataset}_gold.gold_candlestick_intraday`
+     UNION ALL SELECT 'gold_treechart', COUNT(*) FROM `{dataset}_gold.gold_treechart`";
+
+    /// The quotes that bronze got from the second `since` on.
+    NEW_IN_BRONZE, "the new rows of bronze", (since: INT64),
+    "SELECT quote_id FROM `{dataset}.bronze_stock_quotes_raw` WHERE loaded_at >= TIMESTAMP_SECONDS(@since)";
+
+    /// Those of them that gold shows: themselves, or a later one of the same market time.
+    NEW_IN_GOLD, "the new rows of gold", (since: INT64),
+    "SELECT b.quote_id
+     FROM `{dataset}.bronze_stock_quotes_raw` AS b
+     INNER JOIN `{dataset}_gold.gold_kpi_history` AS g
+       ON g.symbol = b.symbol AND g.market_timestamp_raw = b.t
+       AND g.fetched_at >= TIMESTAMP_SECONDS(b.fetched_at)
+     WHERE b.loaded_at >= TIMESTAMP_SECONDS(@since)";
+
+    /// The latest price of each symbol, its change in percent, and its market time in New York.
+    LATEST_PRICES, "the latest prices", (),
+    "SELECT symbol, FORMAT('%.2f', current_price), FORMAT('%+.2f', change_percent),
+       FORMAT_DATETIME('%Y-%m-%d %H:%M:%S', market_time_us)
+     FROM `{dataset}_gold.gold_kpi` ORDER BY symbol";
+
+    /// Each symbol's latest quote. The API has 0 for a price of the day that is not known.
+    KPI, "gold_kpi", (),
+    "SELECT symbol, current_price, change_amount, change_percent, COALESCE(day_high, 0), COALESCE(day_low, 0),
+       COALESCE(day_open, 0), prev_close, market_timestamp_raw,
+       FORMAT_DATETIME('%Y-%m-%dT%H:%M:%S', market_time_us), UNIX_MILLIS(fetched_at)
+     FROM `{dataset}_gold.gold_kpi`
+     ORDER BY symbol";
+
+    /// A symbol's candles of a part of a day, from a market date on.
+    INTRADAY_CANDLES, "gold_candlestick_intraday", (symbol: STRING, interval_minutes: INT64, first_date: DATE),
+    "SELECT UNIX_SECONDS(candle_start_utc), market_date, candle_open, candle_high, candle_low, candle_close,
+       trend_line
+     FROM `{dataset}_gold.gold_candlestick_intraday`
+     WHERE symbol = @symbol AND interval_minutes = @interval_minutes AND market_date >= @first_date
+     ORDER BY candle_start_utc";
+
+    /// A symbol's candles of the latest dates that have quotes; 12 at most.
+    DAILY_CANDLES, "gold_candlestick", (symbol: STRING),
+    "SELECT quotes, candle_date, candle_open, candle_high, candle_low, candle_close, trend_line
+     FROM `{dataset}_gold.gold_candlestick`
+     WHERE symbol = @symbol
+     ORDER BY candle_date";
+
+    /// How many quotes a symbol has on each of its latest dates, the newest first.
+    QUOTES_BY_DATE, "the dates of gold_candlestick", (symbol: STRING),
+    "SELECT candle_date, quotes FROM `{dataset}_gold.gold_candlestick`
+     WHERE symbol = @symbol ORDER BY candle_date DESC";
+
+    /// A symbol's latest quotes, `limit` at most, from a market date on.
+    HISTORY, "gold_kpi_history", (symbol: STRING, first_date: DATE, limit: INT64),
+    "SELECT market_timestamp_raw, current_price, change_percent
+     FROM `{dataset}_gold.gold_kpi_history`
+     WHERE symbol = @symbol AND market_date >= @first_date
+     QUALIFY ROW_NUMBER() OVER (ORDER BY market_timestamp_raw DESC) <= @limit
+     ORDER BY market_timestamp_raw";
+
+    /// Each symbol's day change and volatility.
+    TREEMAP, "gold_treechart", (),
+    "SELECT symbol, latest_date, last_price, avg_price, day_change_percent, volatility, relative_volatility
+     FROM `{dataset}_gold.gold_treechart`
+     ORDER BY symbol";
+
+    /// How fresh each symbol is.
+    HEALTH, "gold_pipeline_health", (),
+    "SELECT health.symbol, UNIX_MILLIS(health.last_fetched_at), UNIX_MILLIS(latest.loaded_at),
+       UNIX_MILLIS(health.last_market_time_utc), health.quotes_per_minute, health.rejected_share
+     FROM `{dataset}_gold.gold_pipeline_health` AS health
+     LEFT JOIN `{dataset}_gold.gold_kpi` AS latest ON health.symbol = latest.symbol
+     ORDER BY health.symbol";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_parameter_of_a_statement_is_declared_and_every_declared_one_is_in_it() {
+        for statement in ALL {
+            let after_at = statement.sql.split('@').skip(1);
+            let word =
+                |text: &'static str| text.split(|it: char| !it.is_ascii_alphanumeric() && it != '_').next();
+            let named: std::collections::BTreeSet<&str> = after_at.filter_map(word).collect();
+            let declared = statement.parameters.iter().map(|(name, _)| *name).collect();
+            assert_eq!(named, declared, "{}", statement.name);
+        }
+    }
+
+    #[test]
+    fn no_two_statements_have_one_name() {
+        let names: std::collections::BTreeSet<&str> = ALL.iter().map(Statement::name).collect();
+        assert_eq!(names.len(), ALL.len());
+    }
+}
