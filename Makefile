@@ -17,13 +17,9 @@ help: ## List the verbs
 setup: $(VENV)/.locked ## Install what the project needs: the Python environment and Debian's packages
 	@$(SHELL) localstack/packages.sh
 
-# pip checks every file against the lock's hashes.
-$(VENV)/.locked: localstack/requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "error: Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@echo "installing the Python environment into $(VENV) (about a minute)"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+$(VENV)/.locked: localstack/requirements.lock localstack/installer.lock
+	@echo "installing the Python environment into $(VENV)"
+	@$(SHELL) localstack/python.sh $(VENV) $< $(PYTHON)
 	@touch $@
 
 # With the tests' targets, so that `make local` and `make local-test` share what they compile: cargo unites features.
@@ -50,7 +46,7 @@ package: setup web $(VENV)/.packaging ## Build the zips and the image's context 
 	@$(BIN)/python packaging/package.py $(ARGS)
 
 $(VENV)/.packaging: packaging/requirements.lock $(VENV)/.locked
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	@$(SHELL) localstack/python.sh $(VENV) $< $(PYTHON)
 	@touch $@
 
 local: setup build ## Run the whole flow on this machine until Ctrl-C (ARGS='--for 2m --speed 60')
@@ -104,9 +100,8 @@ test-infra: setup infra/.venv/.locked build ## Check Terraform's files, apply th
 
 # Apart from the other tools: what it pins contradicts them.
 infra/.venv/.locked: infra/requirements.lock
-	@echo "installing checkov into infra/.venv (half a minute)"
-	@$(PYTHON) -m venv infra/.venv
-	@infra/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	@echo "installing checkov into infra/.venv"
+	@$(SHELL) localstack/python.sh infra/.venv $< $(PYTHON)
 	@touch $@
 
 deploy: package ## Deploy to Google Cloud and AWS; shows each plan first (docs/DEPLOY.md)
