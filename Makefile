@@ -9,7 +9,7 @@ WEB := dashboards/web
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(WEB)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dictionary local local-test local-status local-reset lint test-rust test-python test-flow test-faults chaos deny web test-web package test-package test-infra test-stack docker-up docker-down docker-test deploy destroy
+.PHONY: test-install help setup build dictionary local local-test local-status local-reset lint test-rust test-python test-flow test-faults chaos deny web test-web package test-package test-infra test-stack docker-up docker-down docker-test deploy destroy
 
 help: ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,7 +24,7 @@ $(VENV)/.locked: localstack/requirements.lock localstack/installer.lock
 
 # With the tests' targets, so that `make local` and `make local-test` share what they compile: cargo unites features.
 build: web ## Compile everything, the dashboard's page first
-	cargo build --workspace --all-targets
+	cargo build --locked --workspace --all-targets
 
 web: $(WEB)/dist/index.html ## Build the dashboard's page
 
@@ -58,11 +58,11 @@ local-status: ## Show topic lag, queue depths, row counts and freshness of the r
 local-reset: ## Forget the data of earlier runs
 	@target/debug/quoteflow reset --data-dir $(DATA)
 
-local-test: setup lint test-rust test-python test-stack test-web test-flow test-faults test-infra ## Run every check and every test
+local-test: setup lint test-install test-rust test-python test-stack test-web test-flow test-faults test-infra ## Run every check and every test
 
 lint: setup ## Check format and style of Rust, Python and SQL
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	cd dbt_stocks && ../$(BIN)/sqlfluff lint --disable-progress-bar models tests
@@ -72,10 +72,13 @@ dictionary: setup ## Write dbt_stocks/DICTIONARY.md anew from the models' descri
 	$(BIN)/python dbt_stocks/dictionary.py dbt_stocks/target/manifest.json > dbt_stocks/DICTIONARY.md
 
 test-rust: setup ## Run the Rust tests
-	cargo test --workspace
+	cargo test --locked --workspace
 
 test-python: setup ## Run the tests of the dbt project and of transform-quotes
 	$(BIN)/pytest functions/transform-quotes/tests
+
+test-install: setup ## Check that the locks are complete, and that nothing published later can break an install
+	$(BIN)/pytest tests/install
 
 test-web: web ## Check the dashboard's page, with a browser too (CHROMIUM=/usr/bin/chromium)
 	@$(SHELL) localstack/packages.sh browser
