@@ -96,7 +96,7 @@ impl Polling {
 
     /// How many symbols of one poll the rate limit allows, so that a minute's polls and its market-status
     /// request stay below it.
-    fn symbols_a_poll(&self) -> usize {
+    pub(crate) fn symbols_a_poll(&self) -> usize {
         (self.rate_limit_per_minute.saturating_sub(1) / self.polls()) as usize
     }
 

@@ -16,7 +16,8 @@ mod stream;
 mod topic;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -55,6 +56,8 @@ const LEAST_POLL: Duration = Duration::from_secs(1);
 /// How far a US symbol's last trade may be behind an open market. Busy symbols trade every second; this is
 /// long enough for quiet ones, and short of the reported case: Friday's close during Monday's session.
 const STALE_AFTER: Duration = Duration::from_mins(15);
+/// A schedule that was away for so long was paused, not late.
+const PAUSED: Duration = Duration::from_hours(1);
 /// More than any function's time; keeps a deadline that is none from overflowing the clock.
 const LONGEST: Duration = Duration::from_hours(1);
 
@@ -118,11 +121,21 @@ impl Retry for FetchError {
     }
 }
 
-/// The function. Its pace and its breaker last from one invocation to the next.
+/// The function. Its pace, its breaker and its memory last from one invocation to the next.
 pub struct FetchQuotes {
     polling: Polling,
     finnhub: Finnhub,
     stream: Stream,
+    memory: Mutex<Memory>,
+}
+
+/// What an invocation leaves to the next one.
+#[derive(Default)]
+struct Memory {
+    /// The symbols that have been polled since the market closed, or since the process began in a closed market.
+    polled_closed: HashSet<Symbol>,
+    /// When the next poll is due; `None` if the market was closed.
+    next_poll: Option<Timestamp>,
 }
 
 /// An invocation under way.
@@ -139,7 +152,7 @@ impl FetchQuotes {
     /// The function, polling `finnhub` and publishing to `stream`.
     #[must_use]
     pub fn new(polling: Polling, finnhub: Finnhub, stream: Stream) -> Self {
-        Self { polling, finnhub, stream }
+        Self { polling, finnhub, stream, memory: Mutex::default() }
     }
 
     /// Runs the polls of one event. With 5 seconds left it stops polling and waits for Kafka.
@@ -161,22 +174,72 @@ impl FetchQuotes {
             return Ok(Outcome::default());
         }
         let mut run = self.begin(stop_at).await;
-        let closed = run.outcome.us_market == Market::Closed;
-        let polled = self.polling.symbols.iter().filter(|symbol| !closed || symbol.has_exchange());
-        let symbols: Vec<Symbol> = polled.cloned().collect();
-        // A closed market is not worth a minute of waiting.
-        for (index, at) in plan.polls().take_while(|_| !symbols.is_empty()) {
+        self.count_late(&event.payload, plan, &mut run);
+        for (index, at) in plan.polls() {
+            let symbols = self.due(run.outcome.us_market, index);
+            // A closed market is not worth a minute of waiting.
+            if symbols.is_empty() {
+                break;
+            }
             let start = Instant::now() + time_to(at);
             if start >= stop_at {
                 run.outcome.cut_short = true;
+                let left = plan.count - run.outcome.polls;
+                run.count_unasked("no_time", u64::from(left) * symbols.len() as u64);
                 break;
             }
             sleep_until(start).await;
             // The next poll is due then, and must not wait for this one.
             let until = Instant::now() + time_to(at + self.polling.interval).max(LEAST_POLL);
-            self.poll(self.polling.turn(&symbols, index), until.min(stop_at), &mut run).await;
+            self.poll(symbols, until.min(stop_at), &mut run).await;
         }
         self.finish(run, end).await
+    }
+
+    /// The symbols of poll number `index`. In a closed market each of its symbols is polled once: for the official
+    /// close, and so that a process that starts at night has the last prices.
+    fn due(&self, us_market: Market, index: u64) -> Vec<Symbol> {
+        let mut memory = self.memory();
+        let symbols = &self.polling.symbols;
+        if us_market != Market::Closed {
+            memory.polled_closed.clear();
+            return self.polling.turn(symbols, index).cloned().collect();
+        }
+        let always: Vec<Symbol> = symbols.iter().filter(|symbol| symbol.has_exchange()).cloned().collect();
+        let is_due = |symbol: &&Symbol| !symbol.has_exchange() && !memory.polled_closed.contains(*symbol);
+        let once = symbols.iter().filter(is_due).cloned();
+        once.chain(self.polling.turn(&always, index).cloned()).take(self.polling.symbols_a_poll()).collect()
+    }
+
+    /// Counts the polls that no invocation ran, because the schedule's event came late or not at all.
+    fn count_late(&self, event: &Schedule, plan: Plan, run: &mut Run) {
+        let closed = run.outcome.us_market == Market::Closed;
+        let after = plan.first + plan.interval * plan.count;
+        let next = std::mem::replace(&mut self.memory().next_poll, (!closed).then_some(after));
+        // Who says how many polls to run is not the schedule.
+        if closed || event.polls.is_some() {
+            return;
+        }
+        let due = next.or(event.scheduled()).unwrap_or(plan.first);
+        let late = Duration::try_from(plan.first.duration_since(due)).unwrap_or_default();
+        if late >= PAUSED {
+            return;
+        }
+        let polls = (late + plan.interval / 2).as_millis() / plan.interval.as_millis();
+        let polls = u64::try_from(polls).unwrap_or_default();
+        if polls > 0 {
+            tracing::warn!(
+                polls,
+                late_seconds = late.as_secs(),
+                "polls were missed: the schedule's event came late or not at all"
+            );
+            run.count_unasked("late", polls * self.polling.turn(&self.polling.symbols, 0).count() as u64);
+        }
+    }
+
+    /// No panic can leave half a change behind.
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for the market's status.
@@ -205,12 +268,18 @@ impl FetchQuotes {
     }
 
     /// Asks for each symbol and publishes what comes before `until`.
-    async fn poll(&self, symbols: impl Iterator<Item = &Symbol>, until: Instant, run: &mut Run) {
+    async fn poll(&self, symbols: Vec<Symbol>, until: Instant, run: &mut Run) {
         run.outcome.polls += 1;
-        let mut answers = futures_stream::iter(symbols)
+        let mut answers = futures_stream::iter(&symbols)
             .map(async |symbol| (symbol, self.finnhub.quote(symbol, until).await))
             .buffer_unordered(CONCURRENCY);
         while let Some((symbol, answer)) = answers.next().await {
+            // To ask again would give the same answer until the market opens.
+            if run.outcome.us_market == Market::Closed
+                && matches!(answer, Ok(_) | Err(NoQuote::NoData | NoQuote::Refused(_)))
+            {
+                self.memory().polled_closed.insert(symbol.clone());
+            }
             match answer {
                 Ok(quote) => {
                     run.count(&quote);
@@ -287,6 +356,11 @@ impl Run {
         let stale_before = self.stale_before.filter(|_| !quote.symbol().has_exchange());
         let is_stale = traded_at.zip(stale_before).is_some_and(|(traded_at, before)| traded_at < before);
         self.outcome.stale += u64::from(is_stale);
+    }
+
+    /// Counts polls of symbols for which Finnhub was not asked.
+    fn count_unasked(&mut self, reason: &'static str, times: u64) {
+        *self.outcome.failed.entry(reason).or_default() += times;
     }
 
     fn count_missed(&mut self, symbol: &Symbol, error: &NoQuote) {

@@ -27,6 +27,11 @@ pub struct Plan {
 }
 
 impl Schedule {
+    /// The time for which the event was scheduled, if it names one.
+    pub(crate) fn scheduled(&self) -> Option<Timestamp> {
+        self.scheduled_time.as_deref()?.parse().ok()
+    }
+
     /// The polls of an invocation that begins `now`.
     ///
     /// They stand at fixed offsets from the scheduled time. The Scheduler may be late by up to a minute:
@@ -35,7 +40,7 @@ impl Schedule {
     #[must_use]
     pub fn plan(&self, now: Timestamp, interval: Duration, polls_a_minute: u32) -> Plan {
         let polls = self.polls.unwrap_or(polls_a_minute);
-        let scheduled = self.scheduled_time.as_deref().and_then(|text| text.parse().ok()).unwrap_or(now);
+        let scheduled = self.scheduled().unwrap_or(now);
         let late = Duration::try_from(now.duration_since(scheduled)).unwrap_or_default();
         let missed = u32::try_from(late.as_millis() / interval.as_millis()).unwrap_or(u32::MAX);
         let begun = if missed == 0 { 0 } else { missed.saturating_add(1) };

@@ -150,7 +150,7 @@ async fn the_key_travels_in_a_header_and_to_no_other_server() {
 }
 
 #[tokio::test]
-async fn a_closed_market_is_not_polled_and_what_never_closes_is() {
+async fn a_closed_market_is_polled_once_and_what_never_closes_always() {
     let kafka = Kafka::start();
     let finnhub = Scripted::start(|asked| match &asked.symbol {
         None => market(false, epoch()),
@@ -159,21 +159,61 @@ async fn a_closed_market_is_not_polled_and_what_never_closes_is() {
     .await;
     let more = [("SYMBOLS", "AAPL,BINANCE:BTCUSDT,MSFT"), ("POLL_INTERVAL_SECONDS", "0.2")];
     let more = [more.as_slice(), &[("RATE_LIMIT_PER_MINUTE", "6000")]].concat();
-    let outcome = run(&function(&finnhub.base_url, &kafka.servers(), &more), 3).await.unwrap();
-    assert_eq!(
-        (outcome.us_market, outcome.polls, outcome.published, outcome.stale),
-        (Market::Closed, 3, 3, 0)
-    );
-    assert_eq!((finnhub.times_asked("AAPL"), finnhub.times_asked("BINANCE:BTCUSDT")), (0, 3));
-    assert_eq!(kafka.count("BINANCE:BTCUSDT"), 3);
+    let function = function(&finnhub.base_url, &kafka.servers(), &more);
+    for round in 1..=2 {
+        let outcome = run(&function, 3).await.unwrap();
+        assert_eq!((outcome.us_market, outcome.polls, outcome.stale), (Market::Closed, 3, 0));
+        let asked = ["AAPL", "MSFT", "BINANCE:BTCUSDT"].map(|symbol| finnhub.times_asked(symbol));
+        assert_eq!(asked, [1, 1, 3 * round]);
+    }
+    assert_eq!(kafka.records().len(), 8);
 }
 
 #[tokio::test]
-async fn a_closed_market_with_nothing_else_to_poll_is_not_waited_through() {
+async fn the_official_close_is_polled_when_the_market_has_closed() {
     let kafka = Kafka::start();
-    let finnhub = Scripted::start(|_| market(false, epoch())).await;
-    let outcome = run(&function(&finnhub.base_url, &kafka.servers(), &[]), 10).await.unwrap();
-    assert_eq!((outcome.polls, outcome.us_market, finnhub.log().len()), (0, Market::Closed, 1));
+    let finnhub = Scripted::start(|asked| match &asked.symbol {
+        None => market(asked.earlier % 2 == 0, epoch()),
+        Some(_) => quote("151.5", epoch()),
+    })
+    .await;
+    let function = function(&finnhub.base_url, &kafka.servers(), &[("SYMBOLS", "AAPL")]);
+    // Two days: open, closed, open, closed; what has closed is not asked again.
+    for (market, asked) in [(Market::Open, 1), (Market::Closed, 2), (Market::Open, 3), (Market::Closed, 4)] {
+        assert_eq!(run(&function, 1).await.unwrap().us_market, market);
+        assert_eq!(finnhub.times_asked("AAPL"), asked);
+    }
+}
+
+#[tokio::test]
+async fn in_a_closed_market_a_symbol_without_an_answer_is_asked_again() {
+    let kafka = Kafka::start();
+    let finnhub = Scripted::start(|asked| match &asked.symbol {
+        None => market(false, epoch()),
+        Some(_) if asked.earlier < 3 => status(500),
+        Some(_) => quote("151.5", epoch()),
+    })
+    .await;
+    let more = [("SYMBOLS", "AAPL"), ("POLL_INTERVAL_SECONDS", "1")];
+    let more = [more.as_slice(), &[("RATE_LIMIT_PER_MINUTE", "6000")]].concat();
+    let outcome = run(&function(&finnhub.base_url, &kafka.servers(), &more), 9).await.unwrap();
+    assert_eq!((outcome.fetched, outcome.published), (1, 1), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_closed_market_with_nothing_left_to_poll_is_not_waited_through() {
+    let kafka = Kafka::start();
+    let finnhub = Scripted::start(|asked| match &asked.symbol {
+        None => market(false, epoch()),
+        Some(_) => quote("151.5", epoch()),
+    })
+    .await;
+    let function = function(&finnhub.base_url, &kafka.servers(), &[]);
+    for polls in [1, 0] {
+        let outcome = run(&function, 10).await.unwrap();
+        assert_eq!((outcome.polls, outcome.us_market), (polls, Market::Closed));
+    }
+    assert_eq!(finnhub.log().len(), 7);
 }
 
 #[tokio::test]

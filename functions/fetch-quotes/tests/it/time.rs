@@ -2,6 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use fetch_quotes::{FetchQuotes, Outcome, Schedule};
+use jiff::{SignedDuration, Timestamp};
+use lambda_runtime::{Context, LambdaEvent};
+
 use crate::support::*;
 
 #[tokio::test]
@@ -41,7 +45,7 @@ async fn a_finnhub_that_hangs_altogether_ends_before_the_functions_time_does() {
     let outcome = run_within(&function, 10, Duration::from_secs(8)).await.unwrap();
     assert!(SystemTime::now() < deadline);
     assert!(outcome.cut_short, "{outcome:?}");
-    assert_eq!(outcome.failed, std::collections::BTreeMap::from([("network", 5)]));
+    assert_eq!(outcome.failed, std::collections::BTreeMap::from([("network", 5), ("no_time", 45)]));
 }
 
 #[tokio::test]
@@ -52,4 +56,44 @@ async fn an_event_with_no_time_left_polls_nothing() {
     let outcome = run_within(&function, 10, Duration::from_secs(4)).await.unwrap();
     assert!(outcome.cut_short && outcome.polls == 0, "{outcome:?}");
     assert!(finnhub.log().is_empty());
+}
+
+/// An invocation without time for a poll whose event was scheduled so many seconds from now: only what was missed is
+/// looked at.
+async fn scheduled(function: &FetchQuotes, seconds: i64) -> Outcome {
+    let scheduled_time = Timestamp::now() + SignedDuration::from_secs(seconds);
+    let payload = Schedule { scheduled_time: Some(scheduled_time.to_string()), polls: None };
+    let mut context = Context::default();
+    context.deadline = 1000 * epoch();
+    function.handle(LambdaEvent { payload, context }).await.unwrap()
+}
+
+async fn late(function: &FetchQuotes, seconds: i64) -> u64 {
+    scheduled(function, seconds).await.failed.get("late").copied().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn polls_that_a_late_event_left_out_are_counted() {
+    let kafka = Kafka::start();
+    let finnhub = Scripted::quotes(|_| quote("150.25", epoch())).await;
+    let function = || function(&finnhub.base_url, &kafka.servers(), &[]);
+    assert_eq!(late(&function(), 0).await, 0);
+    // At 31 s the first poll is that of 36 s: those of 0, 6, … 30 s are lost, of five symbols each.
+    assert_eq!(late(&function(), -31).await, 30);
+    // The next minute's event loses nothing: it goes on where the late one ended.
+    let function = function();
+    assert_eq!((late(&function, -40).await, late(&function, 0).await), (35, 0));
+}
+
+#[tokio::test]
+async fn the_polls_of_an_event_that_never_came_are_counted_by_the_next() {
+    let kafka = Kafka::start();
+    let finnhub = Scripted::quotes(|_| quote("150.25", epoch())).await;
+    let more = [("POLL_INTERVAL_SECONDS", "60")];
+    let function = function(&finnhub.base_url, &kafka.servers(), &more);
+    run(&function, 1).await.unwrap();
+    // Due in a minute, and in ten minutes the first comes: nine polls of five symbols are lost.
+    assert_eq!(late(&function, 600).await, 45);
+    // After hours without an event the schedule was paused.
+    assert_eq!(late(&function, 4 * 3600).await, 0);
 }
