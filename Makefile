@@ -55,8 +55,8 @@ local: setup build ## Run the whole flow on this machine until Ctrl-C (ARGS='--f
 local-status: ## Show topic lag, queue depths, row counts and freshness of the running flow
 	@target/debug/quoteflow status --data-dir $(DATA)
 
-local-reset: ## Forget the data of earlier runs
-	@target/debug/quoteflow reset --data-dir $(DATA)
+local-reset: ## Remove the data of earlier runs (ARGS=--yes does not ask)
+	@target/debug/quoteflow reset --data-dir $(DATA) $(ARGS)
 
 local-test: setup lint test-install test-rust test-python test-stack test-web test-flow test-faults test-infra ## Run every check and every test
 

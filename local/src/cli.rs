@@ -5,7 +5,7 @@ use quotes::Symbol;
 use tracing::level_filters::LevelFilter;
 
 use crate::{
-    child, data_dir,
+    child, data_dir, hint,
     repair::{self, Moment},
     run, status,
 };
@@ -32,8 +32,8 @@ enum Command {
     Replay(ReplayOptions),
     /// Give dead letters and quarantined records another try, after a fix; safe to repeat.
     Redrive(DataDirOption),
-    /// Forget the data of every earlier run.
-    Reset(DataDirOption),
+    /// Remove the data of every earlier run; on a terminal, only after a yes.
+    Reset(ResetOptions),
     /// Run another program, and leave none of its processes when it or this one's parent ends.
     #[command(hide = true)]
     Supervise {
@@ -49,22 +49,40 @@ enum Command {
 }
 
 const ENVIRONMENT: &str = "Environment:
-  FINNHUB_API_KEY          run on the live API instead of the recorded feed
-  FINNHUB_BASE_URL         run on another server of Finnhub's shape (http://127.0.0.1:9000/api/v1)
-  KAFKA_BOOTSTRAP_SERVERS  use this Kafka instead of the embedded broker
-  AWS_ENDPOINT_URL         use this S3, SQS, Lambda and Scheduler instead of the stand-in
-  AWS_ENDPOINT_URL_S3      use this S3, such as MinIO, beside the AWS endpoint (localstack/README.md), as
-                           S3_ACCESS_KEY_ID with S3_SECRET_ACCESS_KEY
-  BIGQUERY_ENDPOINT        use this BigQuery instead of the stand-in
-  OTEL_*                   passed on to the functions: OTEL_EXPORTER_OTLP_ENDPOINT says where their traces go
-  LOCAL_PYTHON             the Python with the stand-ins and dbt (default .venv/bin/python)";
+  FINNHUB_API_KEY          run on the live API instead of the recording
+  FINNHUB_BASE_URL         run on another server of Finnhub's shape,
+                           such as http://127.0.0.1:9000/api/v1
+  RATE_LIMIT_PER_MINUTE    the requests a minute that the key has (live: 60)
+  KAFKA_BOOTSTRAP_SERVERS  use this Kafka, not the embedded broker
+  AWS_ENDPOINT_URL         use this S3, SQS, Lambda and Scheduler
+  AWS_ENDPOINT_URL_S3      use this S3 beside it, such as MinIO, with
+                           S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY
+                           (localstack/README.md)
+  BIGQUERY_ENDPOINT        use this BigQuery
+  OTEL_*                   passed on to the functions, for their traces
+  LOCAL_PYTHON             the Python that has the stand-ins and dbt
+                           (default: .venv/bin/python)
+
+A closed market is not polled: each symbol once, for its last price.";
+
+/// More than a recorded day a second.
+const FASTEST: f64 = 100_000.0;
 
 /// Where a run keeps its data.
 #[derive(Args, Clone)]
 pub(crate) struct DataDirOption {
     /// Where data, logs and the run's addresses are kept.
-    #[arg(long, default_value = ".local", value_name = "DIR")]
+    #[arg(long, default_value = hint::DATA_DIR, value_name = "DIR")]
     pub data_dir: PathBuf,
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct ResetOptions {
+    #[command(flatten)]
+    pub data: DataDirOption,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Args, Clone)]
@@ -78,7 +96,7 @@ pub(crate) struct ReplayOptions {
     #[arg(long, value_name = "MOMENT")]
     pub to: Option<Moment>,
     /// One symbol only.
-    #[arg(long, value_name = "SYMBOL")]
+    #[arg(long, value_name = "SYMBOL", value_parser = symbol)]
     pub symbol: Option<Symbol>,
 }
 
@@ -87,19 +105,20 @@ pub(crate) struct RunOptions {
     #[command(flatten)]
     pub data: DataDirOption,
     /// Stop after this time, such as 60s or 5m, once everything on its way has arrived.
-    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
     /// Stop after this many polls, once everything has arrived.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub polls: Option<u32>,
-    /// The time from one poll to the next.
-    #[arg(long, value_name = "TIME", default_value = "6s", value_parser = humantime::parse_duration)]
+    /// The time from one poll to the next, 50ms to 60s.
+    #[arg(long, value_name = "TIME", default_value = "6s", value_parser = interval)]
     pub interval: Duration,
-    /// The symbols to poll, separated by commas; the recording's five, or AAPL,MSFT,TSLA,GOOGL,AMZN live.
-    #[arg(long, value_delimiter = ',', value_name = "SYMBOLS")]
+    /// The symbols to poll, separated by commas [default: AAPL,AMZN,JPM,MSFT,TSLA, which the recording has; live
+    /// AAPL,MSFT,TSLA,GOOGL,AMZN].
+    #[arg(long, value_delimiter = ',', value_name = "SYMBOLS", value_parser = symbol)]
     pub symbols: Vec<Symbol>,
     /// Replay the recording N times faster.
-    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = speed)]
     pub speed: f64,
     /// Begin the recording at this second of its trading time, where no earlier run has begun it.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
@@ -129,7 +148,7 @@ pub fn main() -> ExitCode {
             in_runtime(async move { repair::replay(&data_dir, options).await })
         }
         Command::Redrive(data) => in_runtime(repair::redrive(&data.data_dir)),
-        Command::Reset(data) => data_dir::reset(&data.data_dir),
+        Command::Reset(options) => data_dir::reset(&options.data.data_dir, options.yes),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -140,6 +159,38 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// A symbol as Finnhub writes it, which is in capitals.
+fn symbol(text: &str) -> Result<Symbol, String> {
+    // A domain's symbol may have them; none of Finnhub's does, and a shell makes something else of them.
+    if let Some(character) = text.chars().find(|character| "!$@".contains(*character)) {
+        return Err(format!(
+            "{character:?} is in no symbol of Finnhub's, which look like AAPL, BRK.B or BINANCE:BTCUSDT"
+        ));
+    }
+    text.trim().to_ascii_uppercase().parse().map_err(|error: quotes::InvalidSymbol| error.to_string())
+}
+
+/// As fetch-quotes takes it.
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (Duration::from_millis(50)..=Duration::from_mins(1)).contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("an interval has 50ms to 60s".to_owned())
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration.is_zero() { Err("no time to run".to_owned()) } else { Ok(duration) }
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: Option<f64> = text.parse().ok();
+    let speed = speed.filter(|speed| *speed > 0.0 && *speed <= FASTEST);
+    speed.ok_or_else(|| format!("a speed is a number above 0, at most {FASTEST}"))
+}
+
 fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let level = std::env::var("LOG_LEVEL").ok().and_then(|level| level.parse().ok());
     tracing_subscriber::fmt()
@@ -148,4 +199,57 @@ fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
         .with_max_level(level.unwrap_or(LevelFilter::WARN))
         .init();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(options: &[&str]) -> Result<RunOptions, String> {
+        let cli = Cli::try_parse_from(["quoteflow", "run"].iter().chain(options));
+        match cli.map_err(|error| error.to_string())?.command {
+            Command::Run(options) => Ok(options),
+            _ => Err("another command".to_owned()),
+        }
+    }
+
+    #[test]
+    fn options_that_no_flow_can_run_on_are_refused_when_they_are_parsed() {
+        for (option, value) in [
+            ("--interval", "0s"),
+            ("--interval", "49ms"),
+            ("--interval", "61s"),
+            ("--interval", "6"),
+            ("--speed", "0"),
+            ("--speed", "-1"),
+            ("--speed", "NaN"),
+            ("--speed", "inf"),
+            ("--speed", "1e9"),
+            ("--symbols", "aapl!"),
+            ("--symbols", "AAPL,MS/FT"),
+            ("--symbols", "AAPL,,MSFT"),
+            ("--symbols", "$AAPL"),
+            ("--symbols", ""),
+            ("--polls", "0"),
+            ("--for", "0s"),
+        ] {
+            let error = run(&[&format!("{option}={value}")]).err();
+            assert!(
+                error.as_ref().is_some_and(|error| error.contains(option)),
+                "{option} {value}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn symbols_are_raised_to_capitals() {
+        let options = run(&["--symbols", "aapl, Brk.b,binance:btcusdt"]).unwrap();
+        let symbols: Vec<&str> = options.symbols.iter().map(Symbol::as_str).collect();
+        assert_eq!(symbols, ["AAPL", "BRK.B", "BINANCE:BTCUSDT"]);
+    }
+
+    #[test]
+    fn help_fits_eighty_columns() {
+        assert!(ENVIRONMENT.lines().all(|line| line.len() <= 78));
+    }
 }

@@ -1,12 +1,16 @@
 //! The folder in which a run keeps its data.
 
 use std::{
-    fs::{File, Permissions, TryLockError},
+    fs::{DirEntry, File, Permissions, TryLockError},
+    io::{ErrorKind, IsTerminal, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
+use jiff::Timestamp;
+
+use crate::ledger;
 
 const LOCK: &str = "lock";
 
@@ -61,22 +65,73 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     }
 }
 
-/// Forgets everything in the data folder.
-pub(crate) fn reset(path: &Path) -> anyhow::Result<()> {
+/// What became of the latest run on a data folder.
+pub(crate) enum Latest {
+    /// There was none.
+    None,
+    /// It goes on.
+    Running,
+    /// It ended then, and kept so many quotes.
+    Ended { at: Option<Timestamp>, quotes: u64 },
+}
+
+/// Looks at the data folder of a run, without asking any server.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub(crate) fn latest(path: &Path) -> anyhow::Result<Latest> {
+    let file = match File::open(path.join(LOCK)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Latest::None),
+        opened => opened.with_context(|| format!("{} cannot be read", path.display()))?,
+    };
+    if matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) {
+        return Ok(Latest::Running);
+    }
+    let state = path.join(ledger::STATE);
+    let at = state.metadata().and_then(|state| state.modified()).ok();
+    let at = at.and_then(|at| Timestamp::try_from(at).ok());
+    Ok(Latest::Ended { at, quotes: ledger::kept(path) })
+}
+
+/// Removes everything in the data folder; on a terminal, only after a yes.
+pub(crate) fn reset(path: &Path, yes: bool) -> anyhow::Result<()> {
     if !path.exists() {
-        println!("{} is not there: nothing to forget", path.display());
+        println!("{} is not there: nothing to remove", path.display());
         return Ok(());
     }
     if !path.join(LOCK).exists() {
         bail!(
-            "{} is no data folder of `quoteflow` (it has no file {LOCK:?}): nothing was removed",
+            "{} is not a data folder of `quoteflow` (it has no file {LOCK:?}): nothing was removed",
             path.display()
         );
     }
     let _lock = lock(path)?;
+    let what =
+        format!("{}: {} quotes, {} MB", path.display(), ledger::kept(path), bytes(path).div_ceil(1_000_000));
+    if !yes && std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+        print!("Remove {what}? [y/N] ");
+        std::io::stdout().flush()?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        if !matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
+            println!("nothing was removed");
+            return Ok(());
+        }
+    }
     std::fs::remove_dir_all(path).with_context(|| format!("{} cannot be removed", path.display()))?;
-    println!("forgot {}", path.display());
+    println!("removed {what}");
     Ok(())
+}
+
+/// How many bytes the files below hold; what cannot be read counts nothing.
+fn bytes(path: &Path) -> u64 {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let size = |entry: DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => bytes(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    };
+    entries.map(size).sum()
 }
 
 #[cfg(test)]
@@ -89,17 +144,20 @@ mod tests {
         let held = DataDir::open(folder.path()).unwrap();
         let error = DataDir::open(folder.path()).err().unwrap().to_string();
         assert!(error.contains("--data-dir"), "{error}");
-        assert!(reset(folder.path()).is_err());
+        assert!(reset(folder.path(), true).is_err());
+        assert!(matches!(latest(folder.path()).unwrap(), Latest::Running));
         drop(held);
-        reset(folder.path()).unwrap();
+        assert!(matches!(latest(folder.path()).unwrap(), Latest::Ended { quotes: 0, .. }));
+        reset(folder.path(), true).unwrap();
         assert!(!folder.path().exists());
+        assert!(matches!(latest(folder.path()).unwrap(), Latest::None));
     }
 
     #[test]
     fn a_folder_that_is_not_its_own_is_not_removed() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("precious"), "").unwrap();
-        assert!(reset(folder.path()).is_err());
+        assert!(reset(folder.path(), true).is_err());
         assert!(folder.path().join("precious").exists());
     }
 }

@@ -1,11 +1,11 @@
 //! Where the parts of a run are.
 
-use std::path::Path;
+use std::{io::ErrorKind, path::Path};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::{names, stand_ins::Servers};
+use crate::{hint, names, stand_ins::Servers};
 
 const FILE: &str = "endpoints.json";
 
@@ -88,10 +88,18 @@ impl Endpoints {
     }
 
     /// The addresses of the latest run.
+    ///
+    /// # Errors
+    /// When there was none, or the file cannot be read.
     pub(crate) fn load(data_dir: &Path) -> anyhow::Result<Self> {
         let path = data_dir.join(FILE);
-        let bytes = std::fs::read(&path)
-            .with_context(|| format!("there is no {}: start the flow with `make local`", path.display()))?;
+        let bytes = match std::fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let start = hint::command("run", data_dir);
+                bail!("nothing has run in {} yet. Start it: {start}", data_dir.display());
+            }
+            read => read.with_context(|| format!("{} cannot be read", path.display()))?,
+        };
         serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))
     }
 }

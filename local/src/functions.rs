@@ -153,18 +153,13 @@ fn with_telemetry(environment: HashMap<String, String>) -> HashMap<String, Strin
 }
 
 fn fetch_environment(servers: &Servers, options: &RunOptions) -> HashMap<String, String> {
-    let symbols: Vec<String> = match &servers.feed {
-        Some(feed) if options.symbols.is_empty() => feed.recording().symbols().map(str::to_owned).collect(),
-        _ => options.symbols.iter().map(ToString::to_string).collect(),
-    };
     let mut variables = environment([
         ("FINNHUB_BASE_URL", &servers.finnhub),
         ("KAFKA_BOOTSTRAP_SERVERS", &servers.kafka),
         ("KAFKA_TOPIC", names::TOPIC),
         ("POLL_INTERVAL_SECONDS", &options.interval.as_secs_f64().to_string()),
-        ("RATE_LIMIT_PER_MINUTE", &servers.rate_limit_per_minute.to_string()),
-        // An empty variable counts as unset: the function's own symbols.
-        ("SYMBOLS", &symbols.join(",")),
+        ("RATE_LIMIT_PER_MINUTE", &servers.polling.rate_limit_per_minute.to_string()),
+        ("SYMBOLS", &servers.polling.symbols.join(",")),
     ]);
     if !servers.keeps_key {
         variables.insert("FINNHUB_API_KEY".to_owned(), servers.finnhub_key.clone());

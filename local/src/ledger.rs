@@ -26,7 +26,8 @@ use warehouse::{
 use crate::{aws::Aws, endpoints::write_json, names, provision::Queues};
 
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(5);
-const STATE: &str = "state.json";
+/// The file in the data folder that holds what no store tells.
+pub(crate) const STATE: &str = "state.json";
 /// How far back the tables are asked for new rows, in seconds: longer than a load takes to commit.
 const OVERLAP_SECONDS: i64 = 120;
 
@@ -129,8 +130,6 @@ impl Ledger {
         queues: Queues,
         warehouse: Warehouse,
     ) -> anyhow::Result<Self> {
-        let state = std::fs::read(data_dir.join(STATE)).unwrap_or_default();
-        let state: State = serde_json::from_slice(&state).unwrap_or_default();
         Ok(Self {
             data_dir: data_dir.to_owned(),
             kafka: ClientConfig::new()
@@ -142,7 +141,7 @@ impl Ledger {
             to_transform: Watched::new(queues.loaded),
             dead_letters: Watched::new(queues.dead_letter),
             warehouse,
-            fetched_before: state.fetched,
+            fetched_before: kept(data_dir),
             archived: AtomicU64::new(0),
             quarantined: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -259,6 +258,12 @@ impl Ledger {
     pub(crate) async fn prices(&self) -> anyhow::Result<Vec<Vec<Option<String>>>> {
         Ok(self.warehouse.run(&statements::LATEST_PRICES, &[]).await?.rows)
     }
+}
+
+/// How many quotes the runs on a data folder have fetched; 0 where none has noted it.
+pub(crate) fn kept(data_dir: &Path) -> u64 {
+    let state = std::fs::read(data_dir.join(STATE)).unwrap_or_default();
+    serde_json::from_slice::<State>(&state).unwrap_or_default().fetched
 }
 
 /// How many records the topic holds, and how many of them the consumer group has not committed.

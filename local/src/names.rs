@@ -4,6 +4,8 @@
 pub const TOPIC: &str = "stock-quotes";
 /// Its partitions: a symbol's quotes stay in order within one.
 pub const PARTITIONS: i32 = 3;
+/// What a live run polls if no symbols are named.
+pub const LIVE_SYMBOLS: [&str; 5] = ["AAPL", "MSFT", "TSLA", "GOOGL", "AMZN"];
 /// The consumer group of the Kafka trigger.
 pub const GROUP: &str = "archive-quotes";
 /// The bucket of archived quotes.

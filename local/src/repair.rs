@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use jiff::{Timestamp, civil, tz::TimeZone};
 use quotes::Symbol;
 use serde::Deserialize;
@@ -36,6 +36,9 @@ pub(crate) async fn replay(data_dir: &Path, options: ReplayOptions) -> anyhow::R
         queued: u64,
     }
     let endpoints = Endpoints::load(data_dir)?;
+    if let Some(to) = options.to.filter(|to| to.0 < options.from.0) {
+        bail!("--to ({}) is before --from ({}): nothing to replay", to.0, options.from.0);
+    }
     let aws = Aws::new(&endpoints.aws_endpoint_url, &endpoints.s3_endpoint_url);
     let symbols: Vec<&Symbol> = options.symbol.iter().collect();
     let request = json!({

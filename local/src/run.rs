@@ -29,7 +29,7 @@ use crate::{
     dashboard::Dashboard,
     data_dir::DataDir,
     endpoints::{Endpoints, write_json},
-    functions,
+    functions, hint,
     ledger::{Counts, Ledger},
     logs::Logs,
     metrics::{self, Metrics},
@@ -38,7 +38,7 @@ use crate::{
     provision,
     report::{Phase, Report},
     screen::{Progress, Screen, summary},
-    stand_ins::{Servers, python},
+    stand_ins::{Given, Servers, python},
     transform::Transform,
 };
 
@@ -112,18 +112,24 @@ impl Flow {
             bail!("{} is not the project's folder: pass --project DIR", project.display());
         }
         let python = python(&project)?;
+        let given = Given::read();
+        let polling = given.polling(&options)?;
         let data = DataDir::open(&options.data.data_dir)?;
         let started = Timestamp::now();
         let progress = Progress::start();
         println!("starting in {}", data.path().display());
 
-        let mut servers = Servers::start(&options, &data, &project, &python).await?;
+        if !polling.unknown.is_empty() {
+            println!("the recording does not have {}: not polled", polling.unknown.join(", "));
+        }
+        let mut servers = Servers::start(given, polling, &options, &data, &project, &python).await?;
         provision::topic(&servers.kafka).await?;
         progress.done("kafka", &format!("{}, topic {}", servers.kafka, names::TOPIC));
         let recorded = servers.feed.as_ref().map(|feed| {
             format!(" (recorded prices, {}x, from second {} on)", options.speed, feed.position())
         });
-        progress.done("finnhub", &format!("{}{}", servers.finnhub, recorded.unwrap_or_default()));
+        let pace = servers.polling.pace();
+        progress.done("finnhub", &format!("{}{}: {pace}", servers.finnhub, recorded.unwrap_or_default()));
         servers.ready().await?;
         let metrics = Arc::new(Metrics::new()?);
         for (function, timeout) in functions::deployed().into_iter().chain(functions::HOSTED) {
@@ -230,7 +236,8 @@ impl Flow {
             self.start_polling().await?;
             tokio::spawn(std::future::pending())
         };
-        println!("running; `make local-status` shows more, Ctrl-C stops\n");
+        let status = hint::command("status", self.data.path());
+        println!("running: {} (more: {status}; stop: Ctrl-C)\n", self.endpoints.dashboard_url);
         let end = self.options.duration.map(|duration| Instant::now() + duration);
         let mut reports = tokio::time::interval(REPORT_EVERY);
         reports.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -16,6 +16,7 @@ use crate::{
     cli::RunOptions,
     data_dir::DataDir,
     functions, metrics, names,
+    polling::Polling,
 };
 
 const START: Duration = Duration::from_mins(1);
@@ -24,8 +25,6 @@ const PORT_WAIT: Duration = Duration::from_secs(10);
 const FINNHUB: &str = "https://finnhub.io/api/v1";
 /// The key that the recorded feed takes.
 const RECORDED_KEY: &str = "recorded";
-/// Finnhub's own.
-const RATE_LIMIT_PER_MINUTE: u32 = 60;
 
 /// The addresses of other servers, as the environment gives them.
 pub(crate) struct Given {
@@ -52,6 +51,18 @@ impl Given {
 
     pub(crate) fn is_recorded(&self) -> bool {
         self.finnhub.is_none() && self.finnhub_key.is_none()
+    }
+
+    /// What is polled, and how often.
+    ///
+    /// # Errors
+    /// When the options do not fit to where quotes come from.
+    pub(crate) fn polling(&self, options: &RunOptions) -> anyhow::Result<Polling> {
+        #[allow(clippy::float_cmp, reason = "the default itself is looked for")]
+        if !self.is_recorded() && options.speed != 1.0 {
+            bail!("--speed is for the recording; FINNHUB_API_KEY or FINNHUB_BASE_URL names another source");
+        }
+        Polling::read(options, self.is_recorded())
     }
 }
 
@@ -127,8 +138,7 @@ pub(crate) struct Servers {
     /// Whether the functions have the key from the stand-in's environment. It would write their own
     /// variables, the key among them, into its state file.
     pub keeps_key: bool,
-    /// How many requests a minute Finnhub takes.
-    pub rate_limit_per_minute: u32,
+    pub polling: Polling,
     pub feed: Option<Feed>,
     broker: Option<Broker>,
     children: Vec<(Child, String)>,
@@ -137,16 +147,13 @@ pub(crate) struct Servers {
 impl Servers {
     /// Starts the stand-ins; the Python ones may not answer yet.
     pub(crate) async fn start(
+        given: Given,
+        polling: Polling,
         options: &RunOptions,
         data: &DataDir,
         project: &Path,
         python: &Path,
     ) -> anyhow::Result<Self> {
-        let given = Given::read();
-        #[allow(clippy::float_cmp, reason = "the default itself is looked for")]
-        if !given.is_recorded() && options.speed != 1.0 {
-            bail!("--speed is for the recorded feed; FINNHUB_API_KEY or FINNHUB_BASE_URL names another");
-        }
         let ports = Ports::take(options.port_base, &given).await?;
         let recorded = given.is_recorded();
         let url = |port: u16| format!("http://127.0.0.1:{port}");
@@ -160,7 +167,7 @@ impl Servers {
             dashboard: format!("{}/", url(ports.dashboard)),
             metrics: metrics::url(ports.metrics),
             keeps_key: false,
-            rate_limit_per_minute: rate_limit(options),
+            polling,
             feed: None,
             broker: None,
             children: Vec::new(),
@@ -185,7 +192,7 @@ impl Servers {
                 port: ports.feed,
                 token: RECORDED_KEY.to_owned(),
                 speed: options.speed,
-                rate_limit_per_minute: servers.rate_limit_per_minute,
+                rate_limit_per_minute: servers.polling.rate_limit_per_minute,
                 start_position: options.start_at,
                 state_file: Some(data.join("feed.json")),
             };
@@ -229,13 +236,6 @@ impl Servers {
         }
         Ok(())
     }
-}
-
-/// Enough for every poll and the market's status, and never less than Finnhub's own limit.
-fn rate_limit(options: &RunOptions) -> u32 {
-    let polls = 60_000 / options.interval.as_millis().max(1) + 1;
-    let requests = polls * options.symbols.len().max(5) as u128 + 10;
-    u32::try_from(requests).unwrap_or(u32::MAX).max(RATE_LIMIT_PER_MINUTE)
 }
 
 /// The Python that has the stand-ins and dbt.

@@ -2,14 +2,17 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use aws_sdk_sqs::types::QueueAttributeName;
+use jiff::tz::TimeZone;
 use rdkafka::{ClientConfig, consumer::BaseConsumer};
 use warehouse::{Warehouse, WarehouseConfig, statements};
 
 use crate::{
     aws::Aws,
+    data_dir::{self, Latest},
     endpoints::Endpoints,
+    hint,
     ledger::topic_depth,
     metrics::{self, FunctionMetrics},
     names,
@@ -17,6 +20,7 @@ use crate::{
 
 /// Prints what the stores of the running flow hold, and what its functions did.
 pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
+    is_running(data_dir)?;
     let endpoints = Endpoints::load(data_dir)?;
     let kafka = endpoints.kafka_bootstrap_servers.clone();
     let not_running =
@@ -60,6 +64,20 @@ pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
         println!("freshness  {}  {} s old (fetched_at {})", text(symbol), text(age), text(last));
     }
     functions(&url).await
+}
+
+/// Says at once that no flow runs on the data folder, if none does.
+fn is_running(data_dir: &Path) -> anyhow::Result<()> {
+    let (folder, start) = (data_dir.display(), hint::command("run", data_dir));
+    match data_dir::latest(data_dir)? {
+        Latest::Running => Ok(()),
+        Latest::None => bail!("nothing has run in {folder} yet. Start it: {start}"),
+        Latest::Ended { at, quotes } => {
+            let at = at.map(|at| at.to_zoned(TimeZone::system()).strftime("%a %b %-d %H:%M").to_string());
+            let at = at.map_or_else(String::new, |at| format!(" (its last run ended {at})"));
+            bail!("the flow of {folder} is not running{at}; {quotes} quotes are kept. Start it: {start}")
+        }
+    }
 }
 
 /// Prints what is known of each function since the run began.

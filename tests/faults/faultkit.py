@@ -246,7 +246,8 @@ class Trial:
         )
 
     def _flow(self) -> Flow:
-        variables = {"FINNHUB_BASE_URL": self.finnhub.base_url, "FINNHUB_API_KEY": KEY}
+        # A poll a second is more than a free key has.
+        variables = {"FINNHUB_BASE_URL": self.finnhub.base_url, "FINNHUB_API_KEY": KEY, "RATE_LIMIT_PER_MINUTE": "3000"}
         flow = Flow(self.data_dir, **self.stores.variables(), **variables)
         try:
             flow.await_report(lambda report: report["phase"] == "running", "running flow")

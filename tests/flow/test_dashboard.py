@@ -81,7 +81,8 @@ def moment(text: str | None) -> datetime | None:
 def served(new_data_dir: Callable[[str], Path]) -> Iterator[Served]:
     data_dir = new_data_dir("dashboard")
     with finnhub.serve(KEY) as server:
-        variables = {"FINNHUB_BASE_URL": server.base_url, "FINNHUB_API_KEY": KEY}
+        # A poll a second is more than a free key has.
+        variables = {"FINNHUB_BASE_URL": server.base_url, "FINNHUB_API_KEY": KEY, "RATE_LIMIT_PER_MINUTE": "3000"}
         with Flow(data_dir, "--for", "10m", "--symbols", ",".join(SYMBOLS), **variables) as flow:
             flow.await_report(lambda report: counts(report)["published"] >= 4 * len(SYMBOLS), "quotes in Kafka")
             with server.lock:

@@ -54,7 +54,8 @@ class Seen:
 def seen(new_data_dir: Callable[[str], Path]) -> Seen:
     data_dir = new_data_dir("clients")
     with finnhub.serve(KEY) as server:
-        variables = {"FINNHUB_BASE_URL": server.base_url, "FINNHUB_API_KEY": KEY}
+        # A poll a second is more than a free key has.
+        variables = {"FINNHUB_BASE_URL": server.base_url, "FINNHUB_API_KEY": KEY, "RATE_LIMIT_PER_MINUTE": "3000"}
         with Flow(data_dir, "--for", "10m", "--symbols", ",".join(SYMBOLS), **variables) as flow:
             report = flow.await_report(lambda report: counts(report)["published"] >= 25, "25 quotes in Kafka")
             clients = Clients.of(report)

@@ -162,9 +162,14 @@ def test_status_tells_lag_queues_rows_and_freshness_of_a_running_flow(interrupte
     assert all(0 <= age <= 60 for age in ages), ages
 
 
-def test_status_of_a_stopped_flow_says_that_it_does_not_run(interrupted: Interrupted) -> None:
+def test_status_of_a_stopped_flow_says_that_it_does_not_run(first: Ended, interrupted: Interrupted) -> None:
     assert interrupted.status_afterwards.returncode == 1
-    assert "is not running" in interrupted.status_afterwards.stderr
+    said = interrupted.status_afterwards.stderr
+    assert f"the flow of {first.data_dir} is not running (its last run ended " in said
+    assert f"{counts(interrupted.report)['fetched']} quotes are kept" in said
+    assert "Start it: make local" in said
+    # No server is asked.
+    assert "Kafka" not in said
 
 
 def test_a_data_folder_in_use_is_neither_run_on_nor_removed(interrupted: Interrupted) -> None:
@@ -219,4 +224,5 @@ def test_reset_forgets_the_data_of_every_run(kept: Kept, last: Ended, tmp_path: 
     shutil.copytree(last.data_dir, copy, ignore=shutil.ignore_patterns("home", "tmp", "aws"))
     reset = local("reset", "--data-dir", copy)
     assert reset.returncode == 0, reset.stderr
+    assert f"removed {copy}: {counts(last.report)['fetched']} quotes, " in reset.stdout
     assert not copy.exists()
