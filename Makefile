@@ -9,7 +9,7 @@ WEB := dashboards/web
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(WEB)
 
 .DEFAULT_GOAL := help
-.PHONY: test-install help setup build dictionary local local-test local-status local-reset lint test-rust test-python test-flow test-faults chaos deny web test-web package test-package test-infra test-stack docker-up docker-down docker-test deploy destroy
+.PHONY: test-install help setup build dictionary local local-test local-status local-reset lint test-rust test-python test-flow test-faults chaos deny web test-web package test-package test-infra test-stack docker-up docker-down docker-test deploy plan destroy bootstrap smoke mutate-infra
 
 help: ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -107,12 +107,23 @@ infra/.venv/.locked: infra/requirements.lock
 	@$(SHELL) localstack/python.sh infra/.venv $< $(PYTHON)
 	@touch $@
 
-deploy: package ## Deploy to Google Cloud and AWS; shows each plan first (docs/DEPLOY.md)
-	@$(SHELL) infra/deploy.sh
+deploy: package ## Deploy to Google Cloud and AWS; shows each plan first (ENV=prod, docs/DEPLOY.md)
+	@$(SHELL) infra/deploy.sh deploy "$(ENV)" $(ARGS)
 
-destroy: ## Remove everything from AWS and Google Cloud; shows each plan first
-	@terraform -chdir=infra/aws destroy
-	@terraform -chdir=infra/gcp destroy
+plan: ## Show what make deploy would change (ENV=prod)
+	@$(SHELL) infra/deploy.sh plan "$(ENV)" $(ARGS)
+
+destroy: ## Remove everything from AWS and Google Cloud; shows each plan first (ENV=prod)
+	@$(SHELL) infra/deploy.sh destroy "$(ENV)" $(ARGS)
+
+bootstrap: ## Create the bucket for Terraform's state (ENV=prod)
+	@$(SHELL) infra/deploy.sh bootstrap "$(ENV)"
+
+smoke: setup ## Follow one quote through a deployment's stores, within two minutes (ENV=prod)
+	@$(BIN)/python infra/smoke.py "$(ENV)" $(ARGS)
+
+mutate-infra: setup ## Break Terraform's files in 16 ways, one at a time, and report which test notices
+	$(BIN)/python tests/infra/mutate.py $(ARGS)
 
 docker-up: ## Start the Docker stack and wait until it is healthy (AWS_EMULATOR=localstack, MINIO=1)
 	@$(SHELL) localstack/stack.sh up

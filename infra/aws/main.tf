@@ -4,14 +4,14 @@
 data "aws_caller_identity" "current" {}
 
 locals {
-  topic          = "stock-quotes"
-  consumer_group = "archive-quotes"
+  topic          = coalesce(var.topic, "${var.name}-stock-quotes")
+  consumer_group = "${var.name}-archive-quotes"
 
   account_id    = data.aws_caller_identity.current.account_id
   bucket_suffix = coalesce(var.bucket_suffix, local.account_id)
   packages      = "${var.package_dir}/${var.architecture}"
 
-  has_network = var.stream.type != "self_managed"
+  has_network = startswith(var.stream.type, "msk_")
 
   timeout_seconds = {
     # A minute's polls, what the Scheduler may be late, and the 5 s that the function keeps at its end.
@@ -23,19 +23,15 @@ locals {
     serve-dashboard  = 15
   }
 
-  # Lambda asks for six timeouts: it tries a throttled batch again while its messages stay hidden.
+  # Lambda asks for six timeouts.
   visibility_timeouts = 6
 
-  warehouse = { for function in ["load-quotes", "reconcile-quotes", "transform-quotes", "serve-dashboard"] : function => {
-    BIGQUERY_PROJECT          = var.bigquery.project
-    BIGQUERY_DATASET          = var.bigquery.dataset
-    GOOGLE_CREDENTIALS_JSON   = lookup(var.google_credentials, function, null)
-    GOOGLE_CREDENTIALS_SECRET = lookup(var.google_credentials_secret_arns, function, null)
-  } }
-  warehouse_statements = { for function in keys(local.warehouse) : function => [
-    for secret in compact([local.warehouse[function].GOOGLE_CREDENTIALS_SECRET]) :
-    { actions = ["secretsmanager:GetSecretValue"], resources = [secret] }
-  ] }
+  # How many batches load-quotes may have at once: the least that a mapping of SQS allows. The function's reserve is the
+  # same number. With a smaller one Lambda would throttle, and a throttled message comes nearer to the dead letters.
+  load_concurrency = 2
+
+  # Symbols with an exchange trade at night and at weekends, too.
+  trades_always = anytrue([for symbol in var.symbols : strcontains(symbol, ":")])
 }
 
 # Kafka
@@ -44,25 +40,45 @@ module "network" {
   source = "../modules/network"
   count  = local.has_network ? 1 : 0
 
-  name = var.name
-  cidr = var.vpc_cidr
-  # Named and not asked for: a zone that AWS adds must not change a plan.
-  availability_zones = coalescelist(var.availability_zones, ["${var.aws_region}a", "${var.aws_region}b"])
+  name               = var.name
+  cidr               = var.vpc_cidr
+  availability_zones = local.zones
+}
+
+module "server" {
+  source = "../modules/server"
+  count  = var.stream.type == "server" ? 1 : 0
+
+  name              = var.name
+  region            = var.aws_region
+  cidr              = var.vpc_cidr
+  availability_zone = local.zones[0]
+  instance_type     = var.stream.server.instance_type
+  volume_gib        = var.stream.server.volume_gib
+  kafka_version     = var.stream.server.kafka_version
 }
 
 module "stream" {
   source = "../modules/stream"
 
   name            = var.name
-  type            = var.stream.type
+  type            = local.has_network ? var.stream.type : "self_managed"
   topic           = local.topic
   consumer_group  = local.consumer_group
   vpc_id          = one(module.network[*].vpc_id)
   subnet_ids      = flatten(module.network[*].private_subnet_ids)
   msk_provisioned = { for setting, value in var.stream.msk_provisioned : setting => value if value != null }
-  self_managed = var.stream.self_managed == null ? null : {
-    for setting, value in var.stream.self_managed : setting => value if value != null
-  }
+  self_managed = one(concat(
+    [for server in module.server : {
+      bootstrap_servers  = server.bootstrap_servers
+      security           = "plaintext"
+      sasl_secret_arn    = null
+      ca_secret_arn      = null
+      subnet_ids         = server.subnet_ids
+      security_group_ids = server.security_group_ids
+    }],
+    [for settings in var.stream.self_managed[*] : settings],
+  ))
 }
 
 # Where quotes go
@@ -88,14 +104,6 @@ module "archived_queue" {
   name               = "${var.name}-quotes-archived"
   visibility_seconds = local.visibility_timeouts * local.timeout_seconds["load-quotes"]
   sending_bucket_arn = module.bronze_bucket.arn
-  account_id         = local.account_id
-}
-
-module "loaded_queue" {
-  source = "../modules/queue"
-
-  name               = "${var.name}-quotes-loaded"
-  visibility_seconds = local.visibility_timeouts * local.timeout_seconds["transform-quotes"]
   account_id         = local.account_id
 }
 
@@ -131,14 +139,16 @@ module "fetch_quotes" {
   # Two at once would break Finnhub's rate limit.
   reserved_concurrency = 1
   network              = module.stream.producer_network
-  asynchronous         = { failed_queue_arn = module.failed_queue.arn }
-  log_retention_days   = var.log_retention_days
+  # An event that meets the last minute's invocation waits for its end. One that is over by then polls nothing.
+  asynchronous       = { failed_queue_arn = module.failed_queue.arn }
+  log_retention_days = var.log_retention_days
 
   environment = merge({
     FINNHUB_API_KEY_SECRET  = var.finnhub_api_key_secret_arn
     KAFKA_BOOTSTRAP_SERVERS = module.stream.bootstrap_servers
     KAFKA_SECURITY          = module.stream.security
     KAFKA_SASL_SECRET       = module.stream.sasl_secret_arn
+    KAFKA_CA_SECRET         = module.stream.ca_secret_arn
     KAFKA_TOPIC             = local.topic
     KAFKA_TOPIC_PARTITIONS  = var.topic_partitions
     POLL_INTERVAL_SECONDS   = var.poll_interval_seconds
@@ -150,6 +160,20 @@ module "fetch_quotes" {
     [{ actions = ["secretsmanager:GetSecretValue"], resources = [var.finnhub_api_key_secret_arn] }],
     module.stream.producer_statements,
   )
+}
+
+# A Kafka trigger that finds no topic gives up. This invocation polls nothing, but the function creates the topic when it
+# starts.
+resource "aws_lambda_invocation" "topic" {
+  function_name = module.fetch_quotes.name
+  input         = jsonencode({ polls = 0 })
+
+  triggers = {
+    bootstrap_servers = module.stream.bootstrap_servers
+    topic             = local.topic
+  }
+
+  depends_on = [module.server]
 }
 
 # Kafka → archive-quotes → S3
@@ -174,8 +198,6 @@ module "archive_quotes" {
       # A key that is taken is read, to see whether it has the same bytes.
       { actions = ["s3:GetObject", "s3:PutObject"], resources = ["${module.bronze_bucket.arn}/*"] },
       { actions = ["s3:PutObject"], resources = ["${module.quarantine_bucket.arn}/*"] },
-      # The trigger looks at the bucket for discarded batches.
-      { actions = ["s3:ListBucket"], resources = [module.quarantine_bucket.arn] },
     ],
     module.stream.consumer_statements,
   )
@@ -227,12 +249,10 @@ resource "aws_lambda_event_source_mapping" "archive_quotes" {
     }
   }
 
-  # A batch that Lambda gives up (its records are about to leave the topic) keeps its bytes here.
-  destination_config {
-    on_failure {
-      destination_arn = module.quarantine_bucket.arn
-    }
-  }
+  # No on-failure destination: with one Lambda gives up after 10 retries, and an outage would cost good quotes. The
+  # function itself puts aside what is not a quote, so a batch fails only while something is down.
+
+  depends_on = [aws_lambda_invocation.topic]
 }
 
 # S3 → SQS → load-quotes → BigQuery
@@ -246,15 +266,10 @@ module "load_quotes" {
   architecture    = var.architecture
   memory_mb       = 256
   timeout_seconds = local.timeout_seconds["load-quotes"]
-  # Two MERGEs that only insert do not conflict in BigQuery: side by side, both could insert a quote.
-  reserved_concurrency = 1
-  log_retention_days   = var.log_retention_days
 
-  environment = merge(
-    local.warehouse["load-quotes"],
-    { LOADED_QUEUE_URL = module.loaded_queue.url },
-    lookup(var.environment, "load-quotes", {}),
-  )
+  reserved_concurrency = local.load_concurrency
+  log_retention_days   = var.log_retention_days
+  environment          = merge(local.warehouse["load-quotes"], lookup(var.environment, "load-quotes", {}))
 
   statements = concat(
     [
@@ -262,22 +277,28 @@ module "load_quotes" {
       # Without it a deleted object is answered by 403 and not by 404.
       { actions = ["s3:ListBucket"], resources = [module.bronze_bucket.arn] },
       { actions = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"], resources = [module.archived_queue.arn] },
-      { actions = ["sqs:SendMessage"], resources = [module.loaded_queue.arn] },
     ],
     local.warehouse_statements["load-quotes"],
   )
 }
 
 resource "aws_lambda_event_source_mapping" "load_quotes" {
-  function_name                      = module.load_quotes.arn
-  event_source_arn                   = module.archived_queue.arn
-  batch_size                         = 100
+  function_name    = module.load_quotes.arn
+  event_source_arn = module.archived_queue.arn
+  # As many as one statement takes.
+  batch_size                         = 1000
   maximum_batching_window_in_seconds = 1
   function_response_types            = ["ReportBatchItemFailures"]
 
-  # The least that SQS allows; the function's own concurrency is 1.
   scaling_config {
-    maximum_concurrency = 2
+    maximum_concurrency = local.load_concurrency
+  }
+
+  lifecycle {
+    precondition {
+      condition     = local.load_concurrency <= module.load_quotes.reserved_concurrency
+      error_message = "load-quotes' trigger may start more invocations than the function may run: Lambda would throttle it, and good messages would become dead letters."
+    }
   }
 }
 
@@ -292,8 +313,9 @@ module "reconcile_quotes" {
   architecture         = var.architecture
   timeout_seconds      = local.timeout_seconds["reconcile-quotes"]
   reserved_concurrency = 1
-  asynchronous         = { failed_queue_arn = module.failed_queue.arn }
-  log_retention_days   = var.log_retention_days
+  # It finds the rest of a failed run.
+  asynchronous       = { failed_queue_arn = module.failed_queue.arn, retries = 2 }
+  log_retention_days = var.log_retention_days
 
   environment = merge(
     local.warehouse["reconcile-quotes"],
@@ -313,7 +335,7 @@ module "reconcile_quotes" {
   )
 }
 
-# Loads → transform-quotes → gold
+# Schedule → transform-quotes → gold
 
 resource "aws_ecr_repository" "transform_quotes" {
   # checkov:skip=CKV_AWS_136:Encrypted with the key that AWS manages; the image holds no secret
@@ -342,49 +364,34 @@ resource "aws_ecr_lifecycle_policy" "transform_quotes" {
 
 module "transform_quotes" {
   source = "../modules/function"
-  count  = var.transform_image_uri == null ? 0 : 1
+  count  = local.transform_image_uri == null ? 0 : 1
 
   name            = "${var.name}-transform-quotes"
-  description     = "Announced loads and a schedule: dbt"
-  image_uri       = var.transform_image_uri
+  description     = "Schedule: dbt settles what was loaded, and tests it"
+  image_uri       = local.transform_image_uri
   architecture    = var.architecture
-  memory_mb       = 1024
+  memory_mb       = 1769 # one whole vCPU
   timeout_seconds = local.timeout_seconds["transform-quotes"]
   # Two runs at once would merge into the same tables.
   reserved_concurrency = 1
-  asynchronous         = { failed_queue_arn = module.failed_queue.arn }
-  log_retention_days   = var.log_retention_days
+  # A run is safe to repeat. One that meets another waits for its end.
+  asynchronous       = { failed_queue_arn = module.failed_queue.arn, retries = 2, max_age_seconds = 900 }
+  log_retention_days = var.log_retention_days
 
   environment = merge(
     local.warehouse["transform-quotes"],
-    { BIGQUERY_LOCATION = var.bigquery.location },
+    { BIGQUERY_LOCATION = local.google.bigquery.location },
     lookup(var.environment, "transform-quotes", {}),
   )
 
-  statements = concat(
-    [{ actions = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"], resources = [module.loaded_queue.arn] }],
-    local.warehouse_statements["transform-quotes"],
-  )
-}
-
-resource "aws_lambda_event_source_mapping" "transform_quotes" {
-  count = length(module.transform_quotes)
-
-  function_name                      = module.transform_quotes[0].arn
-  event_source_arn                   = module.loaded_queue.arn
-  batch_size                         = 1000
-  maximum_batching_window_in_seconds = var.transform_window_seconds
-
-  scaling_config {
-    maximum_concurrency = 2
-  }
+  statements = local.warehouse_statements["transform-quotes"]
 }
 
 # Gold → serve-dashboard → browser
 
 module "serve_dashboard" {
   source = "../modules/function"
-  count  = var.dashboard == null ? 0 : 1
+  count  = var.has_public_page ? 1 : 0
 
   name            = "${var.name}-serve-dashboard"
   description     = "HTTP: gold tables as JSON and a web page"
@@ -393,10 +400,19 @@ module "serve_dashboard" {
   timeout_seconds = local.timeout_seconds["serve-dashboard"]
   # A public page must not take the account's concurrency, nor run up BigQuery's bill.
   reserved_concurrency = 5
-  url_authorization    = var.dashboard.authorization
   log_retention_days   = var.log_retention_days
   environment          = merge(local.warehouse["serve-dashboard"], lookup(var.environment, "serve-dashboard", {}))
   statements           = local.warehouse_statements["serve-dashboard"]
+}
+
+module "page" {
+  source = "../modules/page"
+  count  = length(module.serve_dashboard)
+
+  name                = "${var.name}-page"
+  function_name       = module.serve_dashboard[0].name
+  invoke_arn          = module.serve_dashboard[0].invoke_arn
+  requests_per_second = var.page_requests_per_second
 }
 
 # Time
@@ -424,20 +440,28 @@ module "schedules" {
       }
     },
     length(module.transform_quotes) == 0 ? {} : {
-      # For what no announcement told of, while quotes come. Each run is billed, so not at night.
+      # While quotes come, and once after the close. Each run is billed.
       transform-quotes = {
         function_arn = module.transform_quotes[0].arn
-        expression   = "cron(* 9-16 ? * MON-FRI *)"
+        expression   = local.trades_always ? "cron(0/15 * * * ? *)" : "cron(0/15 9-15 ? * MON-FRI *)"
+        time_zone    = "America/New_York"
+      }
+      transform-quotes-after-close = {
+        function_arn = module.transform_quotes[0].arn
+        expression   = "cron(10 16 ? * MON-FRI *)"
         time_zone    = "America/New_York"
       }
       test-tables = {
         function_arn = module.transform_quotes[0].arn
-        expression   = "cron(30 17 ? * MON-FRI *)"
+        expression   = "cron(37 17 ? * MON-FRI *)"
         time_zone    = "America/New_York"
         input        = jsonencode({ task = "test" })
       }
     },
   )
+
+  # The topic comes first, while the function is idle.
+  depends_on = [aws_lambda_invocation.topic]
 }
 
 # Watching
@@ -462,16 +486,12 @@ module "observability" {
     ) : name => {
     name                 = function.name
     timeout_seconds      = function.timeout_seconds
-    is_throttling_normal = contains(["load-quotes", "transform-quotes"], name)
+    is_throttling_normal = contains(["fetch-quotes", "transform-quotes"], name)
   } }
 
-  queues = merge(
-    { quotes-archived = module.archived_queue.name },
-    length(module.transform_quotes) == 0 ? {} : { quotes-loaded = module.loaded_queue.name },
-  )
+  queues = { quotes-archived = module.archived_queue.name }
   failed_queues = {
     quotes-archived-dlq = module.archived_queue.dead_letter_name
-    quotes-loaded-dlq   = module.loaded_queue.dead_letter_name
     failed-events       = module.failed_queue.name
   }
 }

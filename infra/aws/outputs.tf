@@ -1,28 +1,20 @@
 output "functions" {
   description = "The functions' names by their plain names."
-  value = merge(
-    {
-      fetch-quotes     = module.fetch_quotes.name
-      archive-quotes   = module.archive_quotes.name
-      load-quotes      = module.load_quotes.name
-      reconcile-quotes = module.reconcile_quotes.name
-    },
-    { for function in module.transform_quotes : "transform-quotes" => function.name },
-    { for function in module.serve_dashboard : "serve-dashboard" => function.name },
-  )
+  value       = local.function_names
 }
 
 output "kafka" {
-  description = "The topic, where the brokers are, and how they are spoken to."
+  description = "The topic, where the brokers are, and how clients connect."
   value = {
     bootstrap_servers = module.stream.bootstrap_servers
     security          = module.stream.security
     topic             = local.topic
+    group             = local.consumer_group
   }
 }
 
 output "buckets" {
-  description = "The buckets of archived quotes and of records that hold none."
+  description = "The buckets of archived quotes and of records that are not quotes."
   value = {
     bronze     = module.bronze_bucket.name
     quarantine = module.quarantine_bucket.name
@@ -34,8 +26,6 @@ output "queues" {
   value = {
     archived             = module.archived_queue.url
     archived_dead_letter = module.archived_queue.dead_letter_url
-    loaded               = module.loaded_queue.url
-    loaded_dead_letter   = module.loaded_queue.dead_letter_url
     failed_events        = module.failed_queue.url
   }
 }
@@ -57,5 +47,21 @@ output "cloudwatch_dashboard_url" {
 
 output "dashboard_url" {
   description = "The web page; null without one."
-  value       = one(module.serve_dashboard[*].url)
+  value       = one(module.page[*].url)
+}
+
+output "roles" {
+  description = "What each function's role is allowed: action and resource."
+  value = { for name, policy in merge(
+    {
+      archive-quotes   = module.archive_quotes.policy
+      fetch-quotes     = module.fetch_quotes.policy
+      load-quotes      = module.load_quotes.policy
+      reconcile-quotes = module.reconcile_quotes.policy
+    },
+    { for function in module.transform_quotes : "transform-quotes" => function.policy },
+    { for function in module.serve_dashboard : "serve-dashboard" => function.policy },
+    ) : name => sort(flatten([for statement in jsondecode(policy).Statement : [
+      for pair in setproduct(statement.Action, statement.Resource) : "${pair[0]} ${pair[1]}" if statement.Effect == "Allow"
+  ]])) }
 }

@@ -1,16 +1,16 @@
 variable "name" {
-  description = "Prefix of every name, so that several can live in one account."
+  description = "Prefix of every name, so that several deployments can live in one account and on one Kafka."
   type        = string
   default     = "quoteflow"
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{1,19}$", var.name))
-    error_message = "name must have 2 to 20 lower-case letters, digits and hyphens, a letter first."
+    condition     = can(regex("^[a-z][a-z0-9-]{1,19}$", var.name)) && !startswith(var.name, "gcp-")
+    error_message = "name must have 2 to 20 lower-case letters, digits and hyphens, a letter first, and not begin with gcp-, which Google keeps for itself."
   }
 }
 
 variable "aws_region" {
-  description = "The AWS region."
+  description = "The AWS region of everything, the secrets included."
   type        = string
   default     = "us-east-1"
 
@@ -80,11 +80,17 @@ variable "rate_limit_per_minute" {
 
 variable "stream" {
   description = <<-EOT
-    Which Kafka: type is msk_serverless (dear), msk_provisioned (two small brokers) or self_managed (a cluster that exists,
-    anywhere: the cheap way; see README.md for what each costs). msk_provisioned and self_managed hold their own settings.
+    Which Kafka: type is server (one small server with Apache Kafka: the cheap way), msk_provisioned (two small brokers),
+    msk_serverless (expensive) or self_managed (a cluster that exists, anywhere). infra/README.md has what each costs.
+    server, msk_provisioned and self_managed have their own settings.
   EOT
   type = object({
     type = string
+    server = optional(object({
+      instance_type = optional(string, "t4g.small")
+      volume_gib    = optional(number, 10)
+      kafka_version = optional(string, "4.1.0")
+    }), {})
     msk_provisioned = optional(object({
       kafka_version = optional(string)
       instance_type = optional(string)
@@ -92,21 +98,38 @@ variable "stream" {
     }), {})
     self_managed = optional(object({
       bootstrap_servers  = list(string)
-      security           = optional(string)
+      security           = optional(string, "sasl_scram")
       sasl_secret_arn    = optional(string)
-      subnet_ids         = optional(list(string))
-      security_group_ids = optional(list(string))
+      ca_secret_arn      = optional(string)
+      subnet_ids         = optional(list(string), [])
+      security_group_ids = optional(list(string), [])
     }))
   })
 
   validation {
-    condition     = contains(["msk_serverless", "msk_provisioned", "self_managed"], var.stream.type)
-    error_message = "stream.type must be msk_serverless, msk_provisioned or self_managed."
+    condition     = contains(["server", "msk_serverless", "msk_provisioned", "self_managed"], var.stream.type)
+    error_message = "stream.type must be server, msk_serverless, msk_provisioned or self_managed."
+  }
+
+  validation {
+    condition     = (var.stream.type == "self_managed") == (var.stream.self_managed != null)
+    error_message = "stream.self_managed belongs to type = \"self_managed\" and to no other."
+  }
+}
+
+variable "topic" {
+  description = "The topic of quotes; null: NAME-stock-quotes, so that deployments on one Kafka do not read each other's."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9._-]{1,249}$", coalesce(var.topic, "-")))
+    error_message = "topic must be a name that Kafka takes: up to 249 letters, digits, dots, hyphens and underscores."
   }
 }
 
 variable "topic_partitions" {
-  description = "fetch-quotes makes the topic with so many partitions where it is missing; null: it is there."
+  description = "fetch-quotes creates the topic with this number of partitions if it is missing; null: it exists."
   type        = number
   default     = 3
 
@@ -123,88 +146,57 @@ variable "has_kafka_trigger" {
 }
 
 variable "vpc_cidr" {
-  description = "The address range of the VPC that MSK needs; unused with self_managed."
+  description = "The address range of the VPC of MSK or of the server; unused with self_managed."
   type        = string
   default     = "10.42.0.0/20"
 }
 
 variable "availability_zones" {
-  description = "The VPC's zones, two or three; empty: the region's a and b."
+  description = "The zones of MSK, two or three, or of the server, whose is the first; empty: the region's a and b. Named and not asked for: a zone that AWS adds must not change a plan."
   type        = list(string)
   default     = []
 }
 
 # BigQuery
 
-variable "bigquery" {
-  description = "The Google Cloud project, the dataset of the raw tables (the layers' have it as prefix), and its location. infra/gcp writes it."
+variable "google" {
+  description = <<-EOT
+    What infra/gcp made: the deployment's name and AWS account there, BigQuery's names, and for federation the audience and
+    each function's service account. null: `make deploy` keeps it in the parameter /NAME/google of Systems Manager, where
+    every operator's plan finds it. There is no secret in it.
+  EOT
   type = object({
-    project  = string
-    dataset  = optional(string, "stock")
-    location = optional(string, "US")
+    name           = string
+    aws_account_id = string
+    bigquery = object({
+      project  = string
+      dataset  = optional(string, "stock")
+      location = optional(string, "US")
+    })
+    audience         = optional(string)
+    service_accounts = optional(map(string), {})
   })
+  default = null
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.bigquery.project))
-    error_message = "bigquery.project must be a Google Cloud project id."
+    condition     = var.google == null || can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.google.bigquery.project))
+    error_message = "google.bigquery.project must be a Google Cloud project id."
   }
 
   validation {
-    condition     = can(regex("^[A-Za-z0-9_]{1,1000}$", var.bigquery.dataset))
-    error_message = "bigquery.dataset must have letters, digits and underscores only."
-  }
-}
-
-variable "google_credentials" {
-  description = "For each function that asks BigQuery, by its plain name: the external_account JSON. infra/gcp writes it. There is no secret in it."
-  type        = map(string)
-  default     = {}
-
-  validation {
-    condition     = alltrue([for json in values(var.google_credentials) : try(jsondecode(json).type, "") == "external_account"])
-    error_message = "google_credentials holds external_account JSON only: a service account's key belongs in Secrets Manager (google_credentials_secret_arns)."
+    condition     = var.google == null || can(regex("^[A-Za-z0-9_]{1,1000}$", var.google.bigquery.dataset))
+    error_message = "google.bigquery.dataset must have letters, digits and underscores only."
   }
 }
 
 variable "google_credentials_secret_arns" {
-  description = "The fallback with keys: for each function the ARN of a secret that holds a service account's key JSON."
+  description = "The fallback with keys: for each function the ARN of a secret whose value is a service account's key JSON."
   type        = map(string)
   default     = {}
 
   validation {
     condition     = alltrue([for arn in values(var.google_credentials_secret_arns) : can(regex("^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]+:secret:.+", arn))])
-    error_message = "google_credentials_secret_arns holds ARNs of secrets in Secrets Manager, not the keys themselves."
-  }
-
-  validation {
-    condition = alltrue([
-      for function in concat(["load-quotes", "reconcile-quotes", "transform-quotes"], var.dashboard == null ? [] : ["serve-dashboard"]) :
-      contains(keys(var.google_credentials), function) != contains(keys(var.google_credentials_secret_arns), function)
-      || try(var.environment[function].BIGQUERY_ENDPOINT, null) != null
-    ])
-    error_message = "Each function that asks BigQuery needs exactly one of google_credentials and google_credentials_secret_arns."
-  }
-}
-
-variable "transform_image_uri" {
-  description = "The image of transform-quotes with its digest; null until there is one in the repository that this makes."
-  type        = string
-  default     = null
-
-  validation {
-    condition     = var.transform_image_uri == null || can(regex("^[^@]+@sha256:[0-9a-f]{64}$", var.transform_image_uri))
-    error_message = "transform_image_uri must name the image by its digest: REPOSITORY@sha256:…; a tag would hide a change."
-  }
-}
-
-variable "transform_window_seconds" {
-  description = "How long announced loads are gathered for one run of dbt. Each run is billed by BigQuery; longer is cheaper and less fresh."
-  type        = number
-  default     = 5
-
-  validation {
-    condition     = var.transform_window_seconds >= 1 && var.transform_window_seconds <= 300
-    error_message = "transform_window_seconds must be from 1 to 300."
+    error_message = "google_credentials_secret_arns has ARNs of secrets in Secrets Manager, not the keys themselves."
   }
 }
 
@@ -246,17 +238,16 @@ variable "environment" {
   }
 }
 
-variable "dashboard" {
-  description = "The function behind the web page and who may open its URL: AWS_IAM (signed requests) or NONE (everyone). null: no page."
-  type = object({
-    authorization = optional(string, "AWS_IAM")
-  })
-  default = null
+variable "has_public_page" {
+  description = "Whether the web page (serve-dashboard) is on the internet, for everyone."
+  type        = bool
+  default     = false
+}
 
-  validation {
-    condition     = var.dashboard == null || contains(["AWS_IAM", "NONE"], try(var.dashboard.authorization, ""))
-    error_message = "dashboard.authorization must be AWS_IAM or NONE."
-  }
+variable "page_requests_per_second" {
+  description = "How many requests for figures the page answers each second, of all readers together. An open page asks once in 5 s."
+  type        = number
+  default     = 5
 }
 
 # Storage

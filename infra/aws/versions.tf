@@ -1,6 +1,6 @@
 terraform {
-  # 1.9: a validation may look at other variables.
-  required_version = ">= 1.9"
+  # 1.10: the state is locked by its bucket.
+  required_version = ">= 1.10"
 
   required_providers {
     aws = {
@@ -9,6 +9,9 @@ terraform {
       version = "5.100.0"
     }
   }
+
+  # Its bucket and key come from `infra/terraform.sh`, one of each deployment.
+  backend "s3" {}
 }
 
 provider "aws" {

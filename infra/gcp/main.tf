@@ -23,11 +23,50 @@ locals {
   tables = jsondecode(file("${path.module}/tables.json"))
 }
 
-resource "google_project_service" "this" {
-  for_each = toset(["bigquery", "iam", "iamcredentials", "sts"])
+# The APIs. The first two enable the others and read the project's policy; nothing else is made before all are usable.
+
+resource "google_project_service" "first" {
+  for_each = toset(["cloudresourcemanager", "serviceusage"])
 
   service            = "${each.key}.googleapis.com"
   disable_on_destroy = false
+}
+
+resource "google_project_service" "this" {
+  for_each = toset(["bigquery", "cloudquotas", "iam", "iamcredentials", "sts"])
+
+  service            = "${each.key}.googleapis.com"
+  disable_on_destroy = false
+
+  depends_on = [google_project_service.first]
+}
+
+# An API that is enabled answers SERVICE_DISABLED for some time.
+resource "time_sleep" "apis" {
+  create_duration = "60s"
+  triggers        = { services = join(" ", sort(concat(keys(google_project_service.first), keys(google_project_service.this)))) }
+
+  depends_on = [google_project_service.this]
+}
+
+# The bill's ceiling: what each account may read in a day, whoever opens the public page how often. BigQuery refuses what
+# is above until midnight in California.
+resource "google_cloud_quotas_quota_preference" "reads" {
+  count = var.daily_read_gib_per_account == null ? 0 : 1
+
+  parent   = "projects/${var.project}"
+  name     = "bigquery-reads-per-account"
+  service  = "bigquery.googleapis.com"
+  quota_id = "QueryUsagePerUserPerDay"
+  # It is far below Google's own default.
+  ignore_safety_checks = "QUOTA_DECREASE_PERCENTAGE_TOO_HIGH"
+
+  quota_config {
+    # In MiB.
+    preferred_value = var.daily_read_gib_per_account * 1024
+  }
+
+  depends_on = [time_sleep.apis]
 }
 
 # The tables
@@ -39,7 +78,7 @@ resource "google_bigquery_dataset" "raw" {
   description                = "Raw quotes as they were fetched"
   delete_contents_on_destroy = !var.are_tables_protected
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_bigquery_dataset" "layers" {
@@ -52,7 +91,7 @@ resource "google_bigquery_dataset" "layers" {
   # dbt makes all of it again.
   delete_contents_on_destroy = true
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_bigquery_table" "raw" {
@@ -84,6 +123,8 @@ resource "google_service_account" "this" {
 
   account_id   = "${var.name}-${each.value.account}"
   display_name = "${var.name} ${each.key}"
+
+  depends_on = [time_sleep.apis]
 }
 
 # Running queries is a right on the project; what they read and write is one on the dataset.
@@ -93,6 +134,8 @@ resource "google_project_iam_member" "query" {
   project = var.project
   role    = "roles/bigquery.jobUser"
   member  = google_service_account.this[each.key].member
+
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_bigquery_dataset_iam_member" "this" {
@@ -111,7 +154,7 @@ resource "google_iam_workload_identity_pool" "aws" {
   workload_identity_pool_id = "${var.name}-aws"
   display_name              = "${var.name} on AWS"
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_iam_workload_identity_pool_provider" "aws" {

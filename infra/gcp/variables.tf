@@ -26,14 +26,14 @@ variable "dataset" {
 }
 
 variable "name" {
-  description = "The name of the deployment in infra/aws: the AWS roles have it as prefix."
+  description = "The name of the deployment, the same as in infra/aws: the AWS roles have it as prefix."
   type        = string
   default     = "quoteflow"
 
   validation {
     # A service account's id, NAME-reconcile, has 30 characters at most.
-    condition     = can(regex("^[a-z][a-z0-9-]{1,19}$", var.name))
-    error_message = "name must have 2 to 20 lower-case letters, digits and hyphens, a letter first."
+    condition     = can(regex("^[a-z][a-z0-9-]{1,19}$", var.name)) && !startswith(var.name, "gcp-")
+    error_message = "name must have 2 to 20 lower-case letters, digits and hyphens, a letter first, and not begin with gcp-, which Google keeps for itself."
   }
 }
 
@@ -57,4 +57,19 @@ variable "is_keyless" {
   description = "Whether infra/aws is given federated credentials. false where an organization forbids workload identity pools: each function then needs a key in Secrets Manager."
   type        = bool
   default     = true
+}
+
+variable "daily_read_gib_per_account" {
+  description = <<-EOT
+    How many GiB each account of the project may read by queries in a day (BigQuery's quota QueryUsagePerUserPerDay, one of
+    each project; it holds for people, too): at 6.25 dollars a TiB, 500 are 3 dollars. Loads at the least need 135 a day
+    if symbols trade day and night (14,400 loads of 10 MB). null: no limit of this deployment's own.
+  EOT
+  type        = number
+  default     = 500
+
+  validation {
+    condition     = var.daily_read_gib_per_account == null ? true : var.daily_read_gib_per_account >= 200
+    error_message = "daily_read_gib_per_account must be at least 200, or load-quotes may reach it within a day; null for none."
+  }
 }

@@ -31,7 +31,7 @@ const MAX_RECEIVES: u32 = 5;
 /// How long a message that was received stays hidden, in seconds: longer than load-quotes may run.
 const VISIBILITY_SECONDS: u32 = 60;
 /// How many messages load-quotes gets at once.
-const BATCH_SIZE: i32 = 100;
+const BATCH_SIZE: i32 = 1000;
 /// How long they are gathered, in seconds.
 const BATCH_WINDOW_SECONDS: i32 = 1;
 /// The least that SQS allows; the function's own concurrency is 1.
@@ -256,13 +256,12 @@ impl Aws {
         Ok(())
     }
 
-    /// Has the function invoked on a schedule. What could not be invoked within a minute never is: the next
-    /// time comes soon.
+    /// Has the function invoked on a schedule. What Lambda does not accept at once is offered again for five minutes.
     pub(crate) async fn schedule(&self, name: &str, expression: &str, input: &str) -> anyhow::Result<()> {
         self.unschedule(name).await?;
         let function = self.lambda.get_function_configuration().function_name(name).send().await?;
         let retries =
-            RetryPolicy::builder().maximum_retry_attempts(0).maximum_event_age_in_seconds(60).build();
+            RetryPolicy::builder().maximum_retry_attempts(10).maximum_event_age_in_seconds(300).build();
         let target = Target::builder()
             .arn(function.function_arn.unwrap_or_default())
             .role_arn(ROLE)

@@ -224,8 +224,9 @@ class Record:
 class Clients:
     """The stores as clients see them that share no code with the flow."""
 
-    def __init__(self, kafka: str, aws: str, bigquery_endpoint: str) -> None:
+    def __init__(self, kafka: str, aws: str, bigquery_endpoint: str, topic: str = TOPIC) -> None:
         self.kafka = kafka
+        self.topic = topic
         # The client's defaults retry and pool; any credentials do.
         config = Config(s3={"addressing_style": "path"}, connect_timeout=5, read_timeout=30)
         self.s3 = boto3.client(
@@ -253,9 +254,9 @@ class Clients:
         consumer = KafkaConsumer(bootstrap_servers=self.kafka, enable_auto_commit=False)
         try:
             partitions = [
-                TopicPartition(TOPIC, number) for number in sorted(consumer.partitions_for_topic(TOPIC) or ())
+                TopicPartition(self.topic, number) for number in sorted(consumer.partitions_for_topic(self.topic) or ())
             ]
-            assert partitions, f"Kafka knows no topic {TOPIC}"
+            assert partitions, f"Kafka knows no topic {self.topic}"
             consumer.assign(partitions)
             consumer.seek_to_beginning()
             ends = consumer.end_offsets(partitions)
@@ -269,7 +270,7 @@ class Clients:
             wait_until(read_to_the_end, "end of the topic")
         finally:
             consumer.close()
-        return [one for one in records if one.offset < ends[TopicPartition(TOPIC, one.partition)]]
+        return [one for one in records if one.offset < ends[TopicPartition(self.topic, one.partition)]]
 
     @contextmanager
     def producer(self) -> Iterator[KafkaProducer]:
@@ -417,9 +418,9 @@ class Stores:
             "BIGQUERY_ENDPOINT": self.bigquery,
         }
 
-    def clients(self) -> Clients:
+    def clients(self, topic: str = TOPIC) -> Clients:
         """Clients of these stores."""
-        return Clients(self.kafka, self.aws, self.bigquery)
+        return Clients(self.kafka, self.aws, self.bigquery, topic)
 
 
 def listens(port: int) -> bool:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from finnhub import serve
-from flowkit import PROJECT, Stores
+from flowkit import PROJECT, ROOT, Stores
 from google.cloud.bigquery import SchemaField, Table, TimePartitioning, TimePartitioningType
-from infrakit import KEY, Account, Deployment, Terraform, copy_of_infra, packages
+from infrakit import KEY, Account, Deployment, Servers, Terraform, copy_of_infra, packages
 
 
 @pytest.fixture(scope="session")
@@ -23,42 +23,20 @@ def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
 
 
 @pytest.fixture(scope="session")
-def deployment(terraform: Terraform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """Apply the real root to the emulator. What the emulator lacks is off: the Kafka trigger, and running images."""
-    directory = tmp_path_factory.mktemp("deployment")
-    copy = directory / "aws"
-    shutil.copytree(terraform.root.parent, directory, dirs_exist_ok=True)
-    shutil.copy2(Path(__file__).parent / "emulator_override.tf", copy)
-    with Stores(directory / "servers") as stores, serve(KEY) as finnhub:
-        make_tables(stores, copy.parent / "gcp" / "tables.json")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """What the deployments need beside themselves: one account of AWS, one Kafka, BigQuery, Finnhub."""
+    directory = tmp_path_factory.mktemp("servers")
+    with Stores(directory) as stores, serve(KEY) as finnhub:
+        make_tables(stores, ROOT / "infra/gcp/tables.json")
         account = Account(stores.aws)
         secret = account.client("secretsmanager").create_secret(Name="finnhub-api-key", SecretString=KEY)
-        own = {"AWS_ENDPOINT_URL": stores.aws}
-        warehouse = own | {"BIGQUERY_ENDPOINT": stores.bigquery}
-        variables = {
-            "finnhub_api_key_secret_arn": secret["ARN"],
-            "stream": {
-                "type": "self_managed",
-                "self_managed": {"bootstrap_servers": [stores.kafka], "security": "plaintext"},
-            },
-            "has_kafka_trigger": False,
-            "bigquery": {"project": PROJECT},
-            "transform_image_uri": f"transform-quotes@sha256:{'0' * 64}",
-            "package_dir": str(packages(directory / "packages")),
-            "are_buckets_destroyed_with_objects": True,
-            "environment": {
-                "fetch-quotes": own | {"FINNHUB_BASE_URL": finnhub.base_url},
-                "archive-quotes": own,
-                "load-quotes": warehouse,
-                "reconcile-quotes": warehouse,
-                "transform-quotes": warehouse,
-            },
-        }
-        (copy / "emulator.auto.tfvars.json").write_text(json.dumps(variables))
-        credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-        applied = Terraform(copy, AWS_ENDPOINT_URL=stores.aws, **credentials)
-        applied.succeed("apply", "-auto-approve")
-        yield Deployment(applied, stores, account, finnhub, applied.outputs())
+        yield Servers(stores, account, finnhub, secret["ARN"], packages(directory / "packages"))
+
+
+@pytest.fixture(scope="session")
+def deployment(terraform: Terraform, servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """The real root, applied to the emulator. What the emulator lacks is off: the Kafka trigger, and running images."""
+    return servers.deploy("quoteflow", terraform, tmp_path_factory.mktemp("deployment"))
 
 
 def make_tables(stores: Stores, definitions: Path) -> None:

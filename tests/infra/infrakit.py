@@ -12,12 +12,15 @@ import boto3
 import pytest
 from botocore.config import Config
 from finnhub import Finnhub
-from flowkit import BIN_DIR, ROOT, Stores, environment
+from flowkit import BIN_DIR, PROJECT, ROOT, Clients, Stores, environment
 
 FUNCTIONS = ("fetch-quotes", "archive-quotes", "load-quotes", "reconcile-quotes")
+PACKAGED = (*FUNCTIONS, "serve-dashboard")
 PROVIDER = Path("registry.terraform.io/hashicorp/aws")
 # Finnhub's key, marked, so that it is found wherever it should not be.
 KEY = "c0ffee-marked-finnhub-key"
+# Merged over a root's own backend: the state is a file.
+BACKEND = 'terraform {\n  backend "local" {}\n}\n'
 # Applying and destroying on the emulator take minutes; anything else takes seconds.
 LIMIT_SECONDS = 420
 
@@ -71,7 +74,7 @@ class Terraform:
     def init(self) -> None:
         """Get the providers; skip the test where they cannot be had."""
         mirror = provider_mirror()
-        done = self.run("init", "-backend=false", *([f"-plugin-dir={mirror}"] if mirror else []), limit_seconds=180)
+        done = self.run("init", *([f"-plugin-dir={mirror}"] if mirror else []), limit_seconds=180)
         if done.returncode:
             pytest.skip(f"Terraform's AWS provider is neither on this machine nor in a registry: {done.stderr}")
 
@@ -91,6 +94,7 @@ def copy_of_infra(directory: Path) -> Path:
     """A copy of `infra/` below `directory`, so that nothing is written into the project."""
     copy = directory / "infra"
     shutil.copytree(ROOT / "infra", copy, ignore=shutil.ignore_patterns(".terraform*", ".venv", "*.tfstate*"))
+    (copy / "aws" / "backend_override.tf").write_text(BACKEND)
     return copy
 
 
@@ -101,7 +105,7 @@ def packages(directory: Path, architecture: str = "x86_64") -> Path:
     """
     if named := os.environ.get("QUOTEFLOW_PACKAGE_DIR"):
         return Path(named).resolve()
-    for function in FUNCTIONS:
+    for function in PACKAGED:
         folder = directory / "bootstraps" / function
         folder.mkdir(parents=True)
         shutil.copy2(BIN_DIR / function, folder / "bootstrap")
@@ -157,8 +161,75 @@ class Account:
 class Deployment:
     """`infra/aws` as it was applied to the emulator, with servers for all that is not AWS."""
 
+    name: str
     terraform: Terraform
+    servers: "Servers"
+    outputs: dict[str, Any]
+
+    @property
+    def account(self) -> Account:
+        """The account that it is in."""
+        return self.servers.account
+
+    def clients(self) -> Clients:
+        """Clients of its stores, with its own topic and buckets."""
+        return self.servers.stores.clients(topic=self.outputs["kafka"]["topic"])
+
+
+@dataclass
+class Servers:
+    """One account of AWS, one Kafka, one BigQuery and one Finnhub, for any number of deployments."""
+
     stores: Stores
     account: Account
     finnhub: Finnhub
-    outputs: dict[str, Any]
+    secret_arn: str
+    packages: Path
+
+    def deploy(self, name: str, terraform: Terraform, directory: Path, **variables: Any) -> Deployment:
+        """Apply a copy of the root below `directory`, with what `make deploy` leaves for it in Systems Manager."""
+        shutil.copytree(terraform.root.parent, directory, dirs_exist_ok=True)
+        root = directory / "aws"
+        shutil.copy2(Path(__file__).parent / "emulator_override.tf", root)
+        google = {
+            "name": name,
+            "aws_account_id": "000000000000",
+            "bigquery": {"project": PROJECT, "dataset": "stock", "location": "US"},
+            "audience": None,
+            "service_accounts": {},
+        }
+        parameters = {"google": json.dumps(google), "transform-image-uri": f"transform-quotes@sha256:{'0' * 64}"}
+        for parameter, value in parameters.items():
+            self.account.client("ssm").put_parameter(Name=f"/{name}/{parameter}", Value=value, Type="String")
+        own = {"AWS_ENDPOINT_URL": self.stores.aws}
+        warehouse = own | {"BIGQUERY_ENDPOINT": self.stores.bigquery}
+        given = {
+            "name": name,
+            "finnhub_api_key_secret_arn": self.secret_arn,
+            "stream": {
+                "type": "self_managed",
+                "self_managed": {
+                    "bootstrap_servers": [self.stores.kafka],
+                    "security": "plaintext",
+                    # The emulator runs functions where it runs itself.
+                    "subnet_ids": ["subnet-1"],
+                    "security_group_ids": ["sg-1"],
+                },
+            },
+            "has_kafka_trigger": False,
+            "package_dir": str(self.packages),
+            "are_buckets_destroyed_with_objects": True,
+            "environment": {
+                "fetch-quotes": own | {"FINNHUB_BASE_URL": self.finnhub.base_url},
+                "archive-quotes": own,
+                "load-quotes": warehouse,
+                "reconcile-quotes": warehouse,
+                "transform-quotes": warehouse,
+                "serve-dashboard": warehouse,
+            },
+        }
+        (root / "emulator.auto.tfvars.json").write_text(json.dumps(given | variables))
+        credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+        applied = Terraform(root, AWS_ENDPOINT_URL=self.stores.aws, **credentials)
+        applied.succeed("apply", "-auto-approve")
+        return Deployment(name, applied, self, applied.outputs())

@@ -3,12 +3,15 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from flowkit import ROOT
 from infrakit import Terraform
+from mutations import MUTATIONS, mutated, noticing, suites
+from ordering import EXPECTED, missing_order
 
 INFRA = ROOT / "infra"
 # `make test-infra` installs it; its dependencies contradict the others'.
@@ -89,7 +92,7 @@ def test_no_module_is_left_unused() -> None:
 
 def test_google_trusts_the_roles_of_the_functions_that_ask_bigquery() -> None:
     """Without the provider `infra/gcp` cannot be evaluated: the two roots' lists are compared as text."""
-    aws = (INFRA / "aws/main.tf").read_text()
+    aws = (INFRA / "aws/deployed.tf").read_text()
     asking = re.search(r"warehouse = \{ for function in (\[.*?\])", aws)
     functions = re.search(r"^  functions = \{\n(.*?)^  \}", (INFRA / "gcp/main.tf").read_text(), re.M | re.S)
     assert asking
@@ -102,3 +105,63 @@ def test_google_trusts_the_roles_of_the_functions_that_ask_bigquery() -> None:
         for root in ("aws", "gcp")
     ]
     assert [default and default[1] for default in defaults] == ["quoteflow"] * 2
+    # What one root tells the other.
+    told = re.search(
+        r'output "for_aws" \{.*?value = \{\n(.*?)^  \}', (INFRA / "gcp/outputs.tf").read_text(), re.M | re.S
+    )
+    taken = re.search(
+        r'variable "google" \{.*?object\(\{\n(.*?)^  \}\)', (INFRA / "aws/variables.tf").read_text(), re.M | re.S
+    )
+    assert told
+    assert taken
+    assert re.findall(r"^    (\w+) +=", told[1], re.M) == re.findall(r"^    (\w+) +=", taken[1], re.M)
+
+
+def test_google_makes_nothing_before_its_apis_are_usable() -> None:
+    """As above, as text: each resource waits for the APIs, or for one that does."""
+    text = (INFRA / "gcp/main.tf").read_text()
+    resources = dict(re.findall(r'^resource "(\w+" "\w+)" \{\n(.*?)^\}', text, re.M | re.S))
+    waiting = {name.replace('" "', ".") for name, body in resources.items() if "depends_on = [time_sleep.apis]" in body}
+    for _ in resources:
+        waiting |= {
+            name.replace('" "', ".")
+            for name, body in resources.items()
+            if any(f"{one}[" in body or f"{one}." in body for one in waiting)
+        }
+    first = {"google_project_service.first", "google_project_service.this", "time_sleep.apis"}
+    assert {name.replace('" "', ".") for name in resources} == waiting | first
+    enabled = set(re.findall(r'"([a-z]+)"', "".join(re.findall(r"toset\((\[.*?\])\)", text))))
+    assert enabled >= {
+        "bigquery",
+        "cloudquotas",
+        "cloudresourcemanager",
+        "iam",
+        "iamcredentials",
+        "serviceusage",
+        "sts",
+    }
+
+
+def test_providers_are_pinned_exactly_where_they_are_configured() -> None:
+    for root in ("aws", "gcp"):
+        versions = re.findall(r'^ +version += "(.*)"', (INFRA / root / "versions.tf").read_text(), re.M)
+        assert versions
+        assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in versions), f"{root}: {versions}"
+
+
+def test_what_must_come_first_comes_first(terraform: Terraform) -> None:
+    assert missing_order(terraform, EXPECTED) == []
+
+
+def test_every_known_defect_can_still_be_made(terraform: Terraform, tmp_path: Path) -> None:
+    """`make mutate-infra` makes each alone and runs the tests on it, for minutes; here two stand for all of them."""
+    for number, mutation in enumerate(MUTATIONS):
+        shutil.copytree(INFRA, tmp_path / str(number), ignore=shutil.ignore_patterns(".venv", ".terraform"))
+        mutation.apply(tmp_path / str(number))
+    assert len(MUTATIONS) == 16
+
+
+@pytest.mark.parametrize("name", ["a function may run before its role allows anything", "no route to the NAT gateway"])
+def test_a_known_defect_is_noticed(terraform: Terraform, name: str) -> None:
+    (mutation,) = [one for one in MUTATIONS if one.name == name]
+    assert mutated(terraform.root.parent, mutation, lambda copy: noticing(copy, suites(mutation)[:1]))

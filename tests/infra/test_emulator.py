@@ -15,13 +15,13 @@ FIRST_QUOTE_SECONDS = 150
 
 
 def test_the_scheduled_function_publishes_with_the_secret_it_was_named(deployment: Deployment) -> None:
-    clients = deployment.stores.clients()
+    clients = deployment.clients()
     wait_until(lambda: len(clients.records()) >= 5, "quotes of a scheduled invocation", FIRST_QUOTE_SECONDS)
-    assert deployment.finnhub.refused == 0
+    assert deployment.servers.finnhub.refused == 0
 
 
 def test_quotes_reach_bronze_once_through_the_deployed_functions(deployment: Deployment) -> None:
-    clients = deployment.stores.clients()
+    clients = deployment.clients()
     records = clients.records()
     event = kafka_event(records)
     first = invoke(deployment, "archive-quotes", event)
@@ -91,9 +91,9 @@ def kafka_event(records: list[Record]) -> dict[str, Any]:
 
     partitions: dict[str, list[dict[str, Any]]] = {}
     for record in records:
-        partitions.setdefault(f"stock-quotes-{record.partition}", []).append(
+        partitions.setdefault(f"quoteflow-stock-quotes-{record.partition}", []).append(
             {
-                "topic": "stock-quotes",
+                "topic": "quoteflow-stock-quotes",
                 "partition": record.partition,
                 "offset": record.offset,
                 "timestamp": record.quote["fetched_at"] * 1000,

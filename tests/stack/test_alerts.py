@@ -54,7 +54,7 @@ DEFAULTS = {name: body.get("default") for name, body in blocks(OBSERVABILITY / "
 LOCALS = terraform(OBSERVABILITY / "main.tf")["locals"][0]
 # How the root calls the module.
 CALL = blocks(ROOT / "infra" / "aws" / "main.tf", "module")["observability"]
-ONE_BY_ONE = [name for name in ALARMS if name != "freshness"]
+ONE_BY_ONE = [name for name in ALARMS if name not in ("freshness", "stalled")]
 
 
 def value_of(expression: Any) -> Any:
@@ -79,7 +79,7 @@ def selector(alarm: dict[str, Any]) -> str:
     if each == "${var.failed_queues}":
         return f'{{queue=~"{"|".join(CALL["failed_queues"])}"}}'
     if each == "${var.queues}":
-        return f'{{queue=~"{"|".join(re.findall(r"[{] ?([a-z-]+) = module", CALL["queues"]))}"}}'
+        return f'{{queue=~"{"|".join(CALL["queues"])}"}}'
     return ""
 
 
@@ -155,6 +155,23 @@ def test_freshness_has_its_alarms_hours_and_minutes() -> None:
     # The root has a default of its own.
     root = blocks(ROOT / "infra" / "aws" / "variables.tf", "variable")["freshness_minutes"]["default"]
     assert root == minutes
+
+
+def test_stalled_looks_at_the_same_counts_for_as_long() -> None:
+    alarm, rule = ALARMS["stalled"], ALERTS["Stalled"]
+    queries = {query["id"]: query for query in alarm["metric_query"]}
+    assert queries["stalled"]["expression"] == "IF(published > 0 AND FILL(invoked, 0) < 1, 1, 0)"
+    assert (alarm["comparison_operator"], alarm["threshold"]) == ("GreaterThanThreshold", 0)
+    metrics = {name: query["metric"][0] for name, query in queries.items() if "metric" in query}
+    assert {metric["period"] for metric in metrics.values()} == {300}
+    assert value_of(metrics["published"]["metric_name"]) == "Published"
+    assert metrics["invoked"]["metric_name"] == "Invocations"
+    assert "archive-quotes" in metrics["invoked"]["dimensions"]["FunctionName"]
+    assert " ".join(rule["expr"].split()) == (
+        "sum(function:quoteflow_published:sum5m) > 0 and "
+        '(sum(function:quoteflow_invocations:sum5m{function="archive-quotes"}) or vector(0)) < 1'
+    )
+    assert seconds(rule["for"]) == 300 * (alarm["evaluation_periods"] - 1)
 
 
 @pytest.mark.parametrize("name", ALARMS)
@@ -281,7 +298,7 @@ def test_a_real_prometheus_scrapes_evaluates_and_fires(prometheus: str, target: 
     assert found.keys() == ALERTS.keys() | RECORDS.keys()
     (alert,) = found["Failed"]["alerts"]
     assert alert["labels"]["queue"] == "quotes-archived-dlq"
-    assert "waits in quotes-archived-dlq" in alert["annotations"]["description"]
+    assert "Messages in quotes-archived-dlq" in alert["annotations"]["description"]
     # Nothing is invoked: that is looked at for a quarter of an hour before it is told.
     assert {name: rule["state"] for name, rule in found.items() if rule.get("state", "inactive") != "inactive"} == {
         "Failed": "firing",

@@ -1,5 +1,5 @@
 //! Metrics in CloudWatch's embedded format: one line of the log an invocation, from which CloudWatch makes metrics of
-//! the namespace `Quoteflow` with the dimension `function`.
+//! the namespace `Quoteflow` with the dimension `function`: the deployed function's name, which tells deployments apart.
 //!
 //! Format: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
@@ -40,6 +40,8 @@ pub fn seconds(name: &'static str, seconds: f64) {
 pub(crate) fn collector(
     function: &'static str,
 ) -> Result<&'static Collector, metrics_cloudwatch_embedded::Error> {
+    // Lambda sets it to the name that the function was deployed under.
+    let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|_| function.to_owned());
     Builder::new().cloudwatch_namespace(NAMESPACE).with_dimension("function", function).init()
 }
 

@@ -13,7 +13,8 @@ from transform_quotes import credentials
 from transform_quotes.config import Config
 from transform_quotes.transformer import Transformer, TransformError
 
-FUNCTION = "transform-quotes"
+# The deployed name, which tells deployments in one account apart.
+FUNCTION = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "transform-quotes")
 NAMESPACE = "Quoteflow"
 
 

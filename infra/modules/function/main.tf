@@ -116,7 +116,7 @@ resource "aws_lambda_function_event_invoke_config" "this" {
   count = var.asynchronous == null ? 0 : 1
 
   function_name                = aws_lambda_function.this.function_name
-  maximum_retry_attempts       = 0
+  maximum_retry_attempts       = var.asynchronous.retries
   maximum_event_age_in_seconds = var.asynchronous.max_age_seconds
 
   destination_config {
@@ -124,22 +124,4 @@ resource "aws_lambda_function_event_invoke_config" "this" {
       destination = var.asynchronous.failed_queue_arn
     }
   }
-}
-
-resource "aws_lambda_function_url" "this" {
-  # checkov:skip=CKV_AWS_258:Public only where the operator says NONE: the page shows public prices and changes nothing
-  count = var.url_authorization == null ? 0 : 1
-
-  function_name      = aws_lambda_function.this.function_name
-  authorization_type = var.url_authorization
-}
-
-resource "aws_lambda_permission" "public_url" {
-  # checkov:skip=CKV_AWS_301:As above
-  count = coalesce(var.url_authorization, "-") == "NONE" ? 1 : 0
-
-  function_name          = aws_lambda_function.this.function_name
-  action                 = "lambda:InvokeFunctionUrl"
-  principal              = "*"
-  function_url_auth_type = "NONE"
 }

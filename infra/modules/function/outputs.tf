@@ -18,7 +18,26 @@ output "timeout_seconds" {
   value       = aws_lambda_function.this.timeout
 }
 
-output "url" {
-  description = "The function's URL; null without one."
-  value       = one(aws_lambda_function_url.this[*].function_url)
+output "invoke_arn" {
+  description = "What an API's integration invokes."
+  value       = aws_lambda_function.this.invoke_arn
+}
+
+output "reserved_concurrency" {
+  description = "How many invocations may run at once; -1: what the account leaves."
+  value       = aws_lambda_function.this.reserved_concurrent_executions
+}
+
+output "asynchronous" {
+  description = "What becomes of a scheduled event that fails or waits; null where nothing is scheduled."
+  value = one([for config in aws_lambda_function_event_invoke_config.this : {
+    retries         = config.maximum_retry_attempts
+    max_age_seconds = config.maximum_event_age_in_seconds
+    failed_queue    = config.destination_config[0].on_failure[0].destination
+  }])
+}
+
+output "policy" {
+  description = "What the role is allowed, as JSON."
+  value       = aws_iam_role_policy.this.policy
 }

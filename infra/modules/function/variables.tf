@@ -93,24 +93,20 @@ variable "network" {
 
 variable "asynchronous" {
   description = <<-EOT
-    For a function that a schedule invokes: the ARN of the queue that takes an event which failed, and how long an event
-    may wait for its invocation. It is invoked once: the schedule's next event comes soon.
+    For a function that a schedule invokes: the ARN of the queue that takes an event which failed for good, how often a
+    failed event is tried again, and how long an event may wait. A function that is busy is no failure: Lambda offers the
+    event again until it is that old.
   EOT
   type = object({
     failed_queue_arn = string
-    max_age_seconds  = optional(number, 60)
+    retries          = optional(number, 0)
+    max_age_seconds  = optional(number, 300)
   })
   default = null
-}
-
-variable "url_authorization" {
-  description = "AWS_IAM or NONE (public) gives the function a URL; null: none."
-  type        = string
-  default     = null
 
   validation {
-    condition     = var.url_authorization == null || contains(["AWS_IAM", "NONE"], coalesce(var.url_authorization, "-"))
-    error_message = "url_authorization must be AWS_IAM, NONE or null."
+    condition     = contains([0, 1, 2], try(var.asynchronous.retries, 0)) && try(var.asynchronous.max_age_seconds, 300) >= 60 && try(var.asynchronous.max_age_seconds, 300) <= 21600
+    error_message = "asynchronous.retries must be 0, 1 or 2, and max_age_seconds from 60 to 21600: Lambda has no others."
   }
 }
 

@@ -3,17 +3,17 @@ locals {
   charts = [
     {
       title   = "Quotes a minute"
-      metrics = [for key in ["fetched", "published", "archived", "loaded"] : [local.namespace, local.metrics[key].name, "function", local.metrics[key].function]]
+      metrics = [for key in ["fetched", "published", "archived", "loaded"] : [local.namespace, local.metrics[key].name, "function", var.functions[local.metrics[key].function].name]]
       stat    = "Sum"
     },
     {
       title   = "Seconds from fetch to bronze"
-      metrics = [[local.namespace, local.metrics.freshness.name, "function", local.metrics.freshness.function]]
+      metrics = [[local.namespace, local.metrics.freshness.name, "function", var.functions[local.metrics.freshness.function].name]]
       stat    = "p95"
     },
     {
       title   = "Quarantined records"
-      metrics = [[local.namespace, local.metrics.quarantined.name, "function", local.metrics.quarantined.function]]
+      metrics = [[local.namespace, local.metrics.quarantined.name, "function", var.functions[local.metrics.quarantined.function].name]]
       stat    = "Sum"
     },
     {

@@ -2,7 +2,8 @@
 # rules for the Docker stack; tests/stack compares them.
 
 locals {
-  # What the functions emit in CloudWatch's embedded format: namespace, dimension, and the metrics used here.
+  # What the functions emit in CloudWatch's embedded format: namespace, and the metrics used here. Their dimension
+  # `function` is the function's full name, so that two deployments in an account do not mix.
   namespace = "Quoteflow"
   metrics = {
     fetched      = { function = "fetch-quotes", name = "Fetched" }
@@ -40,7 +41,7 @@ resource "aws_cloudwatch_metric_alarm" "errors" {
   for_each = var.functions
 
   alarm_name          = "${each.value.name}-errors"
-  alarm_description   = "${each.key} fails again and again. Its log tells why; docs/DEPLOY.md tells where to look."
+  alarm_description   = "${each.key} fails repeatedly. Its log says why; docs/DEPLOY.md says where to look."
   namespace           = "AWS/Lambda"
   metric_name         = "Errors"
   dimensions          = { FunctionName = each.value.name }
@@ -97,7 +98,7 @@ resource "aws_cloudwatch_metric_alarm" "failed" {
   for_each = var.failed_queues
 
   alarm_name          = "${each.value}-not-empty"
-  alarm_description   = "Something failed for good and waits in ${each.value}; docs/DEPLOY.md tells how to give it another try."
+  alarm_description   = "Messages in ${each.value} have failed for good; docs/DEPLOY.md says how to try them again."
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateNumberOfMessagesVisible"
   dimensions          = { QueueName = each.value }
@@ -145,12 +146,55 @@ resource "aws_cloudwatch_metric_alarm" "lag" {
   ok_actions          = [aws_sns_topic.alarms.arn]
 }
 
+# A Kafka trigger that has given up invokes nothing and has no lag either: OffsetLag is then absent.
+resource "aws_cloudwatch_metric_alarm" "stalled" {
+  alarm_name          = "${var.functions["archive-quotes"].name}-stalled"
+  alarm_description   = "Quotes are published and archive-quotes is not invoked: the Kafka trigger stands still. docs/DEPLOY.md says how to start it again."
+  evaluation_periods  = 2
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+
+  metric_query {
+    id          = "stalled"
+    label       = "1 while quotes are published and none is archived"
+    expression  = "IF(published > 0 AND FILL(invoked, 0) < 1, 1, 0)"
+    return_data = true
+  }
+
+  metric_query {
+    id = "published"
+
+    metric {
+      namespace   = local.namespace
+      metric_name = local.metrics.published.name
+      dimensions  = { function = var.functions[local.metrics.published.function].name }
+      stat        = "Sum"
+      period      = 300
+    }
+  }
+
+  metric_query {
+    id = "invoked"
+
+    metric {
+      namespace   = "AWS/Lambda"
+      metric_name = "Invocations"
+      dimensions  = { FunctionName = var.functions["archive-quotes"].name }
+      stat        = "Sum"
+      period      = 300
+    }
+  }
+}
+
 resource "aws_cloudwatch_metric_alarm" "quarantined" {
   alarm_name          = "${var.functions["archive-quotes"].name}-quarantined"
-  alarm_description   = "The topic holds what is no quote. It is in the quarantine bucket with its reason; docs/DEPLOY.md tells how to look."
+  alarm_description   = "Records of the topic are not quotes. They are in the quarantine bucket with the reason; docs/DEPLOY.md says how to look."
   namespace           = local.namespace
   metric_name         = local.metrics.quarantined.name
-  dimensions          = { function = local.metrics.quarantined.function }
+  dimensions          = { function = var.functions[local.metrics.quarantined.function].name }
   statistic           = "Sum"
   period              = 300
   evaluation_periods  = 1
@@ -166,10 +210,10 @@ resource "aws_cloudwatch_metric_alarm" "tests_failed" {
   count = contains(keys(var.functions), "transform-quotes") ? 1 : 0
 
   alarm_name          = "${var.functions["transform-quotes"].name}-tests-failed"
-  alarm_description   = "The tables break a rule of dbt's tests. transform-quotes' log names the tests; docs/DEPLOY.md tells where to look."
+  alarm_description   = "The tables break a rule of dbt's tests. transform-quotes' log names the tests; docs/DEPLOY.md says where to look."
   namespace           = local.namespace
   metric_name         = local.metrics.tests_failed.name
-  dimensions          = { function = local.metrics.tests_failed.function }
+  dimensions          = { function = var.functions[local.metrics.tests_failed.function].name }
   statistic           = "Sum"
   period              = 86400
   evaluation_periods  = 1
@@ -204,7 +248,7 @@ resource "aws_cloudwatch_metric_alarm" "freshness" {
     metric {
       namespace   = local.namespace
       metric_name = local.metrics.loaded.name
-      dimensions  = { function = local.metrics.loaded.function }
+      dimensions  = { function = var.functions[local.metrics.loaded.function].name }
       stat        = "Sum"
       period      = 60
     }

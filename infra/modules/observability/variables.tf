@@ -11,7 +11,7 @@ variable "region" {
 variable "functions" {
   description = <<-EOT
     The functions to watch by their plain names: what each is called, its timeout, and whether a throttled invocation is
-    a fault. It is none where a queue feeds a function that runs once at a time: its messages wait.
+    normal: a scheduled event that meets a busy function waits and is offered again.
   EOT
   type = map(object({
     name                 = string

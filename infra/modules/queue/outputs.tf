@@ -27,3 +27,8 @@ output "visibility_seconds" {
   description = "How long a received message stays hidden."
   value       = aws_sqs_queue.this.visibility_timeout_seconds
 }
+
+output "policy" {
+  description = "Who may send to the queue, as JSON."
+  value       = aws_sqs_queue.this.policy
+}

@@ -16,7 +16,7 @@ variable "max_receives" {
 
   validation {
     condition     = var.max_receives >= 5
-    error_message = "max_receives must be at least 5: a trigger that is throttled receives a message several times."
+    error_message = "max_receives must be at least 5, as AWS advises for a queue that triggers a function: a passing fault fails a message more than once."
   }
 }
 

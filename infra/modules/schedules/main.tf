@@ -1,4 +1,4 @@
-# Functions invoked by time. An event that is a minute late is worth nothing: the next one comes.
+# Functions invoked by time. What Lambda does not accept at once is offered again for five minutes.
 
 resource "aws_iam_role" "this" {
   name        = "${var.name}-scheduler"
@@ -55,8 +55,8 @@ resource "aws_scheduler_schedule" "this" {
     input    = each.value.input
 
     retry_policy {
-      maximum_retry_attempts       = 0
-      maximum_event_age_in_seconds = 60
+      maximum_retry_attempts       = 10
+      maximum_event_age_in_seconds = 300
     }
 
     dead_letter_config {

@@ -1,4 +1,12 @@
-output "names" {
-  description = "The schedules' names."
-  value       = [for schedule in aws_scheduler_schedule.this : schedule.name]
+output "schedules" {
+  description = "What is invoked when, by name."
+  value = { for name, schedule in aws_scheduler_schedule.this : name => {
+    function_arn = schedule.target[0].arn
+    expression   = schedule.schedule_expression
+    time_zone    = schedule.schedule_expression_timezone
+    input        = schedule.target[0].input
+    is_enabled   = schedule.state == "ENABLED"
+    # Neither is set: a schedule has no first and no last day.
+    limits = compact([schedule.start_date, schedule.end_date])
+  } }
 }

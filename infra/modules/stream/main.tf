@@ -90,7 +90,8 @@ resource "aws_msk_serverless_cluster" "this" {
 resource "aws_msk_configuration" "this" {
   count = var.type == "msk_provisioned" ? 1 : 0
 
-  name           = var.name
+  # Another version makes another configuration, and the cluster changes to it: two cannot have one name.
+  name           = "${var.name}-${replace(var.msk_provisioned.kafka_version, ".", "-")}"
   kafka_versions = [var.msk_provisioned.kafka_version]
 
   # One broker may be away, as it is during MSK's own updates: with three zones an acknowledged quote is on two brokers

@@ -4,9 +4,12 @@ locals {
   group_arn   = local.is_msk ? "${replace(local.cluster_arn, ":cluster/", ":group/")}/${var.consumer_group}" : null
 
   sasl_secret_arn = try(var.self_managed.sasl_secret_arn, null)
-  read_secret = local.sasl_secret_arn == null ? [] : [
-    { actions = ["secretsmanager:GetSecretValue"], resources = [local.sasl_secret_arn] },
-  ]
+  ca_secret_arn   = try(var.self_managed.ca_secret_arn, null)
+  secrets         = compact([local.sasl_secret_arn, local.ca_secret_arn])
+  read_secrets    = [for arn in local.secrets : { actions = ["secretsmanager:GetSecretValue"], resources = [arn] }]
+
+  # What a user is called in an event source mapping.
+  sasl_types = { sasl_scram = "SASL_SCRAM_512_AUTH", sasl_plain = "BASIC_AUTH" }
 }
 
 output "bootstrap_servers" {
@@ -18,13 +21,18 @@ output "bootstrap_servers" {
 }
 
 output "security" {
-  description = "KAFKA_SECURITY of a client: msk_iam, plaintext, tls or sasl_scram."
+  description = "KAFKA_SECURITY of a client: msk_iam, plaintext, tls, sasl_scram or sasl_plain."
   value       = local.is_msk ? "msk_iam" : var.self_managed.security
 }
 
 output "sasl_secret_arn" {
-  description = "The secret of a client with sasl_scram, else null."
+  description = "The secret of a client's user; null without one."
   value       = local.sasl_secret_arn
+}
+
+output "ca_secret_arn" {
+  description = "The secret of a private authority's certificate; null without one."
+  value       = local.ca_secret_arn
 }
 
 output "producer_network" {
@@ -43,7 +51,7 @@ output "producer_statements" {
   value = local.is_msk ? [
     { actions = ["kafka-cluster:Connect", "kafka-cluster:WriteDataIdempotently"], resources = [local.cluster_arn] },
     { actions = ["kafka-cluster:CreateTopic", "kafka-cluster:DescribeTopic", "kafka-cluster:WriteData"], resources = [local.topic_arn] },
-  ] : local.read_secret
+  ] : local.read_secrets
 }
 
 output "consumer_statements" {
@@ -54,7 +62,7 @@ output "consumer_statements" {
       { actions = ["kafka-cluster:Connect", "kafka-cluster:DescribeClusterDynamicConfiguration"], resources = [local.cluster_arn] },
       { actions = ["kafka-cluster:DescribeTopic", "kafka-cluster:ReadData"], resources = [local.topic_arn] },
       { actions = ["kafka-cluster:AlterGroup", "kafka-cluster:DescribeGroup"], resources = [local.group_arn] },
-    ] : local.read_secret,
+    ] : local.read_secrets,
     local.is_msk || length(try(var.self_managed.subnet_ids, [])) > 0 ? [{
       actions = [
         "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces",
@@ -72,7 +80,8 @@ output "trigger" {
     cluster_arn = local.cluster_arn
     endpoints   = local.is_msk ? null : join(",", var.self_managed.bootstrap_servers)
     access = local.is_msk ? [] : concat(
-      local.sasl_secret_arn == null ? [] : [{ type = "SASL_SCRAM_512_AUTH", uri = local.sasl_secret_arn }],
+      [for arn in local.sasl_secret_arn[*] : { type = local.sasl_types[var.self_managed.security], uri = arn }],
+      [for arn in local.ca_secret_arn[*] : { type = "SERVER_ROOT_CA_CERTIFICATE", uri = arn }],
       [for id in var.self_managed.subnet_ids : { type = "VPC_SUBNET", uri = "subnet:${id}" }],
       [for id in var.self_managed.security_group_ids : { type = "VPC_SECURITY_GROUP", uri = "security_group:${id}" }],
     )

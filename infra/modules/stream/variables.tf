@@ -47,14 +47,16 @@ variable "msk_provisioned" {
 
 variable "self_managed" {
   description = <<-EOT
-    A cluster that exists: its bootstrap servers (host:port), how they are spoken to (plaintext, tls or sasl_scram), the
-    ARN of a secret {"username", "password"} for sasl_scram, and the subnets and security groups for a cluster that is
-    only reached from within a VPC.
+    A cluster that exists: its bootstrap servers (host:port) and how clients connect: sasl_scram or sasl_plain (TLS and a
+    user), tls or plaintext (within a VPC only). sasl_secret_arn is a secret {"username", "password"}; ca_secret_arn is a
+    secret {"certificate"} with the PEM of a private authority. Subnets and security groups belong to a cluster that is
+    reached from within a VPC only; the subnets need a route to the internet (NAT) for Finnhub and AWS's own services.
   EOT
   type = object({
     bootstrap_servers  = list(string)
     security           = optional(string, "sasl_scram")
     sasl_secret_arn    = optional(string)
+    ca_secret_arn      = optional(string)
     subnet_ids         = optional(list(string), [])
     security_group_ids = optional(list(string), [])
   })
@@ -71,17 +73,28 @@ variable "self_managed" {
   }
 
   validation {
-    condition     = var.self_managed == null || contains(["plaintext", "tls", "sasl_scram"], try(var.self_managed.security, ""))
-    error_message = "self_managed.security must be plaintext, tls or sasl_scram."
+    condition     = var.self_managed == null || contains(["plaintext", "tls", "sasl_scram", "sasl_plain"], try(var.self_managed.security, ""))
+    error_message = "self_managed.security must be plaintext, tls, sasl_scram or sasl_plain."
   }
 
   validation {
-    condition     = var.self_managed == null || (try(var.self_managed.security, "") == "sasl_scram") == (try(var.self_managed.sasl_secret_arn, null) != null)
-    error_message = "self_managed.sasl_secret_arn belongs to security = \"sasl_scram\" and to no other."
+    condition     = var.self_managed == null || startswith(try(var.self_managed.security, ""), "sasl_") == (try(var.self_managed.sasl_secret_arn, null) != null)
+    error_message = "self_managed.sasl_secret_arn belongs to security = \"sasl_scram\" or \"sasl_plain\" and to no other."
+  }
+
+  validation {
+    condition     = try(var.self_managed.ca_secret_arn, null) == null || try(var.self_managed.security, "") != "plaintext"
+    error_message = "self_managed.ca_secret_arn is for TLS: not with security = \"plaintext\"."
   }
 
   validation {
     condition     = var.self_managed == null || (length(try(var.self_managed.subnet_ids, [])) > 0) == (length(try(var.self_managed.security_group_ids, [])) > 0)
     error_message = "self_managed.subnet_ids and self_managed.security_group_ids belong together."
+  }
+
+  # Over the internet Lambda's trigger needs a user: AWS refuses to create it without one.
+  validation {
+    condition     = var.self_managed == null || startswith(try(var.self_managed.security, ""), "sasl_") || length(try(var.self_managed.subnet_ids, [])) > 0
+    error_message = "self_managed.security = \"tls\" or \"plaintext\" needs subnet_ids and security_group_ids: without a user the trigger connects within a VPC only."
   }
 }

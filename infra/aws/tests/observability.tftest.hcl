@@ -1,0 +1,100 @@
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+variables {
+  name = "quoteflow"
+}
+
+run "every_way_to_fail_has_its_alarm" {
+  command = apply
+  module { source = "../modules/observability" }
+
+  variables {
+    region = "us-east-1"
+    email  = "operator@example.com"
+    functions = {
+      fetch-quotes     = { name = "quoteflow-fetch-quotes", timeout_seconds = 90 }
+      archive-quotes   = { name = "quoteflow-archive-quotes", timeout_seconds = 30 }
+      load-quotes      = { name = "quoteflow-load-quotes", timeout_seconds = 30 }
+      transform-quotes = { name = "quoteflow-transform-quotes", timeout_seconds = 300, is_throttling_normal = true }
+    }
+    queues        = { quotes-archived = "quoteflow-quotes-archived" }
+    failed_queues = { dlq = "quoteflow-quotes-archived-dlq" }
+  }
+
+  assert {
+    condition     = length(aws_cloudwatch_metric_alarm.errors) == 4 && length(aws_cloudwatch_metric_alarm.duration) == 4 && aws_cloudwatch_metric_alarm.duration["fetch-quotes"].threshold == 72000
+    error_message = "Errors and durations of each function, the latter at 80 % of its timeout."
+  }
+  assert {
+    condition     = toset(keys(aws_cloudwatch_metric_alarm.throttles)) == toset(["fetch-quotes", "archive-quotes", "load-quotes"])
+    error_message = "Only where a throttle is normal it raises no alarm."
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.failed["dlq"].threshold == 0 && aws_cloudwatch_metric_alarm.backlog["quotes-archived"].threshold == 600 && aws_cloudwatch_metric_alarm.lag.metric_name == "OffsetLag"
+    error_message = "Dead letters, waiting messages and lag."
+  }
+  assert {
+    condition = (
+      aws_cloudwatch_metric_alarm.quarantined.metric_name == "Quarantined"
+      && aws_cloudwatch_metric_alarm.quarantined.dimensions["function"] == "quoteflow-archive-quotes"
+      && one(aws_cloudwatch_metric_alarm.tests_failed).metric_name == "TestsFailed"
+      && one(aws_cloudwatch_metric_alarm.tests_failed).alarm_name == "quoteflow-transform-quotes-tests-failed"
+    )
+    error_message = "Records that are no quotes, and tables that break a rule."
+  }
+  assert {
+    condition = (
+      aws_cloudwatch_metric_alarm.freshness.treat_missing_data == "breaching"
+      && aws_cloudwatch_metric_alarm.freshness.evaluation_periods == 15
+      && one([for query in aws_cloudwatch_metric_alarm.freshness.metric_query : query.expression if query.return_data == true])
+      == "IF(DAY(invoked)<6 AND HOUR(invoked)*60+MINUTE(invoked)>=870 AND HOUR(invoked)*60+MINUTE(invoked)<1200, FILL(loaded, 0), 1)"
+    )
+    error_message = "Freshness counts while the market is open, in summer and in winter."
+  }
+  assert {
+    condition = (
+      one([for query in aws_cloudwatch_metric_alarm.stalled.metric_query : query.expression if query.return_data == true]) == "IF(published > 0 AND FILL(invoked, 0) < 1, 1, 0)"
+      && toset(flatten([for query in aws_cloudwatch_metric_alarm.stalled.metric_query : [for metric in query.metric : "${metric.namespace} ${metric.metric_name} ${jsonencode(metric.dimensions)}"]])) == toset([
+        "Quoteflow Published {\"function\":\"quoteflow-fetch-quotes\"}", "AWS/Lambda Invocations {\"FunctionName\":\"quoteflow-archive-quotes\"}",
+      ])
+    )
+    error_message = "A trigger that stands still while quotes are published must raise an alarm."
+  }
+  # What the functions write (function-kit's metrics.rs, transform-quotes' handler.py): another namespace would be silent.
+  assert {
+    condition = alltrue([
+      for namespace in concat(
+        [aws_cloudwatch_metric_alarm.quarantined.namespace, one(aws_cloudwatch_metric_alarm.tests_failed).namespace],
+        flatten([for query in aws_cloudwatch_metric_alarm.freshness.metric_query : [for metric in query.metric : metric.namespace if query.id == "loaded"]]),
+        flatten([for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : [for metric in widget.properties.metrics : metric[0] if !startswith(metric[0], "AWS/")]]),
+      ) : namespace == "Quoteflow"
+    ])
+    error_message = "The functions write to the namespace Quoteflow."
+  }
+  assert {
+    condition     = aws_sns_topic_subscription.email["operator@example.com"].protocol == "email"
+    error_message = "The operator must be told."
+  }
+  assert {
+    condition     = length(jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets) == 9 && length(distinct([for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : "${widget.x} ${widget.y}"])) == 9
+    error_message = "Nine charts, none on another."
+  }
+}
+
+run "limits_that_are_none" {
+  command = plan
+  module { source = "../modules/observability" }
+
+  variables {
+    region            = "us-east-1"
+    functions         = { for name in ["fetch-quotes", "archive-quotes", "load-quotes"] : name => { name = name, timeout_seconds = 30 } }
+    queues            = {}
+    failed_queues     = {}
+    lag_limit         = 0
+    backlog_minutes   = 0
+    freshness_minutes = 90
+  }
+  expect_failures = [var.lag_limit, var.backlog_minutes, var.freshness_minutes]
+}
