@@ -5,26 +5,49 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= .local
 ARGS ?=
+AT_ONCE ?= 3
+TESTS := test-python test-faults test-runs test-flow test-infra test-rust test-web test-stack
 WEB := dashboards/web
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(WEB)
+# Runs verbs beside each other, with BUILT set: then they do not build what they stand on once more.
+PARTS := $(PYTHON) localstack/parts.py
+# clippy's compiler compiles as rustc does, and lints the project's crates. So lints cost no build of their own, and the
+# dependencies are those of `make local`. `cargo clippy` would compile all 500 of them a second time.
+CLIPPY = $(or $(shell rustup which clippy-driver 2>/dev/null || command -v clippy-driver),\
+	$(error clippy is missing: rustup component add clippy))
+LINTED = RUSTC_WORKSPACE_WRAPPER="$(CLIPPY)" CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings
 
 .DEFAULT_GOAL := help
-.PHONY: test-install help setup build dictionary local local-test local-status local-reset lint test-rust test-python test-flow test-faults chaos deny web test-web package test-package test-infra test-stack docker-up docker-down docker-test deploy plan destroy bootstrap smoke mutate-infra
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## List the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: $(VENV)/.locked ## Install what the project needs: the Python environment and Debian's packages
+setup: $(if $(BUILT),,packages build-python) ## Install what the project needs: the Python environment and the system's packages
+
+packages:
 	@$(SHELL) localstack/packages.sh
+
+build-python: $(VENV)/.locked
 
 $(VENV)/.locked: localstack/requirements.lock localstack/installer.lock
 	@echo "installing the Python environment into $(VENV)"
 	@$(SHELL) localstack/python.sh $(VENV) $< $(PYTHON)
 	@touch $@
 
-# With the tests' targets, so that `make local` and `make local-test` share what they compile: cargo unites features.
-build: web ## Compile everything, the dashboard's page first
-	cargo build --locked --workspace --all-targets
+# The page is compiled into an executable: the last line takes it up, should cargo have been there before it.
+build: $(if $(BUILT),,build-all) ## Compile what `make local` runs; the Python environment and the page beside it
+
+build-all: packages
+	@$(PARTS) --stop build-python web=build-python build-rust
+	@cargo build --locked --quiet --workspace --bins
+
+build-rust:
+	@cargo build --locked --workspace --bins
+
+# With every lint as an error.
+build-tests:
+	$(LINTED) cargo build --locked --workspace --all-targets
 
 web: $(WEB)/dist/index.html ## Build the dashboard's page
 
@@ -49,7 +72,7 @@ $(VENV)/.packaging: packaging/requirements.lock $(VENV)/.locked
 	@$(SHELL) localstack/python.sh $(VENV) $< $(PYTHON)
 	@touch $@
 
-local: setup build ## Run the whole flow on this machine until Ctrl-C (ARGS='--for 2m --speed 60')
+local: build ## Run the whole flow on this machine until Ctrl-C (ARGS='--for 2m --speed 60')
 	@target/debug/quoteflow run --data-dir $(DATA) $(ARGS)
 
 local-status: ## Show topic lag, queue depths, row counts and freshness of the running flow
@@ -58,11 +81,15 @@ local-status: ## Show topic lag, queue depths, row counts and freshness of the r
 local-reset: ## Remove the data of earlier runs (ARGS=--yes does not ask)
 	@target/debug/quoteflow reset --data-dir $(DATA) $(ARGS)
 
-local-test: setup lint test-install test-rust test-python test-stack test-web test-flow test-faults test-infra ## Run every check and every test
+# In the order in which they begin: the longest first.
+local-test: packages ## Run every check and every test, beside each other (AT_ONCE=1: one after the other)
+	@$(PARTS) --table --at-once $(AT_ONCE) build-python web=build-python build-tests=web \
+	  $(foreach verb,$(TESTS),$(verb)=build-tests) lint-files=build-python test-install=build-python
 
-lint: setup ## Check format and style of Rust, Python and SQL
+lint: setup build-tests lint-files ## Check format and style of Rust, Python and SQL
+
+lint-files: setup
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	cd dbt_stocks && ../$(BIN)/sqlfluff lint --disable-progress-bar models tests
@@ -71,8 +98,11 @@ dictionary: setup ## Write dbt_stocks/DICTIONARY.md anew from the models' descri
 	BIGQUERY_ENDPOINT=http://127.0.0.1:1 $(BIN)/dbt --quiet parse --project-dir dbt_stocks --profiles-dir dbt_stocks
 	$(BIN)/python dbt_stocks/dictionary.py dbt_stocks/target/manifest.json > dbt_stocks/DICTIONARY.md
 
+# The examples in the documentation are cargo's alone.
 test-rust: setup ## Run the Rust tests
-	cargo test --locked --workspace
+	if cargo nextest --version >/dev/null 2>&1; then \
+	  $(LINTED) cargo nextest run --locked --workspace && $(LINTED) cargo test --locked --workspace --doc; \
+	else $(LINTED) cargo test --locked --workspace; fi
 
 test-python: setup ## Run the tests of the dbt project and of transform-quotes
 	$(BIN)/pytest functions/transform-quotes/tests
@@ -80,7 +110,7 @@ test-python: setup ## Run the tests of the dbt project and of transform-quotes
 test-install: setup ## Check that the locks are complete, and that nothing published later can break an install
 	$(BIN)/pytest tests/install
 
-test-web: web ## Check the dashboard's page, with a browser too (CHROMIUM=/usr/bin/chromium)
+test-web: setup web ## Check the dashboard's page, with a browser too (CHROMIUM=/usr/bin/chromium)
 	@$(SHELL) localstack/packages.sh browser
 	$(NPM) run --silent check
 	$(BIN)/pytest tests/web
@@ -93,7 +123,10 @@ test-package: package ## Check what is deployed: that it starts, its size, its g
 	$(BIN)/pytest -rP tests/package
 
 test-flow: setup build ## Run the whole flow on recorded prices and check what arrives
-	$(BIN)/pytest tests/flow
+	$(BIN)/pytest tests/flow --ignore tests/flow/test_runs.py
+
+test-runs: setup build ## Run the flow to its end, interrupt it, kill it, and go on with its data
+	$(BIN)/pytest tests/flow/test_runs.py
 
 test-faults: setup build ## Break each part of the running flow, by itself and at once, and check that nothing is lost or doubled
 	$(BIN)/pytest -rP tests/faults
@@ -136,6 +169,9 @@ docker-test: setup build ## Run tests/flow's tests of other servers on a Docker 
 
 chaos: setup build ## Break parts of the running flow by chance for minutes (ARGS='--seed 1 --seconds 600')
 	$(BIN)/python tests/faults/chaos.py $(ARGS)
+
+fresh: ## Do what a newcomer does, in a clone with empty caches, and time each step: before each release (ARGS='local warm')
+	@PYTHON=$(PYTHON) $(SHELL) localstack/fresh.sh $(ARGS)
 
 deny: ## Check the licences and sources of what is built in (needs cargo-deny)
 	@cargo deny --version >/dev/null 2>&1 || { echo "error: cargo-deny is missing: cargo install cargo-deny --locked" >&2; exit 1; }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs Debian packages that are missing. As root with apt it does so by itself; else it says what to install.
+# Installs Debian packages that are missing. As root with apt it does so by itself; else it says what to install, on macOS
+# with Homebrew's names.
 #   packages.sh           what compiles librdkafka: gcc, g++, make and zlib's header
 #   packages.sh cmake     what compiles librdkafka with TLS: cmake
 #   packages.sh browser   what the browser tests drive: chromium, and a font for it
@@ -19,29 +20,44 @@ if [ "${1:-}" = prometheus ]; then
     (cd "$package" && apt-get -qq -o APT::Sandbox::User=root download prometheus) || true
   fi
   if ! dpkg -x "$package"/prometheus_*.deb "$folder" 2>/dev/null; then
-    echo "no prometheus here: the tests of the alert rules are skipped (put prometheus and promtool into the PATH)" >&2
+    echo "no prometheus here: the tests of the alert rules are skipped (put prometheus and promtool into the PATH;" \
+      "macOS: brew install prometheus)" >&2
   fi
   exit 0
 fi
 
-missing=()
+missing=() homebrew=()
+needs() { # DEBIAN-PACKAGE HOMEBREW-PACKAGE
+  missing+=("$1")
+  [ -z "$2" ] || homebrew+=("$2")
+}
+has_zlib() { echo '#include <zlib.h>' | gcc -E - >/dev/null 2>&1; }
+
 if [ "${1:-}" = browser ]; then
-  command -v chromium >/dev/null || [ -n "${CHROMIUM:-}" ] || missing+=(chromium fonts-liberation)
+  command -v chromium >/dev/null || [ -n "${CHROMIUM:-}" ] || { needs chromium "--cask chromium" && needs fonts-liberation ""; }
 elif [ "${1:-}" = cmake ]; then
-  command -v cmake >/dev/null || missing+=(cmake)
+  command -v cmake >/dev/null || needs cmake cmake
 else
+  # On macOS gcc, g++, make and zlib's header are Xcode's command line tools, which no package of Homebrew replaces.
   for program in gcc g++ make; do
-    command -v "$program" >/dev/null || missing+=("$program")
+    command -v "$program" >/dev/null || needs "$program" ""
   done
-  [ -e /usr/include/zlib.h ] || missing+=(zlib1g-dev)
+  has_zlib || needs zlib1g-dev ""
 fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"
-else
-  echo "error: missing: ${missing[*]}; install them (Debian: sudo apt-get install ${missing[*]})" >&2
-  [ "${1:-}" = browser ] && echo "or name a Chromium: make CHROMIUM=/usr/bin/google-chrome ..." >&2
-  exit 1
+  # Verbs run beside each other.
+  DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  exit
 fi
+if [ "$(uname)" = Darwin ]; then
+  how="brew install ${homebrew[*]:-}"
+  [ ${#homebrew[@]} -gt 0 ] || how="xcode-select --install"
+else
+  how="Debian: sudo apt-get install ${missing[*]}"
+fi
+echo "error: missing: ${missing[*]}; install them ($how)" >&2
+[ "${1:-}" = browser ] && echo "or name a Chromium: make CHROMIUM=/usr/bin/google-chrome ..." >&2
+exit 1

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io,
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::Stdio,
@@ -9,12 +10,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use rustix::process::{
-    Pid, Signal, getppid, kill_process, kill_process_group, set_parent_process_death_signal,
-};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+#[cfg(target_os = "linux")]
+use rustix::process::{getppid, set_parent_process_death_signal};
 use tokio::{
-    process::Command,
+    process::{ChildStdin, Command},
     signal::unix::{SignalKind, signal},
+    sync::oneshot,
     time::Instant,
 };
 
@@ -31,6 +33,8 @@ pub(crate) struct Child {
     name: &'static str,
     process: tokio::process::Child,
     log: PathBuf,
+    /// Closed when this process ends, even by SIGKILL: the supervisor's sign to end.
+    _alive: Option<ChildStdin>,
 }
 
 /// How to start a [`Child`].
@@ -50,7 +54,7 @@ impl Child {
         let Program { name, executable, args, env, dir, log } = program;
         let file = File::create(&log).with_context(|| format!("{} cannot be written", log.display()))?;
         let inherited = ["PATH", "LANG"].map(|name| (name, std::env::var_os(name).unwrap_or_default()));
-        let process = Command::new(std::env::current_exe()?)
+        let mut process = Command::new(std::env::current_exe()?)
             .args(["supervise", "--"])
             .arg(executable)
             .args(args)
@@ -58,14 +62,15 @@ impl Child {
             .envs(inherited)
             .envs(env)
             .current_dir(dir)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(file.try_clone()?)
             .stderr(file)
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("{name} did not start"))?;
-        Ok(Self { name, process, log })
+        let alive = process.stdin.take();
+        Ok(Self { name, process, log, _alive: alive })
     }
 
     /// Waits until `url` answers 2xx.
@@ -114,21 +119,27 @@ impl Child {
     }
 }
 
-/// Runs `command` as a child until it ends or this process is told to, and leaves none of its processes:
-/// the functions that the AWS stand-in runs would go on for the rest of their minute.
+/// Runs `command` as a child until it ends, this process is told to, or its stdin is closed, and leaves none of its
+/// processes: the functions that the AWS stand-in runs would go on for the rest of their minute.
 pub(crate) async fn supervise(command: &[String]) -> anyhow::Result<()> {
     let mut term = signal(SignalKind::terminate())?;
-    end_with_parent()?;
     let mut child = Command::new(std::env::current_exe()?)
         .args(["exec", "--"])
         .args(command)
+        .stdin(Stdio::null())
         .process_group(0)
         .kill_on_drop(true)
         .spawn()?;
     let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the child has no id")?;
+    let told = async {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = stdin_closed() => {}
+        }
+    };
     let status = tokio::select! {
         status = child.wait() => Some(status?),
-        _ = term.recv() => {
+        () = told => {
             let _ = kill_process(pid, Signal::TERM);
             tokio::time::timeout(GRACE, child.wait()).await.ok().transpose()?
         }
@@ -140,7 +151,19 @@ pub(crate) async fn supervise(command: &[String]) -> anyhow::Result<()> {
     }
 }
 
+/// Completes when nobody holds the other end of stdin any more. A thread of its own waits for it: unlike a task of the
+/// runtime it does not keep the process from ending.
+fn stdin_closed() -> oneshot::Receiver<()> {
+    let (sender, closed) = oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        let _ = sender.send(());
+    });
+    closed
+}
+
 /// Asks the kernel to end this process when its parent ends, even by SIGKILL.
+#[cfg(target_os = "linux")]
 fn end_with_parent() -> anyhow::Result<()> {
     let parent = getppid();
     set_parent_process_death_signal(Some(Signal::TERM))?;
@@ -151,8 +174,10 @@ fn end_with_parent() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Replaces this process by `command`, which is told to end when the parent of this process does. Returns only what went wrong.
+/// Replaces this process by `command`. On Linux it is told to end when the parent of this process does; elsewhere the
+/// supervisor ends it, or the Runtime API whose connection closes. Returns only what went wrong.
 pub(crate) fn become_program(command: &[String]) -> anyhow::Error {
+    #[cfg(target_os = "linux")]
     if let Err(error) = end_with_parent() {
         return error;
     }

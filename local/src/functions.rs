@@ -188,7 +188,7 @@ pub(crate) fn start_dashboard(
     Ok(Arc::new(Function::start(config)))
 }
 
-/// transform-quotes as in its container image: the Python runtime client behind the Runtime API.
+/// transform-quotes as in its container image: a Python runtime client behind the Runtime API.
 pub(crate) fn start_transform(
     data: &DataDir,
     project: &Path,
@@ -198,7 +198,10 @@ pub(crate) fn start_transform(
 ) -> anyhow::Result<Arc<Function>> {
     let mut config = FunctionConfig::new(names::TRANSFORM, std::env::current_exe()?);
     let python = python.display().to_string();
-    let command = ["exec", "--", &python, "-m", "awslambdaric", "transform_quotes.handler.handler"];
+    let own_client = project.join("localstack/runtime_client.py").display().to_string();
+    // awslambdaric has wheels for Linux only.
+    let client: &[&str] = if cfg!(target_os = "linux") { &["-m", "awslambdaric"] } else { &[&own_client] };
+    let command = [&["exec", "--", python.as_str()], client, &["transform_quotes.handler.handler"]].concat();
     config.args = command.into_iter().map(str::to_owned).collect();
     let own = environment([
         ("PYTHONPATH", &project.join("functions/transform-quotes").display().to_string()),

@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Does what a newcomer does: a clone of the last commit in an empty folder, with an empty HOME and empty caches. Prints what each
+# step took, and ends with the first that fails.
+#   fresh.sh [STEP...]   of oldest-pip, local, local-test, warm; all of them if none is named
+# Of the machine it takes the programs in the PATH, the toolchains of rustup, and how registries are reached: variables and files
+# of pip, uv, npm, cargo and Terraform. Nothing that was downloaded, built or installed before.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source=$PWD python=${PYTHON:-python3} oldest_pip=23.0.1
+place=$(mktemp -d "${TMPDIR:-/tmp}/quoteflow-fresh.XXXXXX")
+mkdir "$place/home"
+steps=(clone "$@")
+[ $# -gt 0 ] || steps=(clone oldest-pip local local-test warm)
+
+[ -z "$(git status --porcelain)" ] || echo "note: what is not committed is not tested" >&2
+
+environment=(HOME="$place/home" CARGO_HOME="$place/home/.cargo" RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}")
+for name in $(compgen -e); do
+  case $name in
+    PATH | LANG | LC_* | TERM | CHROMIUM | RUSTUP_TOOLCHAIN | RUSTUP_AUTO_INSTALL | TF_CLI_CONFIG_FILE | QUOTEFLOW_TF_PLUGIN_DIR | \
+      *_proxy | *_PROXY | SSL_CERT_* | *_CA_BUNDLE | *_EXTRA_CA_CERTS | \
+      PIP_CONFIG_FILE | PIP_*INDEX* | PIP_CERT | PIP_CLIENT_CERT | PIP_PROXY | PIP_TRUSTED_HOST | PIP_*TIMEOUT | \
+      UV_CONFIG_FILE | UV_*INDEX* | UV_*TLS* | UV_*TIMEOUT | [nN][pP][mM]_[cC][oO][nN][fF][iI][gG]_* | \
+      CARGO_HTTP_* | CARGO_NET_* | CARGO_REGISTRIES_* | CARGO_REGISTRY_* | CARGO_SOURCE_*)
+      environment+=("$name=${!name}")
+      ;;
+  esac
+done
+for file in .config/pip/pip.conf .pip/pip.conf .config/uv/uv.toml .npmrc .terraformrc .cargo/config.toml; do
+  [ ! -e "$HOME/$file" ] || { mkdir -p "$place/home/$(dirname "$file")" && cp "$HOME/$file" "$place/home/$file"; }
+done
+stranger() { (cd "$place/quoteflow" && env -i "${environment[@]}" "$@"); }
+
+step_clone() { git clone --quiet --no-hardlinks "$source" "$place/quoteflow"; }
+
+step_oldest_pip() {
+  stranger "$python" -m venv "$place/pip"
+  stranger "$place/pip/bin/pip" install --quiet "pip==$oldest_pip"
+  stranger "$place/pip/bin/pip" install --quiet --no-deps --require-hashes --only-binary :all: -r localstack/requirements.lock
+  rm -r "$place/pip"
+}
+
+step_local() {
+  local began=$SECONDS line status
+  stranger make PYTHON="$python" local ARGS="--polls 5" 2>&1 | while IFS= read -r line; do
+    echo "$line"
+    if [ ! -e "$place/first" ] && [[ "$line" =~ [1-9][0-9]*\ in\ gold ]]; then echo $((SECONDS - began)) >"$place/first"; fi
+  done
+  [ -e "$place/first" ] || { echo "no figure came to gold" >&2 && return 1; }
+}
+
+step_local_test() { stranger make PYTHON="$python" local-test; }
+
+step_warm() { step_local_test; }
+
+clock() { printf '%3d:%02d' $(($1 / 60)) $(($1 % 60)); }
+
+times=()
+for step in "${steps[@]}"; do
+  echo "=== $step"
+  began=$SECONDS outcome=done
+  # Not in a condition, where bash would go on after an error.
+  set +e
+  (set -e && "step_${step//-/_}")
+  [ $? = 0 ] || outcome=FAILED
+  set -e
+  times+=("$(printf '  %-18s %s  %s' "$step" "$(clock $((SECONDS - began)))" $outcome)")
+  if [ "$step" = local ] && [ -e "$place/first" ]; then
+    times+=("$(printf '  %-18s %s' "  its first figures" "$(clock "$(<"$place/first")")")")
+  fi
+  [ $outcome = done ] || break
+done
+printf '%s\n' "" "${times[@]}"
+[ $outcome = done ] || { echo "$step failed; the clone is kept in $place/quoteflow" >&2 && exit 1; }
+rm -rf "$place"
