@@ -32,7 +32,7 @@ for file in aws.tfvars gcp.tfvars backend.hcl; do
   [[ -f $place/$file ]] || die "infra/env/$env/$file is missing; infra/env/example has one to begin with"
 done
 
-is_approved= may_destroy= arguments=()
+is_approved= may_destroy= is_new_image= arguments=()
 for argument in "$@"; do
   case $argument in
     --yes) is_approved=1 ;;
@@ -95,10 +95,11 @@ settings() {
 }
 
 # What the next steps, and every other operator, need to know is kept in Systems Manager, not in this folder.
+# Fails if it knew this already.
 remember() {
   local parameter=/$name/$1 value=$2
-  [[ $(aws ssm get-parameter --region "$region" --name "$parameter" --query Parameter.Value --output text 2>/dev/null) == "$value" ]] \
-    || aws ssm put-parameter --region "$region" --name "$parameter" --type String --overwrite --value "$value" >/dev/null
+  [[ $(aws ssm get-parameter --region "$region" --name "$parameter" --query Parameter.Value --output text 2>/dev/null) != "$value" ]] || return
+  aws ssm put-parameter --region "$region" --name "$parameter" --type String --overwrite --value "$value" >/dev/null || exit 1
 }
 
 check_concurrency() {
@@ -132,7 +133,7 @@ image() {
     docker buildx build --platform "linux/${architecture/x86_64/amd64}" --provenance=false --push "${names[@]}" \
       --file "$context/functions/transform-quotes/Dockerfile" --tag "$repository:$tag" "$context"
   fi
-  remember transform-image-uri "$repository@$(digest)"
+  ! remember transform-image-uri "$repository@$(digest)" || is_new_image=1
 }
 
 bootstrap() {
@@ -163,10 +164,13 @@ deploy() {
   echo "== Google Cloud"
   apply gcp
   google=$(tf gcp output -json for_aws)
-  remember google "$google"
+  remember google "$google" || true
   image
   echo "== AWS"
   apply aws "${arguments[@]}"
+  # Readers find silver's and gold's views before the schedule's first run.
+  [[ ! $is_new_image ]] || aws lambda invoke --region "$region" --function-name "$name-transform-quotes" --invocation-type Event \
+    --cli-binary-format raw-in-base64-out --payload '{}' /dev/null >/dev/null
 }
 
 differences() {

@@ -103,6 +103,8 @@ module "archived_queue" {
 
   name               = "${var.name}-quotes-archived"
   visibility_seconds = local.visibility_timeouts * local.timeout_seconds["load-quotes"]
+  # An hour: an outage of BigQuery is no fault of a message.
+  max_receives       = 20
   sending_bucket_arn = module.bronze_bucket.arn
   account_id         = local.account_id
 }
@@ -139,8 +141,9 @@ module "fetch_quotes" {
   # Two at once would break Finnhub's rate limit.
   reserved_concurrency = 1
   network              = module.stream.producer_network
-  # An event that meets the last minute's invocation waits for its end. One that is over by then polls nothing.
-  asynchronous       = { failed_queue_arn = module.failed_queue.arn }
+  # An event that meets the last minute's invocation waits for its end. Newer ones may overtake it again and again; when its
+  # minute is over it polls nothing, and is no failure.
+  asynchronous       = { failed_queue_arn = module.failed_queue.arn, max_age_seconds = 21600 }
   log_retention_days = var.log_retention_days
 
   environment = merge({

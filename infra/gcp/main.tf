@@ -5,8 +5,9 @@ locals {
 
   # Function → its service account, and its role on each dataset: the raw one, and the layers' by their names.
   functions = {
-    load-quotes      = { account = "load", datasets = { raw = "roles/bigquery.dataEditor" } }
-    reconcile-quotes = { account = "reconcile", datasets = { raw = "roles/bigquery.dataViewer" } }
+    load-quotes = { account = "load", datasets = { raw = "roles/bigquery.dataEditor" } }
+    # It raises the watermarks, and removes a row that two loads at once have inserted twice.
+    reconcile-quotes = { account = "reconcile", datasets = { raw = "roles/bigquery.dataEditor" } }
     transform-quotes = {
       account  = "transform"
       datasets = merge({ raw = "roles/bigquery.dataViewer" }, { for layer in local.layers : layer => "roles/bigquery.dataEditor" })

@@ -27,7 +27,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """What the deployments need beside themselves: one account of AWS, one Kafka, BigQuery, Finnhub."""
     directory = tmp_path_factory.mktemp("servers")
     with Stores(directory) as stores, serve(KEY) as finnhub:
-        make_tables(stores, ROOT / "infra/gcp/tables.json")
+        for dataset in ("stock", "other"):
+            make_tables(stores, ROOT / "infra/gcp/tables.json", dataset)
         account = Account(stores.aws)
         secret = account.client("secretsmanager").create_secret(Name="finnhub-api-key", SecretString=KEY)
         yield Servers(stores, account, finnhub, secret["ARN"], packages(directory / "packages"))
@@ -39,13 +40,13 @@ def deployment(terraform: Terraform, servers: Servers, tmp_path_factory: pytest.
     return servers.deploy("quoteflow", terraform, tmp_path_factory.mktemp("deployment"))
 
 
-def make_tables(stores: Stores, definitions: Path) -> None:
+def make_tables(stores: Stores, definitions: Path, dataset: str) -> None:
     """Make the raw tables as `infra/gcp` defines them."""
     bigquery = stores.clients().bigquery
-    bigquery.create_dataset("stock")
+    bigquery.create_dataset(dataset)
     for name, definition in json.loads(definitions.read_text()).items():
         fields = [SchemaField.from_api_repr(field) for field in definition["schema"]]
-        table = Table(f"{PROJECT}.stock.{name}", schema=fields)
+        table = Table(f"{PROJECT}.{dataset}.{name}", schema=fields)
         table.clustering_fields = definition["cluster_by"]
         if definition["partition_by"]:
             table.time_partitioning = TimePartitioning(TimePartitioningType.DAY, definition["partition_by"])

@@ -1,5 +1,6 @@
 """Terraform as the tests run it: on a copy of `infra/`, with a provider from this machine or from a registry."""
 
+import base64
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from finnhub import Finnhub
-from flowkit import BIN_DIR, PROJECT, ROOT, Clients, Stores, environment
+from flowkit import BIN_DIR, PROJECT, ROOT, Clients, Record, Stores, environment
 
 FUNCTIONS = ("fetch-quotes", "archive-quotes", "load-quotes", "reconcile-quotes")
 PACKAGED = (*FUNCTIONS, "serve-dashboard")
@@ -175,6 +176,18 @@ class Deployment:
         """Clients of its stores, with its own topic and buckets."""
         return self.servers.stores.clients(topic=self.outputs["kafka"]["topic"])
 
+    def invoke(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
+        """The outcome of a deployed function, which must succeed."""
+        name = self.outputs["functions"][function]
+        answer = self.account.client("lambda").invoke(FunctionName=name, Payload=json.dumps(event))
+        payload = answer["Payload"].read()
+        assert "FunctionError" not in answer, payload
+        return json.loads(payload)
+
+    def archive(self, records: list[Record]) -> dict[str, Any]:
+        """Give archive-quotes records, as its trigger would: the emulator has no Kafka triggers."""
+        return self.invoke("archive-quotes", kafka_event(records, self.outputs["kafka"]["topic"]))
+
 
 @dataclass
 class Servers:
@@ -186,7 +199,9 @@ class Servers:
     secret_arn: str
     packages: Path
 
-    def deploy(self, name: str, terraform: Terraform, directory: Path, **variables: Any) -> Deployment:
+    def deploy(
+        self, name: str, terraform: Terraform, directory: Path, dataset: str = "stock", **variables: Any
+    ) -> Deployment:
         """Apply a copy of the root below `directory`, with what `make deploy` leaves for it in Systems Manager."""
         shutil.copytree(terraform.root.parent, directory, dirs_exist_ok=True)
         root = directory / "aws"
@@ -194,7 +209,7 @@ class Servers:
         google = {
             "name": name,
             "aws_account_id": "000000000000",
-            "bigquery": {"project": PROJECT, "dataset": "stock", "location": "US"},
+            "bigquery": {"project": PROJECT, "dataset": dataset, "location": "US"},
             "audience": None,
             "service_accounts": {},
         }
@@ -217,6 +232,7 @@ class Servers:
                 },
             },
             "has_kafka_trigger": False,
+            "has_public_page": True,
             "package_dir": str(self.packages),
             "are_buckets_destroyed_with_objects": True,
             "environment": {
@@ -233,3 +249,29 @@ class Servers:
         applied = Terraform(root, AWS_ENDPOINT_URL=self.stores.aws, **credentials)
         applied.succeed("apply", "-auto-approve")
         return Deployment(name, applied, self, applied.outputs())
+
+
+def kafka_event(records: list[Record], topic: str) -> dict[str, Any]:
+    """The event that an event source mapping makes of records.
+
+    See https://docs.aws.amazon.com/lambda/latest/dg/with-msk.html, "Example event".
+    """
+
+    def encoded(data: bytes | None) -> str:
+        return base64.b64encode(data or b"").decode()
+
+    partitions: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        partitions.setdefault(f"{topic}-{record.partition}", []).append(
+            {
+                "topic": topic,
+                "partition": record.partition,
+                "offset": record.offset,
+                "timestamp": record.quote["fetched_at"] * 1000,
+                "timestampType": "CREATE_TIME",
+                "key": encoded(record.key),
+                "value": encoded(record.value),
+                "headers": [],
+            }
+        )
+    return {"eventSource": "SelfManagedKafka", "bootstrapServers": "b-1:9092", "records": partitions}

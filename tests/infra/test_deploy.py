@@ -149,13 +149,13 @@ def test_google_comes_first_and_what_it_made_is_kept_for_every_operator(deployed
 
 
 def test_each_environment_has_its_variables_its_state_and_its_folder(deployed: Deployed) -> None:
-    shutil.copytree(deployed.place, deployed.infra / "env" / "dev")
+    shutil.copytree(deployed.place, deployed.infra / "env" / "blue")
     calls = {}
-    for env in ("prod", "dev"):
+    for env in ("prod", "blue"):
         assert deployed.run("deploy", env, "--yes").returncode == 0
         calls[env] = deployed.called()
     for env, called in calls.items():
-        other = {"prod": "dev", "dev": "prod"}[env]
+        other = {"prod": "blue", "blue": "prod"}[env]
         assert not [call for call in called if f"/{other}/" in call]
         for root in ("gcp", "aws"):
             (init,) = [call for call in called if f"-chdir={root} init" in call]
@@ -195,6 +195,12 @@ def test_an_image_is_pushed_again_only_when_it_changed(deployed: Deployed) -> No
     assert not [call for call in deployed.deploy() if call.startswith("docker")]
     (deployed.context / "Dockerfile").write_text("FROM scratch\nCOPY other .\n")
     assert [call for call in deployed.deploy() if "--push" in call]
+
+
+def test_a_new_image_makes_its_views_at_once(deployed: Deployed) -> None:
+    settling = "aws lambda invoke --region eu-central-1 --function-name quotes-transform-quotes --invocation-type Event"
+    assert deployed.deploy()[-1].startswith(settling)
+    assert not [call for call in deployed.deploy() if "invoke" in call]
 
 
 def test_a_plan_is_applied_only_after_a_yes(deployed: Deployed) -> None:

@@ -152,11 +152,11 @@ run "everything_with_msk_serverless_and_a_page" {
   }
   assert {
     condition = jsonencode([module.fetch_quotes.asynchronous, module.reconcile_quotes.asynchronous, module.transform_quotes[0].asynchronous]) == jsonencode([
-      { failed_queue = "arn:aws:sqs:us-east-1:123456789012:failed-events", max_age_seconds = 300, retries = 0 },
+      { failed_queue = "arn:aws:sqs:us-east-1:123456789012:failed-events", max_age_seconds = 21600, retries = 0 },
       { failed_queue = "arn:aws:sqs:us-east-1:123456789012:failed-events", max_age_seconds = 300, retries = 2 },
       { failed_queue = "arn:aws:sqs:us-east-1:123456789012:failed-events", max_age_seconds = 900, retries = 2 },
     ])
-    error_message = "A late event must wait, and not for hours; a failed one must be kept."
+    error_message = "A late event must wait, and not longer than it is worth; a failed one must be kept."
   }
   assert {
     condition     = [module.fetch_quotes.reserved_concurrency, module.archive_quotes.reserved_concurrency, module.load_quotes.reserved_concurrency, module.reconcile_quotes.reserved_concurrency, module.transform_quotes[0].reserved_concurrency, module.serve_dashboard[0].reserved_concurrency] == [1, -1, 2, 1, 1, 5]
