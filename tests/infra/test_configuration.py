@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from flowkit import ROOT
-from infrakit import Terraform
+from infrakit import BACKEND, Terraform
 from mutations import MUTATIONS, mutated, noticing, suites
 from ordering import EXPECTED, missing_order
 
@@ -33,6 +33,14 @@ def test_modules_and_root_do_what_they_say(terraform: Terraform) -> None:
     written = sum(len(re.findall(r'^run "', file.read_text(), re.M)) for file in INFRA.glob("aws/tests/*.tftest.hcl"))
     assert summary, printed
     assert int(summary[1]) == written
+
+
+def test_the_roles_of_githubs_workflow_are_valid_and_tested(terraform: Terraform) -> None:
+    github = Terraform(terraform.root.parent / "github")
+    (github.root / "backend_override.tf").write_text(BACKEND)
+    github.init()
+    github.succeed("validate")
+    assert "Success! 2 passed, 0 failed" in github.succeed("test")
 
 
 @pytest.fixture(scope="module")
