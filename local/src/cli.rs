@@ -7,7 +7,7 @@ use tracing::level_filters::LevelFilter;
 use crate::{
     child, data_dir, hint,
     repair::{self, Moment},
-    run, status,
+    run, screen, status,
 };
 
 #[derive(Parser)]
@@ -194,7 +194,7 @@ fn speed(text: &str) -> Result<f64, String> {
 fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let level = std::env::var("LOG_LEVEL").ok().and_then(|level| level.parse().ok());
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(screen::Log)
         .with_target(false)
         .with_max_level(level.unwrap_or(LevelFilter::WARN))
         .init();

@@ -20,7 +20,7 @@ use crate::{
     metrics::Metrics,
     names,
     provision::{FunctionSpec, Queues},
-    stand_ins::Servers,
+    stand_ins::{RECORDED_KEY, Servers},
 };
 
 /// A minute's polls, what the Scheduler may be late, and the 5 s that the function keeps at its end.
@@ -58,8 +58,8 @@ pub(crate) async fn deploy(
     let spec = |name, environment: HashMap<String, String>| FunctionSpec {
         name,
         bootstrap: folder.join(name),
-        // The stand-in's own environment has them: they may hold a key, and it would write these into its state file.
-        environment: if servers.keeps_key {
+        // The stand-in's own environment has them: they may hold a secret, and it would write these into its state file.
+        environment: if servers.has_own_aws {
             environment
         } else {
             environment.into_iter().chain(passed_on()).collect()
@@ -153,18 +153,16 @@ fn with_telemetry(environment: HashMap<String, String>) -> HashMap<String, Strin
 }
 
 fn fetch_environment(servers: &Servers, options: &RunOptions) -> HashMap<String, String> {
-    let mut variables = environment([
-        ("FINNHUB_BASE_URL", &servers.finnhub),
+    environment([
+        ("FINNHUB_BASE_URL", servers.fetch_from().as_str()),
+        // The relay has the key of a live run.
+        ("FINNHUB_API_KEY", RECORDED_KEY),
         ("KAFKA_BOOTSTRAP_SERVERS", &servers.kafka),
         ("KAFKA_TOPIC", names::TOPIC),
         ("POLL_INTERVAL_SECONDS", &options.interval.as_secs_f64().to_string()),
         ("RATE_LIMIT_PER_MINUTE", &servers.polling.rate_limit_per_minute.to_string()),
         ("SYMBOLS", &servers.polling.symbols.join(",")),
-    ]);
-    if !servers.keeps_key {
-        variables.insert("FINNHUB_API_KEY".to_owned(), servers.finnhub_key.clone());
-    }
-    variables
+    ])
 }
 
 fn warehouse_environment(servers: &Servers) -> HashMap<String, String> {
@@ -183,6 +181,9 @@ pub(crate) fn start_dashboard(
 ) -> anyhow::Result<Arc<Function>> {
     let mut config = FunctionConfig::new(names::DASHBOARD, executable(names::DASHBOARD)?);
     config.env = with_telemetry(warehouse_environment(servers)).into_iter().collect();
+    // The page says that the prices are not today's.
+    let speed = servers.feed.as_ref().map(|feed| feed.speed().to_string());
+    config.env.extend(speed.map(|speed| ("DASHBOARD_RECORDING_SPEED".to_owned(), speed)));
     config.timeout = DASHBOARD_TIMEOUT;
     config.log = log(data, names::DASHBOARD, metrics)?;
     Ok(Arc::new(Function::start(config)))

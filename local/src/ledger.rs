@@ -176,12 +176,11 @@ impl Ledger {
         Ok(count)
     }
 
-    /// Asks every store. `fetched_now` is how many quotes the feed has given in this run; `None` where it
-    /// is not ours to count.
-    pub(crate) async fn count(&self, fetched_now: Option<u64>) -> anyhow::Result<Counts> {
+    /// Asks every store. `fetched_now` is how many quotes have been given in this run.
+    pub(crate) async fn count(&self, fetched_now: u64) -> anyhow::Result<Counts> {
         let (published, lag) = self.topic()?;
         // A quote in Kafka has been fetched, whatever a killed run could still note.
-        let fetched = fetched_now.map_or(published, |now| published.max(self.fetched_before + now));
+        let fetched = published.max(self.fetched_before + fetched_now);
         let dead_letters = self.depth(&self.dead_letters).await?;
         let loaded = self.warehouse.run(&statements::COUNT_BRONZE, &[]).await?.count();
         let silver = self.silver().await?;

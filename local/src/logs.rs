@@ -134,9 +134,18 @@ impl Group {
             return;
         }
         match serde_json::from_str::<Value>(line) {
-            Ok(json) if is_failure(&json) => drop(self.failing.insert(stream.to_owned())),
+            Ok(json) if is_failure(&json) => {
+                metrics.set_last_error(
+                    self.function,
+                    json.get("message").and_then(Value::as_str).unwrap_or(line),
+                );
+                self.failing.insert(stream.to_owned());
+            }
             Ok(json) => metrics.add_line(self.function, &json),
-            Err(_) if line.contains("panicked at") => drop(self.failing.insert(stream.to_owned())),
+            Err(_) if line.contains("panicked at") => {
+                metrics.set_last_error(self.function, line);
+                self.failing.insert(stream.to_owned());
+            }
             Err(_) => {}
         }
     }

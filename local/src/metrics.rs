@@ -127,6 +127,9 @@ pub(crate) struct FunctionMetrics {
     pub counts: BTreeMap<String, u64>,
     /// Counts such as `Missed`, by reason.
     pub reasons: BTreeMap<String, BTreeMap<String, u64>>,
+    /// What the last invocation that failed said, if it said anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 /// Milliseconds.
@@ -201,6 +204,22 @@ impl Metrics {
     pub(crate) fn add_error(&self, function: &str) {
         self.counter("errors", function, None).increment(1);
         self.tally(function, |tally| tally.known.errors += 1);
+    }
+
+    /// How many invocations of the function were turned away.
+    pub(crate) fn throttles(&self, function: &str) -> u64 {
+        self.tallies().get(function).map_or(0, |tally| tally.known.throttles)
+    }
+
+    /// How many invocations of these functions have failed.
+    pub(crate) fn errors(&self, functions: &[&str]) -> u64 {
+        let tallies = self.tallies();
+        functions.iter().filter_map(|function| tallies.get(function)).map(|tally| tally.known.errors).sum()
+    }
+
+    /// Notes what an invocation that failed said.
+    pub(crate) fn set_last_error(&self, function: &str, message: &str) {
+        self.tally(function, |tally| tally.known.last_error = Some(message.to_owned()));
     }
 
     /// Notes that an invocation was turned away.

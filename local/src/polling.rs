@@ -82,6 +82,11 @@ impl Polling {
         Ok(polling)
     }
 
+    /// Whether nothing is polled that trades while the US exchanges do not.
+    pub(crate) fn is_us_only(&self) -> bool {
+        self.symbols.iter().all(|symbol| !symbol.contains(':'))
+    }
+
     fn polls(&self) -> u32 {
         u32::try_from(60_000 / self.interval.as_millis().max(1)).unwrap_or(u32::MAX).max(1)
     }

@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use axum::Router;
-use feed::Fault;
-use jiff::Timestamp;
+use feed::{Feed, recording::SESSION_SECONDS};
+use jiff::{SignedDuration, Timestamp};
 use runtime_api::Function;
 use serde::Deserialize;
 use serde_json::json;
@@ -35,13 +35,17 @@ use crate::{
     metrics::{self, Metrics},
     names, object_events,
     observe::Observer,
-    provision,
+    preflight, provision,
+    relay::Relay,
     report::{Phase, Report},
-    screen::{Progress, Screen, summary},
+    screen::{self, Progress, Screen, stopping, summary},
+    send_again::SendAgain,
     stand_ins::{Given, Servers, python},
     transform::Transform,
 };
 
+/// The file in the data folder that holds the flow's state in words, for `quoteflow status`.
+pub(crate) const STATE: &str = "now.json";
 const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// How long quotes on their way are waited for at the end.
 const DRAIN: Duration = Duration::from_mins(1);
@@ -114,6 +118,11 @@ impl Flow {
         let python = python(&project)?;
         let given = Given::read();
         let polling = given.polling(&options)?;
+        let upstream = given.upstream()?;
+        let opening = match (&upstream, polling.symbols.first()) {
+            (Some(upstream), Some(symbol)) => Some(preflight::ask(upstream, symbol).await?),
+            _ => None,
+        };
         let data = DataDir::open(&options.data.data_dir)?;
         let started = Timestamp::now();
         let progress = Progress::start();
@@ -122,14 +131,14 @@ impl Flow {
         if !polling.unknown.is_empty() {
             println!("the recording does not have {}: not polled", polling.unknown.join(", "));
         }
-        let mut servers = Servers::start(given, polling, &options, &data, &project, &python).await?;
+        let mut servers =
+            Servers::start(given, polling, upstream, &options, &data, &project, &python).await?;
         provision::topic(&servers.kafka).await?;
         progress.done("kafka", &format!("{}, topic {}", servers.kafka, names::TOPIC));
-        let recorded = servers.feed.as_ref().map(|feed| {
-            format!(" (recorded prices, {}x, from second {} on)", options.speed, feed.position())
-        });
+        let recorded = servers.feed.as_ref().map(|feed| format!(" ({})", recording(feed, options.speed)));
         let pace = servers.polling.pace();
         progress.done("finnhub", &format!("{}{}: {pace}", servers.finnhub, recorded.unwrap_or_default()));
+        servers.opening(opening);
         servers.ready().await?;
         let metrics = Arc::new(Metrics::new()?);
         for (function, timeout) in functions::deployed().into_iter().chain(functions::HOSTED) {
@@ -238,17 +247,26 @@ impl Flow {
         };
         let status = hint::command("status", self.data.path());
         println!("running: {} (more: {status}; stop: Ctrl-C)\n", self.endpoints.dashboard_url);
+        self.say_market();
         let end = self.options.duration.map(|duration| Instant::now() + duration);
         let mut reports = tokio::time::interval(REPORT_EVERY);
         reports.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut screen = Screen::new();
+        let mut send_again = SendAgain::default();
         loop {
             tokio::select! {
                 _ = reports.tick() => {
                     match self.report(Phase::Running).await {
-                        Ok(counts) => screen.show(self.started, counts, &self.book),
+                        Ok(counts) => {
+                            let state = self.state(counts);
+                            write_json(&self.data.join(STATE), &state)?;
+                            let running = Timestamp::now().duration_since(self.started).unsigned_abs();
+                            let (fetched, latencies) = (self.servers.quotes(), self.book.latencies());
+                            screen.show(&screen::progress(running, fetched, &latencies, &state), &state);
+                        }
                         Err(error) => tracing::warn!("no report now: {error:#}"),
                     }
+                    self.poll_again(&mut send_again).await?;
                 }
                 () = interrupts.next() => break,
                 () = sleep_until(end) => break,
@@ -264,10 +282,11 @@ impl Flow {
             }
         }
         screen.end();
-        self.drain(interrupts).await?;
+        self.drain(interrupts, &mut screen).await?;
         self.ledger.list_buckets().await?;
         let counts = self.report(Phase::Finished).await?;
-        summary(counts, &self.book, &self.ledger.prices().await?);
+        screen.end();
+        summary(counts, &self.metrics.functions(), &self.book.latencies(), &self.ledger.prices().await?);
         Ok(())
     }
 
@@ -281,10 +300,52 @@ impl Flow {
         self.aws.invoke_soon(names::FETCH, &json!({ "polls": polls })).await
     }
 
+    /// Says that the market is closed, or what else keeps quotes from coming.
+    fn say_market(&self) {
+        let Some(relay) = &self.servers.relay else { return };
+        if let Some(trouble) = relay.trouble() {
+            println!("{trouble}; goes on trying\n");
+        } else if let Some(closed) = relay.closed() {
+            println!(
+                "{closed}.\nEach symbol is polled once, for its last price. Try --symbols BINANCE:BTCUSDT, which always \
+                 trades,\nor leave FINNHUB_API_KEY out for the recording.\n"
+            );
+        }
+    }
+
+    /// That all is well, or the newest reason why there are no quotes.
+    fn state(&self, counts: Counts) -> String {
+        let relay = self.servers.relay.as_ref();
+        let unknown = relay.map(Relay::unknown).unwrap_or_default();
+        if !unknown.is_empty() {
+            screen::say(&format!("Finnhub has no data for {}: is that its name?", unknown.join(", ")));
+        }
+        let failures = counts.failed + counts.dead_letters.messages;
+        let failed = || screen::failures(&self.metrics.functions()).pop();
+        relay
+            .and_then(Relay::trouble)
+            .or_else(|| (failures > 0).then(|| failed().unwrap_or_else(|| format!("{failures} failed"))))
+            .or_else(|| relay.and_then(Relay::closed).filter(|_| self.servers.polling.is_us_only()))
+            .unwrap_or_else(|| "all well".to_owned())
+    }
+
+    /// Polls for the rest of the minute whose event met a running invocation.
+    async fn poll_again(&self, send_again: &mut SendAgain) -> anyhow::Result<()> {
+        let now = now_ms();
+        if self.options.polls.is_some() || !send_again.is_due(self.metrics.throttles(names::FETCH), now) {
+            return Ok(());
+        }
+        match u128::from(MINUTE_MS - now % MINUTE_MS) / self.options.interval.as_millis().max(1) {
+            0 => Ok(()),
+            polls => self.aws.invoke_soon(names::FETCH, &json!({ "polls": polls })).await,
+        }
+    }
+
     async fn report(&mut self, phase: Phase) -> anyhow::Result<Counts> {
         self.logs.gather(&self.metrics).await;
-        let fetched = self.servers.feed.as_ref().map(|feed| feed.served().quotes_with(200));
-        let counts = self.ledger.count(fetched).await?;
+        let mut counts = self.ledger.count(self.servers.quotes()).await?;
+        counts.failed +=
+            self.metrics.errors(&[names::FETCH, names::LOAD, names::RECONCILE, names::DASHBOARD]);
         self.metrics.set_stores(&counts);
         self.metrics.tidy();
         if let Some(path) = &self.options.report {
@@ -306,12 +367,9 @@ impl Flow {
     }
 
     /// Stops fetching and waits until everything fetched has arrived.
-    async fn drain(&mut self, interrupts: &mut Interrupts) -> anyhow::Result<()> {
+    async fn drain(&mut self, interrupts: &mut Interrupts, screen: &mut Screen) -> anyhow::Result<()> {
+        self.servers.end_polling();
         self.aws.unschedule(names::FETCH).await?;
-        if let Some(feed) = &self.servers.feed {
-            feed.set_fault(None, Fault::Status(503));
-        }
-        println!("stopping: waiting for the quotes on their way (Ctrl-C to leave them for the next run)");
         let end = Instant::now() + DRAIN;
         loop {
             let counts = self.report(Phase::Running).await?;
@@ -320,7 +378,9 @@ impl Flow {
             if unpublished + counts.lag + to_load + to_transform == 0 {
                 return Ok(());
             }
+            screen.show(&stopping(unpublished + counts.lag + to_load + to_transform), "stopping");
             if Instant::now() > end {
+                screen.end();
                 println!(
                     "left for the next run: {} to archive, {to_load} to load, {to_transform} to transform",
                     counts.lag
@@ -349,6 +409,14 @@ impl Flow {
         println!("\nstopped; the data is kept in {}", self.data.path().display());
         Ok(())
     }
+}
+
+/// `recording of Feb 11, 2019, from 09:30:00 on`
+fn recording(feed: &Feed, speed: f64) -> String {
+    let position = feed.position();
+    let (day, second) = (feed.recording().day_at(position), position % SESSION_SECONDS);
+    let at = us_market::OPEN.saturating_add(SignedDuration::from_secs(second.cast_signed()));
+    format!("recording of {} at {speed}x, from {} on", day.strftime("%b %-d, %Y"), at.strftime("%H:%M:%S"))
 }
 
 async fn sleep_until(end: Option<Instant>) {

@@ -8,23 +8,26 @@ use std::{
 
 use anyhow::{Context, bail};
 use broker::{Broker, BrokerError};
-use feed::Feed;
+use feed::{Fault, Feed};
 use tokio::time::Instant;
 
 use crate::{
     child::{Child, Program},
     cli::RunOptions,
     data_dir::DataDir,
+    finnhub::Upstream,
     functions, metrics, names,
     polling::Polling,
+    preflight::Opening,
+    relay::Relay,
 };
 
 const START: Duration = Duration::from_mins(1);
 /// How long an earlier run's stand-ins may take to leave their ports.
 const PORT_WAIT: Duration = Duration::from_secs(10);
 const FINNHUB: &str = "https://finnhub.io/api/v1";
-/// The key that the recorded feed takes.
-const RECORDED_KEY: &str = "recorded";
+/// The key that the functions have: the recorded feed takes it, and the relay to a live Finnhub has the real one.
+pub(crate) const RECORDED_KEY: &str = "recorded";
 
 /// The addresses of other servers, as the environment gives them.
 pub(crate) struct Given {
@@ -51,6 +54,19 @@ impl Given {
 
     pub(crate) fn is_recorded(&self) -> bool {
         self.finnhub.is_none() && self.finnhub_key.is_none()
+    }
+
+    /// The live Finnhub; `None` for the recording.
+    ///
+    /// # Errors
+    /// When the address or the key cannot be used.
+    pub(crate) fn upstream(&self) -> anyhow::Result<Option<Upstream>> {
+        if self.is_recorded() {
+            return Ok(None);
+        }
+        let base_url = self.finnhub.as_deref().unwrap_or(FINNHUB);
+        // A server of Finnhub's shape may need none.
+        Upstream::new(base_url, self.finnhub_key.as_deref().unwrap_or(RECORDED_KEY)).map(Some)
     }
 
     /// What is polled, and how often.
@@ -102,7 +118,7 @@ impl Ports {
             (given.kafka.is_none(), ports.kafka, "Kafka"),
             (given.aws.is_none(), ports.aws, "AWS"),
             (given.bigquery.is_none(), ports.bigquery, "BigQuery"),
-            (given.is_recorded(), ports.feed, "the recorded feed"),
+            (true, ports.feed, "the recorded feed or the relay to Finnhub"),
             (true, ports.dashboard, "the dashboard"),
             (true, ports.metrics, "the metrics"),
         ];
@@ -130,16 +146,17 @@ pub(crate) struct Servers {
     pub s3: String,
     pub bigquery: String,
     pub finnhub: String,
-    pub finnhub_key: String,
     /// Where the dashboard is to be.
     pub dashboard: String,
     /// Where the metrics are to be.
     pub metrics: String,
-    /// Whether the functions have the key from the stand-in's environment. It would write their own
-    /// variables, the key among them, into its state file.
-    pub keeps_key: bool,
+    /// Whether the functions have [`functions::passed_on`] from the stand-in's environment. It would write their own
+    /// variables, secrets among them, into its state file.
+    pub has_own_aws: bool,
     pub polling: Polling,
     pub feed: Option<Feed>,
+    /// In a live run.
+    pub relay: Option<Relay>,
     broker: Option<Broker>,
     children: Vec<(Child, String)>,
 }
@@ -149,33 +166,33 @@ impl Servers {
     pub(crate) async fn start(
         given: Given,
         polling: Polling,
+        upstream: Option<Upstream>,
         options: &RunOptions,
         data: &DataDir,
         project: &Path,
         python: &Path,
     ) -> anyhow::Result<Self> {
         let ports = Ports::take(options.port_base, &given).await?;
-        let recorded = given.is_recorded();
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let mut servers = Self {
             kafka: given.kafka.clone().unwrap_or_default(),
             aws: given.aws.clone().unwrap_or_else(|| url(ports.aws)),
             s3: String::new(),
             bigquery: given.bigquery.clone().unwrap_or_else(|| url(ports.bigquery)),
-            finnhub: given.finnhub.unwrap_or_else(|| FINNHUB.to_owned()),
-            finnhub_key: given.finnhub_key.unwrap_or_else(|| RECORDED_KEY.to_owned()),
+            finnhub: String::new(),
             dashboard: format!("{}/", url(ports.dashboard)),
             metrics: metrics::url(ports.metrics),
-            keeps_key: false,
+            has_own_aws: false,
             polling,
             feed: None,
+            relay: None,
             broker: None,
             children: Vec::new(),
         };
         servers.s3 = given.s3.unwrap_or_else(|| servers.aws.clone());
         if given.aws.is_none() {
             let child = start_aws(data, python, &servers, ports.aws)?;
-            servers.keeps_key = true;
+            servers.has_own_aws = true;
             servers.children.push((child, format!("{}/_ministack/health", servers.aws)));
         }
         if given.bigquery.is_none() {
@@ -187,7 +204,10 @@ impl Servers {
             servers.kafka = broker.bootstrap_servers();
             servers.broker = Some(broker);
         }
-        if recorded {
+        if let Some(upstream) = upstream {
+            servers.finnhub = upstream.base_url().to_owned();
+            servers.relay = Some(Relay::start(ports.feed, upstream).await?);
+        } else {
             let config = feed::Config {
                 port: ports.feed,
                 token: RECORDED_KEY.to_owned(),
@@ -201,6 +221,34 @@ impl Servers {
             servers.feed = Some(feed);
         }
         Ok(servers)
+    }
+
+    /// Notes what a live Finnhub said before anything was started.
+    pub(crate) fn opening(&self, opening: Option<Opening>) {
+        if let (Some(relay), Some(opening)) = (&self.relay, opening) {
+            relay.knows(opening);
+        }
+    }
+
+    /// What fetch-quotes has in Finnhub's place.
+    pub(crate) fn fetch_from(&self) -> String {
+        self.relay.as_ref().map_or_else(|| self.finnhub.clone(), Relay::base_url)
+    }
+
+    /// How many quotes fetch-quotes has been given.
+    pub(crate) fn quotes(&self) -> u64 {
+        let recorded = self.feed.as_ref().map(|feed| feed.served().quotes_with(200));
+        recorded.or_else(|| self.relay.as_ref().map(Relay::quotes)).unwrap_or_default()
+    }
+
+    /// Gives no more quotes.
+    pub(crate) fn end_polling(&self) {
+        if let Some(feed) = &self.feed {
+            feed.set_fault(None, Fault::Status(503));
+        }
+        if let Some(relay) = &self.relay {
+            relay.end_polling();
+        }
     }
 
     /// Waits until the Python stand-ins answer.
@@ -264,7 +312,6 @@ fn start_aws(data: &DataDir, python: &Path, servers: &Servers, port: u16) -> any
     let mut env: Vec<_> = passed_on.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
     env.extend([
         ("AWS_ENDPOINT_URL", servers.aws.clone()),
-        ("FINNHUB_API_KEY", servers.finnhub_key.clone()),
         ("GATEWAY_PORT", port.to_string()),
         ("BIND_HOST", "127.0.0.1".to_owned()),
         // Both would listen on ports of their own.

@@ -15,7 +15,7 @@ use crate::{
     hint,
     ledger::topic_depth,
     metrics::{self, FunctionMetrics},
-    names,
+    names, run,
 };
 
 /// Prints what the stores of the running flow hold, and what its functions did.
@@ -31,6 +31,12 @@ pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
         .set("log_level", "0")
         .create()?;
     let (records, lag) = topic_depth(&consumer).with_context(not_running)?;
+    // There is none in a run's first seconds.
+    let state = std::fs::read(data_dir.join(run::STATE)).unwrap_or_default();
+    println!(
+        "state      {}",
+        serde_json::from_slice::<String>(&state).unwrap_or_else(|_| "starting".to_owned())
+    );
     println!("dashboard  {}", endpoints.dashboard_url);
     println!("metrics    {}", endpoints.metrics_url);
     let url = metrics::json_url(&endpoints.metrics_url);
@@ -60,8 +66,8 @@ pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
         println!("bigquery   {}  {} rows", text(table), text(count));
     }
     for row in warehouse.run(&statements::WATERMARK_AGES, &[]).await?.rows {
-        let [symbol, last, age] = row.as_slice() else { continue };
-        println!("freshness  {}  {} s old (fetched_at {})", text(symbol), text(age), text(last));
+        let [symbol, _, age] = row.as_slice() else { continue };
+        println!("freshness  {}  {} s ago", text(symbol), text(age));
     }
     functions(&url).await
 }
@@ -87,19 +93,42 @@ async fn functions(url: &str) -> anyhow::Result<()> {
     let functions: BTreeMap<String, FunctionMetrics> = serde_json::from_slice(&answer)?;
     for name in names::FUNCTIONS {
         let Some(known) = functions.get(name) else { continue };
-        let FunctionMetrics { invocations, errors, throttles, duration_ms, counts, reasons } = known;
+        let FunctionMetrics { invocations, errors, throttles, duration_ms, counts, reasons, last_error } =
+            known;
         let took = duration_ms
             .map_or_else(String::new, |took| format!("  p50 {:>6} ms  max {:>6} ms", took.p50, took.max));
         println!(
-            "function   {name:<16}  {invocations:>6} invocations {errors:>4} errors {throttles:>4} throttled{took}"
+            "function   {name:<16}  {invocations:>6} runs {errors:>4} failed {throttles:>4} turned away{took}"
         );
         let mut lines = vec![listed(counts)];
-        lines.extend(reasons.iter().map(|(count, reasons)| format!("{count}: {}", listed(reasons))));
+        lines.extend(reasons.iter().flat_map(|(count, reasons)| {
+            let said = |(reason, times): (&String, &u64)| format!("{count} {times}: {}", in_words(reason));
+            reasons.iter().filter(|(_, times)| **times > 0).map(said).collect::<Vec<_>>()
+        }));
+        let last_error = last_error.as_ref().map(|error| error.chars().take(70).collect::<String>());
+        lines.extend(last_error.map(|error| format!("last failure: {error}")));
         for line in lines.iter().filter(|line| !line.is_empty()) {
             println!("counted    {name:<16}  {line}");
         }
     }
     Ok(())
+}
+
+/// What fetch-quotes' reasons mean; another function's are words already.
+fn in_words(reason: &str) -> &str {
+    match reason {
+        "no_data" => "Finnhub had no data",
+        "network" => "Finnhub did not answer",
+        "status" => "Finnhub answered with an error",
+        "body" => "Finnhub's answer was not a quote",
+        "refused" => "Finnhub refused the key",
+        "rate_limited" => "Finnhub's limit was reached",
+        "no_turn" => "the limit left no turn",
+        "breaker_open" => "skipped while Finnhub did not answer",
+        "late" => "the schedule's event came late or not at all",
+        "no_time" => "the function's time was over",
+        other => other,
+    }
 }
 
 /// `Archived 60, Retried 1`: what is not 0.

@@ -20,6 +20,10 @@ class Finnhub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answer)
         self.key = key
         self.is_out = False
+        self.market: dict[str, object] = {"exchange": "US", "holiday": None, "isOpen": True}
+        self.unknown: set[str] = set()
+        # What is answered to every quote instead: status, body, headers.
+        self.says: tuple[int, str, dict[str, str]] | None = None
         self.has_data = True
         self.served = 0
         self.refused = 0
@@ -40,6 +44,8 @@ class _Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
+        symbol = parse_qs(url.query).get("symbol", [""])[0]
+        headers: dict[str, str] = {}
         with self.server.lock:
             self.server.paths.append(self.path)
             if self.headers.get("X-Finnhub-Token") != self.server.key:
@@ -48,11 +54,13 @@ class _Answer(BaseHTTPRequestHandler):
             elif self.server.is_out:
                 status, body = 503, '{"error":"out of order"}'
             elif url.path == "/api/v1/stock/market-status":
-                status, body = 200, json.dumps({"exchange": "US", "holiday": None, "isOpen": True})
-            elif not self.server.has_data:
+                status, body = 200, json.dumps(self.server.market)
+            elif self.server.says:
+                status, body, headers = self.server.says
+            elif not self.server.has_data or symbol in self.server.unknown:
                 # As Finnhub says that it knows nothing: no failure, and no quote.
                 status, body = 200, '{"c":0,"d":null,"dp":null,"h":0,"l":0,"o":0,"pc":0,"t":0}'
-            elif url.path == "/api/v1/quote" and parse_qs(url.query).get("symbol"):
+            elif url.path == "/api/v1/quote" and symbol:
                 # Numbers whose text no JSON writer would choose: it must come through all the same.
                 t = FIRST_T + self.server.served
                 body = f'{{"c":150.250,"d":2.50,"dp":1.6900,"h":152.0,"l":148.5,"o":1.49e2,"pc":147.75,"t":{t}}}'
@@ -62,6 +70,8 @@ class _Answer(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body.encode())
 

@@ -288,7 +288,7 @@ def test_status_tells_what_each_function_did(seen: Seen) -> None:
     assert list(told) == list(FUNCTIONS)
     for function in DEPLOYED:
         assert int(told[function][2]) == seen.metrics("invocations_total", function=function)
-        assert told[function][4:6] == ["0", "errors"]
+        assert told[function][3:6] == ["runs", "0", "failed"]
         assert "p50" in told[function]
     counted = {line.split()[1]: line for line in lines if line.startswith("counted")}
     assert f"Fetched {QUOTES}, Published {QUOTES}" in counted["fetch-quotes"]

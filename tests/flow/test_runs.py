@@ -147,13 +147,15 @@ def test_status_tells_lag_queues_rows_and_freshness_of_a_running_flow(interrupte
     named = Counter(line[0] for line in lines)
     del named["counted"]  # One for what each function counted, if it did.
     assert named == {
-        "dashboard": 1, "metrics": 1, "kafka": 1, "queue": 3, "bigquery": 8, "freshness": SYMBOLS, "function": 6,
+        "state": 1, "dashboard": 1, "metrics": 1, "kafka": 1, "queue": 3, "bigquery": 8,
+        "freshness": SYMBOLS, "function": 6,
     }  # fmt: skip
     assert {line[1] for line in lines if line[0] == "queue"} == {
         "quotes-archived",
         "quotes-loaded",
         "quotes-archived-dlq",
     }
+    assert "state      all well\n" in status.stdout
     assert "not archived" in status.stdout
     rows = {line[1]: int(line[2]) for line in lines if line[0] == "bigquery"}
     assert rows["bronze_stock_quotes_raw"] >= rows["silver_stock_quotes"] >= POLLS * SYMBOLS

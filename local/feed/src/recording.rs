@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, str::FromStr};
 
 use jiff::{
-    SignedDuration, Timestamp,
+    SignedDuration, ToSpan,
     civil::{Date, DateTime},
     tz::TimeZone,
 };
@@ -23,6 +23,8 @@ const MINUTES: [(&str, &str); 5] = [
     ("MSFT", include_str!("../data/MSFT.csv")),
     ("TSLA", include_str!("../data/TSLA.csv")),
 ];
+/// Further on there are no dates.
+const LAST_PASS: u64 = 400_000;
 const DAILY: &str = include_str!("../data/daily.csv");
 
 /// The body of `/quote`. Prices are dollars.
@@ -77,6 +79,8 @@ impl Candle {
 
 struct Session {
     previous_close: Decimal,
+    /// The official close.
+    close: Decimal,
     /// One for each minute of the session.
     bars: Vec<Candle>,
 }
@@ -84,11 +88,11 @@ struct Session {
 /// Five sessions of one-minute prices.
 ///
 /// A *position* is a count of recorded trading seconds from the first session's 09:30:00. Nights and weekends are not
-/// part of it, and a position beyond the end starts over.
+/// part of it. Beyond the end the same prices come again, a week later with each pass: its first previous close is the
+/// last close of the pass before.
 pub struct Recording {
     days: Vec<Date>,
-    /// Epoch seconds at which each day's session opens.
-    opens: Vec<i64>,
+    new_york: TimeZone,
     sessions: BTreeMap<&'static str, Vec<Session>>,
 }
 
@@ -119,9 +123,8 @@ impl Recording {
         let mut days: Vec<Date> = parsed.values().flat_map(BTreeMap::keys).copied().collect();
         days.sort_unstable();
         days.dedup();
-        let opens =
-            days.iter().map(|&day| session_open(day)).collect::<Result<_, _>>().map_err(in_file("daily"))?;
-
+        let new_york =
+            TimeZone::get("America/New_York").map_err(|error| in_file("daily")(error.to_string()))?;
         let mut sessions = BTreeMap::new();
         for (symbol, mut by_day) in parsed {
             let of_symbol = days
@@ -132,13 +135,15 @@ impl Recording {
                         .range((symbol.to_owned(), Date::MIN)..(symbol.to_owned(), day)))
                     .next_back()
                     .ok_or_else(|| format!("no close before {day}"))?;
-                    Ok(Session { previous_close: *previous_close, bars: fill(&bars)? })
+                    let close =
+                        closes.get(&(symbol.to_owned(), day)).ok_or_else(|| format!("no close of {day}"))?;
+                    Ok(Session { previous_close: *previous_close, close: *close, bars: fill(&bars)? })
                 })
                 .collect::<Result<Vec<_>, String>>()
                 .map_err(in_file(symbol))?;
             sessions.insert(symbol, of_symbol);
         }
-        Ok(Self { days, opens, sessions })
+        Ok(Self { days, new_york, sessions })
     }
 
     /// The recorded symbols in alphabetical order.
@@ -161,14 +166,21 @@ impl Recording {
     /// The recording's clock at `position` (seconds), in seconds since the Unix epoch.
     #[must_use]
     pub fn clock_at(&self, position: u64) -> i64 {
-        let (day, second) = self.locate(position);
-        self.opens[day].saturating_add_unsigned(second)
+        let Place { day, second, pass } = self.locate(position);
+        let open = self.date(day, pass).at(9, 30, 0, 0).to_zoned(self.new_york.clone());
+        open.map_or(i64::MAX, |open| open.timestamp().as_second().saturating_add_unsigned(second))
     }
 
     /// The New York day at `position` (seconds).
     #[must_use]
     pub fn day_at(&self, position: u64) -> Date {
-        self.days[self.locate(position).0]
+        let Place { day, pass, .. } = self.locate(position);
+        self.date(day, pass)
+    }
+
+    /// A recorded day, so many weeks later.
+    fn date(&self, day: usize, pass: i64) -> Date {
+        self.days[day].checked_add(pass.weeks()).unwrap_or(Date::MAX)
     }
 
     /// What `/quote` says at `position` (seconds). An unknown symbol gets Finnhub's answer to one: nothing but zeros.
@@ -177,8 +189,12 @@ impl Recording {
         let Some(sessions) = self.sessions.get(symbol) else {
             return QuoteBody::default();
         };
-        let (day, second) = self.locate(position);
+        let Place { day, second, pass } = self.locate(position);
         let session = &sessions[day];
+        let previous_close = match sessions.last() {
+            Some(last) if day == 0 && pass > 0 => last.close,
+            _ => session.previous_close,
+        };
         // Both are in range: `locate` keeps the second within the session, and `fill` made a bar for each minute of it.
         let minute = usize::try_from(second / 60).unwrap_or_default();
         let quarter = usize::try_from(second % 60 / 15).unwrap_or_default();
@@ -193,16 +209,16 @@ impl Recording {
             high = high.max(*price);
             low = low.min(*price);
         }
-        let change = current.minus(session.previous_close);
+        let change = current.minus(previous_close);
         QuoteBody {
             c: current,
             d: Some(change),
-            dp: change.percent_of(session.previous_close),
+            dp: change.percent_of(previous_close),
             h: high,
             l: low,
             o: session.bars[0].open,
-            pc: session.previous_close,
-            t: self.opens[day].saturating_add_unsigned(second),
+            pc: previous_close,
+            t: self.clock_at(position),
         }
     }
 
@@ -219,22 +235,28 @@ impl Recording {
         })
     }
 
-    /// The index of the day, and the seconds since its session opened.
-    fn locate(&self, position: u64) -> (usize, u64) {
-        let position = position % self.seconds();
-        (usize::try_from(position / SESSION_SECONDS).unwrap_or_default(), position % SESSION_SECONDS)
+    fn locate(&self, position: u64) -> Place {
+        let (pass, position) = (position / self.seconds(), position % self.seconds());
+        Place {
+            pass: i64::try_from(pass.min(LAST_PASS)).unwrap_or_default(),
+            day: usize::try_from(position / SESSION_SECONDS).unwrap_or_default(),
+            second: position % SESSION_SECONDS,
+        }
     }
+}
+
+/// Where a position is.
+struct Place {
+    /// How often the recording has been over.
+    pass: i64,
+    /// The index of the day.
+    day: usize,
+    /// The seconds since its session opened.
+    second: u64,
 }
 
 fn in_file(file: &str) -> impl Fn(String) -> DataError {
     move |problem| DataError { file: file.to_owned(), problem }
-}
-
-fn session_open(day: Date) -> Result<i64, String> {
-    let new_york = TimeZone::get("America/New_York").map_err(|error| error.to_string())?;
-    let open: Timestamp =
-        (day.at(9, 30, 0, 0).to_zoned(new_york)).map_err(|error| error.to_string())?.timestamp();
-    Ok(open.as_second())
 }
 
 fn parse<T: FromStr>(field: &str) -> Result<T, String>
@@ -366,14 +388,26 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_followed_by_the_beginning() {
-        let recording = &*RECORDING;
-        assert_eq!(recording.seconds(), 5 * 390 * 60);
-        // 2019-02-15T15:59:59-05:00
-        assert_eq!(recording.clock_at(recording.seconds() - 1), 1_550_264_399);
+    fn each_pass_is_a_week_later_and_begins_at_the_last_close() {
+        let recording = &RECORDING;
+        let pass = recording.seconds();
+        assert_eq!(pass, 5 * 390 * 60);
+        assert_eq!(recording.clock_at(pass - 1), 1_550_264_399);
         for symbol in recording.symbols() {
-            assert_eq!(recording.quote_at(symbol, recording.seconds() + 99), recording.quote_at(symbol, 99));
+            let (friday, monday) =
+                (recording.quote_at(symbol, pass - 1), recording.quote_at(symbol, pass + 99));
+            let first = recording.quote_at(symbol, 99);
+            assert_eq!((monday.c, monday.h, monday.l, monday.o), (first.c, first.h, first.l, first.o));
+            assert_eq!(monday.t, first.t + 7 * 86_400);
+            // Both are of the same Friday: the last trade, and the official close that followed.
+            let gap = (monday.pc.to_f64() / friday.c.to_f64() - 1.0).abs();
+            assert!(gap < 0.005, "{symbol}: {} after {}", monday.pc, friday.c);
+            assert_eq!(monday.d, Some(monday.c.minus(monday.pc)));
         }
+        // 09:30 in New York is an hour earlier in summer.
+        assert_eq!(recording.clock_at(4 * pass) - recording.clock_at(0), 4 * 7 * 86_400 - 3600);
+        assert_eq!(recording.day_at(4 * pass), date(2019, 3, 11));
+        assert!(recording.clock_at(u64::MAX) > 0);
     }
 
     #[test]
@@ -434,7 +468,7 @@ mod tests {
         }
 
         #[test]
-        fn time_never_goes_back_within_a_pass(a in 0_u64..5 * SESSION_SECONDS, b in 0_u64..5 * SESSION_SECONDS) {
+        fn time_never_goes_back(a in 0_u64..500 * SESSION_SECONDS, b in 0_u64..500 * SESSION_SECONDS) {
             let recording = &*RECORDING;
             prop_assert_eq!(a.cmp(&b), recording.clock_at(a).cmp(&recording.clock_at(b)));
         }

@@ -9,24 +9,23 @@ pub(crate) struct Replay {
     position: Duration,
     since: Instant,
     speed: f64,
-    length: u64,
 }
 
 impl Replay {
-    pub fn new(position: u64, speed: f64, length: u64) -> Self {
-        Self { position: Duration::from_secs(position % length), since: Instant::now(), speed, length }
+    pub fn new(position: u64, speed: f64) -> Self {
+        Self { position: Duration::from_secs(position), since: Instant::now(), speed }
     }
 
-    /// Whole recorded seconds within the current pass at `now`.
+    /// Whole recorded seconds at `now`.
     pub fn position(&self, now: Instant) -> u64 {
-        // A speed that overflows has long passed the end; which second of the loop it stands at matters to nobody.
+        // A speed that overflows has long passed any end.
         let elapsed = now.saturating_duration_since(self.since).as_secs_f64() * self.speed;
         let elapsed = Duration::try_from_secs_f64(elapsed).unwrap_or_default();
-        self.position.saturating_add(elapsed).as_secs() % self.length
+        self.position.saturating_add(elapsed).as_secs()
     }
 
     pub fn set(&mut self, position: u64) {
-        *self = Self::new(position, self.speed, self.length);
+        *self = Self::new(position, self.speed);
     }
 }
 
@@ -52,21 +51,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn goes_on_at_its_speed_and_loops() {
-        let replay = Replay::new(90, 10.0, 100);
+    fn goes_on_at_its_speed() {
+        let replay = Replay::new(90, 10.0);
         let after = |seconds| replay.position(replay.since + Duration::from_secs_f64(seconds));
         assert_eq!(
             [after(0.0), after(0.09), after(0.1), after(0.95), after(1.0), after(11.5)],
-            [90, 90, 91, 99, 0, 5]
+            [90, 90, 91, 99, 100, 205]
         );
     }
 
     #[test]
     fn a_stopped_clock_is_moved_by_hand_only() {
-        let mut replay = Replay::new(5, 0.0, 100);
+        let mut replay = Replay::new(5, 0.0);
         assert_eq!(replay.position(replay.since + Duration::from_hours(1)), 5);
         replay.set(142);
-        assert_eq!(replay.position(replay.since), 42);
+        assert_eq!(replay.position(replay.since), 142);
     }
 
     #[test]

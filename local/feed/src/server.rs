@@ -161,6 +161,7 @@ impl Shared {
 /// A running feed. Dropping it ends it at once; [`Feed::stop`] also lets running answers finish and saves the position.
 pub struct Feed {
     port: u16,
+    speed: f64,
     shared: Arc<Shared>,
     state_file: Option<PathBuf>,
     stopping: watch::Sender<bool>,
@@ -191,7 +192,7 @@ impl Feed {
 
         let shared = Arc::new(Shared {
             token: config.token,
-            replay: Mutex::new(Replay::new(start, config.speed, recording.seconds())),
+            replay: Mutex::new(Replay::new(start, config.speed)),
             limiter: Mutex::new(Limiter::new(config.rate_limit_per_minute)),
             recording,
             faults: Mutex::default(),
@@ -210,6 +211,7 @@ impl Feed {
             config.state_file.clone().map(|path| tokio::spawn(save_regularly(Arc::clone(&shared), path)));
         Ok(Self {
             port,
+            speed: config.speed,
             shared,
             state_file: config.state_file,
             stopping,
@@ -234,6 +236,12 @@ impl Feed {
     #[must_use]
     pub fn recording(&self) -> &Recording {
         &self.shared.recording
+    }
+
+    /// Recorded seconds for each real second.
+    #[must_use]
+    pub fn speed(&self) -> f64 {
+        self.speed
     }
 
     /// Where the replay stands, in recorded seconds from the first session's start.

@@ -1,0 +1,62 @@
+//! What a live Finnhub is asked before anything else starts: whether it takes the key, and whether the market is open.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use axum::http::StatusCode;
+use tokio::time::timeout;
+
+use crate::finnhub::{MarketStatus, Trouble, Upstream};
+
+pub(crate) const MARKET_STATUS: &str = "stock/market-status?exchange=US";
+/// A person waits for it.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// What Finnhub said.
+pub(crate) enum Opening {
+    Market(MarketStatus),
+    /// It does not tell now, and may later.
+    Trouble(Trouble),
+}
+
+/// Asks for the market's status, and for a quote if Finnhub does not let the key see that.
+///
+/// # Errors
+/// When no later request can do better: the key is refused, nobody is there, or the address is not Finnhub's.
+pub(crate) async fn ask(upstream: &Upstream, symbol: &str) -> anyhow::Result<Opening> {
+    let mut trouble = match request(upstream, MARKET_STATUS).await {
+        Ok(body) => match serde_json::from_slice(&body) {
+            Ok(status) => return Ok(Opening::Market(status)),
+            Err(_) => Trouble::Odd("it does not say whether the market is open".to_owned()),
+        },
+        Err(trouble) => trouble,
+    };
+    // Some keys may not ask for everything.
+    if matches!(trouble, Trouble::Refused { status: 403, .. }) {
+        trouble = match request(upstream, &format!("quote?symbol={symbol}")).await {
+            Ok(_) => return Ok(Opening::Trouble(trouble)),
+            Err(trouble) => trouble,
+        };
+    }
+    match &trouble {
+        Trouble::Refused { .. } => bail!(
+            "{}. Get one at https://finnhub.io/dashboard; without FINNHUB_API_KEY the recording runs",
+            trouble.text()
+        ),
+        Trouble::Unreachable(why) => bail!("Finnhub cannot be reached at {}: {why}", upstream.base_url()),
+        Trouble::Status { status, .. } if is_for_ever(*status) => {
+            bail!("{} at {}: does the address end in /api/v1?", trouble.text(), upstream.base_url())
+        }
+        _ => Ok(Opening::Trouble(trouble)),
+    }
+}
+
+async fn request(upstream: &Upstream, path: &str) -> Result<Vec<u8>, Trouble> {
+    let answer = timeout(PATIENCE, upstream.get(path)).await.unwrap_or(Err(Trouble::Silent))?;
+    upstream.trouble(&answer).map_or(Ok(answer.body), Err)
+}
+
+fn is_for_ever(status: u16) -> bool {
+    let status = StatusCode::from_u16(status).unwrap_or_default();
+    status.is_redirection() || (status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT)
+}

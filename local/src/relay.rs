@@ -1,0 +1,236 @@
+//! What stands between fetch-quotes and a live Finnhub. It passes each request on, so that this process knows at once
+//! what Finnhub says (the function's own log comes at the end of its minute), and can end polling at once.
+//!
+//! The key stays here: the function has a placeholder. Where Finnhub does not answer, the function sees HTTP 502 or 504.
+
+use std::{
+    collections::BTreeSet,
+    net::Ipv4Addr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context;
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    http::{HeaderName, StatusCode, Uri, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use jiff::Timestamp;
+use quotes::{Completeness, Quote, Symbol};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
+
+use crate::{
+    book::now_ms,
+    finnhub::{Answer, MarketStatus, Trouble, Upstream},
+    market,
+    preflight::Opening,
+};
+
+const PATH: &str = "/api/v1";
+/// What fetch-quotes reads of an answer.
+const HEADERS: [&str; 4] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "retry-after"];
+/// How long a trouble is shown although something else went well meanwhile.
+const SHOWN: Duration = Duration::from_secs(10);
+/// How long no symbol must have had data before that is shown.
+const NO_DATA: Duration = Duration::from_secs(15);
+
+/// A running relay; dropping it ends it.
+pub(crate) struct Relay {
+    port: u16,
+    shared: Arc<Shared>,
+    server: JoinHandle<std::io::Result<()>>,
+}
+
+struct Shared {
+    upstream: Upstream,
+    is_stopped: AtomicBool,
+    heard: Mutex<Heard>,
+}
+
+/// What Finnhub said so far.
+#[derive(Default)]
+struct Heard {
+    quotes: u64,
+    trouble: Option<(Trouble, Instant)>,
+    /// The last answer that was as it should be, and the last that was a quote.
+    good: Option<Instant>,
+    quote: Option<Instant>,
+    market: Option<MarketStatus>,
+    with_data: BTreeSet<String>,
+    without_data: BTreeSet<String>,
+    named: BTreeSet<String>,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    symbol: Option<String>,
+}
+
+impl Relay {
+    /// Starts to pass requests to `http://127.0.0.1:PORT/api/v1` on.
+    pub(crate) async fn start(port: u16, upstream: Upstream) -> anyhow::Result<Self> {
+        let cannot = || format!("the relay to Finnhub cannot listen on port {port}");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.with_context(cannot)?;
+        let port = listener.local_addr()?.port();
+        let shared =
+            Arc::new(Shared { upstream, is_stopped: AtomicBool::new(false), heard: Mutex::default() });
+        let router = Router::new().fallback(pass_on).with_state(Arc::clone(&shared));
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(Self { port, shared, server })
+    }
+
+    /// What stands for `https://finnhub.io/api/v1`.
+    pub(crate) fn base_url(&self) -> String {
+        format!("http://{}:{}{PATH}", Ipv4Addr::LOCALHOST, self.port)
+    }
+
+    /// Ends polling: nothing is asked of Finnhub from now on.
+    pub(crate) fn end_polling(&self) {
+        self.shared.is_stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// How many quotes fetch-quotes has been given.
+    pub(crate) fn quotes(&self) -> u64 {
+        self.shared.heard().quotes
+    }
+
+    /// Notes what was asked before.
+    pub(crate) fn knows(&self, opening: Opening) {
+        let mut heard = self.shared.heard();
+        match opening {
+            Opening::Market(status) => heard.market = Some(status),
+            Opening::Trouble(trouble) => heard.trouble = Some((trouble, Instant::now())),
+        }
+    }
+
+    /// What is wrong with Finnhub now, if anything is.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let heard = self.shared.heard();
+        let (trouble, at) = heard.trouble.as_ref()?;
+        let is_shown = match trouble {
+            Trouble::NoData(_) => heard.quote.is_none_or(|quote| quote.elapsed() > NO_DATA),
+            _ => heard.good.is_none_or(|good| good < *at) || at.elapsed() < SHOWN,
+        };
+        is_shown.then(|| trouble.text())
+    }
+
+    /// Whether the US market is closed, in words.
+    pub(crate) fn closed(&self) -> Option<String> {
+        let status = self.shared.heard().market.clone()?;
+        market::closed(&status, Timestamp::now())
+    }
+
+    /// The symbols without data that have not been named yet.
+    pub(crate) fn unknown(&self) -> Vec<String> {
+        let mut heard = self.shared.heard();
+        let unknown: Vec<String> = heard.without_data.difference(&heard.named).cloned().collect();
+        heard.named.extend(unknown.iter().cloned());
+        unknown
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Shared {
+    /// No panic can leave half a change behind.
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the request to its end and notes what came, whether or not the function still waits for it.
+    async fn ask(&self, path: &str, symbol: Option<&str>) -> Result<Answer, Trouble> {
+        let answer = self.upstream.get(path).await;
+        let found = match &answer {
+            Ok(answer) => self.upstream.trouble(answer).map_or_else(|| Ok(answer.body.as_slice()), Err),
+            Err(trouble) => Err(trouble.clone()),
+        };
+        let found = found.and_then(|body| match symbol {
+            Some(symbol) => read_quote(symbol, body).map(|()| None),
+            None => Ok(serde_json::from_slice(body).ok()),
+        });
+        let (now, mut heard) = (Instant::now(), self.heard());
+        match found {
+            Ok(market) => {
+                heard.good = Some(now);
+                heard.market = market.or(heard.market.take());
+                if let Some(symbol) = symbol {
+                    heard.quote = Some(now);
+                    heard.without_data.remove(symbol);
+                    heard.with_data.insert(symbol.to_owned());
+                }
+            }
+            Err(trouble) => {
+                if let Trouble::NoData(symbol) = &trouble
+                    && !heard.with_data.contains(symbol)
+                {
+                    heard.without_data.insert(symbol.clone());
+                }
+                heard.trouble = Some((trouble, now));
+            }
+        }
+        answer
+    }
+}
+
+fn read_quote(symbol: &str, body: &[u8]) -> Result<(), Trouble> {
+    let parsed: Result<Symbol, _> = symbol.parse();
+    let quote = parsed.ok().and_then(|symbol| Quote::observe(&symbol, now_ms(), body).ok());
+    match quote.map(|quote| quote.completeness()) {
+        Some(Completeness::NoData) => Err(Trouble::NoData(symbol.to_owned())),
+        Some(_) => Ok(()),
+        None => Err(Trouble::Odd("it has no price".to_owned())),
+    }
+}
+
+async fn pass_on(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>, uri: Uri) -> Response {
+    let stopped = || {
+        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "the flow is stopping" }))).into_response()
+    };
+    if shared.is_stopped.load(Ordering::Relaxed) {
+        return stopped();
+    }
+    let path = uri.path_and_query().map_or("", |path| path.as_str());
+    let Some(path) = path.strip_prefix(PATH).and_then(|path| path.strip_prefix('/')) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    // On a task of its own, so that what a function gives up waiting for is noted all the same.
+    let (asking, path, symbol) = (Arc::clone(&shared), path.to_owned(), asked.symbol.clone());
+    let asking = tokio::spawn(async move { asking.ask(&path, symbol.as_deref()).await });
+    let Ok(answer) = asking.await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    if shared.is_stopped.load(Ordering::Relaxed) {
+        return stopped();
+    }
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(trouble) => {
+            let status = match trouble {
+                Trouble::Silent => StatusCode::GATEWAY_TIMEOUT,
+                _ => StatusCode::BAD_GATEWAY,
+            };
+            return (status, Json(json!({ "error": trouble.text() }))).into_response();
+        }
+    };
+    let is_quote = asked.symbol.is_some_and(|symbol| {
+        shared.upstream.trouble(&answer).is_none() && read_quote(&symbol, &answer.body).is_ok()
+    });
+    shared.heard().quotes += u64::from(is_quote);
+    let mut response = (answer.status, answer.body).into_response();
+    let headers = HEADERS.map(HeaderName::from_static).into_iter().chain([CONTENT_TYPE]);
+    for name in headers {
+        if let Some(value) = answer.headers.get(&name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    response
+}
