@@ -160,7 +160,8 @@ def test_freshness_has_its_alarms_hours_and_minutes() -> None:
 def test_stalled_looks_at_the_same_counts_for_as_long() -> None:
     alarm, rule = ALARMS["stalled"], ALERTS["Stalled"]
     queries = {query["id"]: query for query in alarm["metric_query"]}
-    assert queries["stalled"]["expression"] == "IF(published > 0 AND FILL(invoked, 0) < 1, 1, 0)"
+    assert queries["stalled"]["expression"] == "IF(published > 0 AND counted < 1, 1, 0)"
+    assert queries["counted"]["expression"] == "SUM([invoked, zero])"
     assert (alarm["comparison_operator"], alarm["threshold"]) == ("GreaterThanThreshold", 0)
     metrics = {name: query["metric"][0] for name, query in queries.items() if "metric" in query}
     assert {metric["period"] for metric in metrics.values()} == {300}

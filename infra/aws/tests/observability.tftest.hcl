@@ -49,13 +49,14 @@ run "every_way_to_fail_has_its_alarm" {
       aws_cloudwatch_metric_alarm.freshness.treat_missing_data == "breaching"
       && aws_cloudwatch_metric_alarm.freshness.evaluation_periods == 15
       && one([for query in aws_cloudwatch_metric_alarm.freshness.metric_query : query.expression if query.return_data == true])
-      == "IF(DAY(invoked)<6 AND HOUR(invoked)*60+MINUTE(invoked)>=870 AND HOUR(invoked)*60+MINUTE(invoked)<1200, FILL(loaded, 0), 1)"
+      == "IF(DAY(invoked)<6 AND HOUR(invoked)*60+MINUTE(invoked)>=870 AND HOUR(invoked)*60+MINUTE(invoked)<1200, counted, 1)"
     )
     error_message = "Freshness counts while the market is open, in summer and in winter."
   }
   assert {
     condition = (
-      one([for query in aws_cloudwatch_metric_alarm.stalled.metric_query : query.expression if query.return_data == true]) == "IF(published > 0 AND FILL(invoked, 0) < 1, 1, 0)"
+      one([for query in aws_cloudwatch_metric_alarm.stalled.metric_query : query.expression if query.return_data == true]) == "IF(published > 0 AND counted < 1, 1, 0)"
+      && toset([for alarm in [aws_cloudwatch_metric_alarm.stalled, aws_cloudwatch_metric_alarm.freshness] : join(" ", sort([for query in alarm.metric_query : query.expression if contains(["counted", "zero"], query.id)]))]) == toset(["SUM([invoked, zero]) published * 0", "SUM([loaded, zero]) invoked * 0"])
       && toset(flatten([for query in aws_cloudwatch_metric_alarm.stalled.metric_query : [for metric in query.metric : "${metric.namespace} ${metric.metric_name} ${jsonencode(metric.dimensions)}"]])) == toset([
         "Quoteflow Published {\"function\":\"quoteflow-fetch-quotes\"}", "AWS/Lambda Invocations {\"FunctionName\":\"quoteflow-archive-quotes\"}",
       ])

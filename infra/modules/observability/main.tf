@@ -160,8 +160,19 @@ resource "aws_cloudwatch_metric_alarm" "stalled" {
   metric_query {
     id          = "stalled"
     label       = "1 while quotes are published and none is archived"
-    expression  = "IF(published > 0 AND FILL(invoked, 0) < 1, 1, 0)"
+    expression  = "IF(published > 0 AND counted < 1, 1, 0)"
     return_data = true
+  }
+
+  # A metric without any point stays empty under FILL. In a sum of several, one that is missing counts as nothing.
+  metric_query {
+    id         = "counted"
+    expression = "SUM([invoked, zero])"
+  }
+
+  metric_query {
+    id         = "zero"
+    expression = "published * 0"
   }
 
   metric_query {
@@ -238,8 +249,19 @@ resource "aws_cloudwatch_metric_alarm" "freshness" {
   metric_query {
     id          = "rows"
     label       = "rows loaded, or 1 while the market is closed"
-    expression  = "IF(${local.is_open}, FILL(loaded, 0), 1)"
+    expression  = "IF(${local.is_open}, counted, 1)"
     return_data = true
+  }
+
+  # As above.
+  metric_query {
+    id         = "counted"
+    expression = "SUM([loaded, zero])"
+  }
+
+  metric_query {
+    id         = "zero"
+    expression = "invoked * 0"
   }
 
   metric_query {
