@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use aws_config::{
     SdkConfig, retry::RetryConfig, stalled_stream_protection::StalledStreamProtectionConfig,
     timeout::TimeoutConfig,
@@ -12,7 +12,7 @@ use aws_sdk_lambda::{error::ProvideErrorMetadata, primitives::Blob, types::Invoc
 use function_kit::Environment;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::names;
 
@@ -28,12 +28,11 @@ pub(crate) struct Aws {
     pub sqs: aws_sdk_sqs::Client,
     pub lambda: aws_sdk_lambda::Client,
     pub scheduler: aws_sdk_scheduler::Client,
-    pub logs: aws_sdk_cloudwatchlogs::Client,
     pub cloudwatch: CloudWatch,
 }
 
-/// CloudWatch's metrics in its JSON protocol, unsigned. The SDK's client speaks CBOR alone, which the stand-in only
-/// understands with another package.
+/// CloudWatch's metrics and logs in its JSON protocol, unsigned. The SDK's client of the metrics speaks CBOR alone, which the stand-in only
+/// understands with another package; that of the logs takes 26 s to compile, for one question.
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html>
 #[derive(Clone)]
 pub(crate) struct CloudWatch {
@@ -59,14 +58,8 @@ impl CloudWatch {
             "StartTime": since.as_second(),
             "EndTime": Timestamp::now().as_second() + 1,
         });
-        let ask = self
-            .http
-            .post(&self.endpoint)
-            .timeout(CLOUDWATCH)
-            .header("Content-Type", "application/x-amz-json-1.0")
-            .header("X-Amz-Target", "GraniteServiceVersion20100801.GetMetricData")
-            .body(question.to_string());
-        let answer = ask.send().await?.error_for_status()?.bytes().await?;
+        let answer = self.ask("GraniteServiceVersion20100801.GetMetricData", "1.0", &question).await?;
+        let answer = answer.error_for_status()?.bytes().await?;
         let answer: MetricData = serde_json::from_slice(&answer).context("CloudWatch answers no metrics")?;
         let mut sums = [0.0; N];
         for (number, sum) in sums.iter_mut().enumerate() {
@@ -76,6 +69,56 @@ impl CloudWatch {
         }
         Ok(sums)
     }
+
+    /// The events of a log from a moment on, in epoch milliseconds; none if the log is absent: its first event makes it.
+    /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html>
+    pub(crate) async fn log_events(&self, group: &str, since: i64) -> anyhow::Result<Vec<LogEvent>> {
+        let mut question = json!({ "logGroupName": group, "startTime": since });
+        let mut events = Vec::new();
+        loop {
+            let answer = self.ask("Logs_20140328.FilterLogEvents", "1.1", &question).await?;
+            let status = answer.status();
+            let body = answer.bytes().await?;
+            if !status.is_success() {
+                let error = String::from_utf8_lossy(&body);
+                if error.contains("ResourceNotFoundException") {
+                    return Ok(events);
+                }
+                bail!("CloudWatch answers {status} for {group}: {error}");
+            }
+            let page: LogEvents = serde_json::from_slice(&body).context("CloudWatch answers no events")?;
+            events.extend(page.events);
+            let Some(token) = page.next_token.filter(|token| question["nextToken"] != token.as_str()) else {
+                return Ok(events);
+            };
+            question["nextToken"] = token.into();
+        }
+    }
+
+    async fn ask(&self, target: &str, version: &str, question: &Value) -> reqwest::Result<reqwest::Response> {
+        let ask = self.http.post(&self.endpoint).timeout(CLOUDWATCH).header("X-Amz-Target", target);
+        let content_type = format!("application/x-amz-json-{version}");
+        ask.header("Content-Type", content_type).body(question.to_string()).send().await
+    }
+}
+
+/// What a function has logged.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct LogEvent {
+    pub log_stream_name: String,
+    pub timestamp: i64,
+    pub message: String,
+    /// LocalStack gives one; ministack does not.
+    pub event_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LogEvents {
+    #[serde(default)]
+    events: Vec<LogEvent>,
+    next_token: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -125,7 +168,6 @@ impl Aws {
             sqs: aws_sdk_sqs::Client::new(&patient(&config)),
             lambda: aws_sdk_lambda::Client::new(&patient(&config)),
             scheduler: aws_sdk_scheduler::Client::new(&config),
-            logs: aws_sdk_cloudwatchlogs::Client::new(&config),
             cloudwatch: CloudWatch { http: reqwest::Client::new(), endpoint: endpoint.to_owned() },
         }
     }

@@ -9,11 +9,15 @@ use std::{
 };
 
 use anyhow::Context;
-use aws_sdk_cloudwatchlogs::{error::ProvideErrorMetadata, types::FilteredLogEvent};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{aws::Aws, data_dir::DataDir, metrics::Metrics, names};
+use crate::{
+    aws::{Aws, LogEvent},
+    data_dir::DataDir,
+    metrics::Metrics,
+    names,
+};
 
 /// How long a line may come after another that is stamped later, in milliseconds.
 const OVERLAP_MS: i64 = 10_000;
@@ -93,7 +97,8 @@ impl Logs {
 impl Group {
     async fn gather(&mut self, aws: &Aws, metrics: &Metrics) -> anyhow::Result<()> {
         loop {
-            let events = self.events(aws).await?;
+            let log = format!("/aws/lambda/{}", self.function);
+            let events = aws.cloudwatch.log_events(&log, self.lines.since).await?;
             let full = events.len() >= FULL;
             let new = self.lines.new_ones(events);
             for (stream, line) in &new {
@@ -106,21 +111,6 @@ impl Group {
                 return Ok(());
             }
         }
-    }
-
-    async fn events(&self, aws: &Aws) -> anyhow::Result<Vec<FilteredLogEvent>> {
-        let ask = aws.logs.filter_log_events().log_group_name(format!("/aws/lambda/{}", self.function));
-        let mut pages = ask.start_time(self.lines.since).into_paginator().send();
-        let mut events = Vec::new();
-        while let Some(page) = pages.next().await {
-            match page {
-                Ok(page) => events.extend(page.events.unwrap_or_default()),
-                // It is made with the first invocation.
-                Err(error) if error.code() == Some("ResourceNotFoundException") => {}
-                Err(error) => return Err(anyhow::anyhow!(function_kit::chain(&error))),
-            }
-        }
-        Ok(events)
     }
 
     fn read(&mut self, metrics: &Metrics, stream: &str, line: &str) {
@@ -198,14 +188,12 @@ impl Lines {
 
     /// The streams and messages of those events that were not in an earlier answer. `events` is everything that the log
     /// has from `since` on, or the oldest of it.
-    fn new_ones(&mut self, events: Vec<FilteredLogEvent>) -> Vec<(String, String)> {
+    fn new_ones(&mut self, events: Vec<LogEvent>) -> Vec<(String, String)> {
         let overlap = if events.len() >= FULL { 0 } else { OVERLAP_MS };
-        let newest = events.iter().filter_map(|event| event.timestamp).max().unwrap_or(self.since);
+        let newest = events.iter().map(|event| event.timestamp).max().unwrap_or(self.since);
         let mut same: HashMap<(String, i64, String), usize> = HashMap::new();
         let mut new = Vec::new();
-        for FilteredLogEvent { log_stream_name, timestamp, message, event_id, .. } in events {
-            let (stream, timestamp) = (log_stream_name.unwrap_or_default(), timestamp.unwrap_or_default());
-            let message = message.unwrap_or_default();
+        for LogEvent { log_stream_name: stream, timestamp, message, event_id } in events {
             let id = event_id.map_or_else(
                 || {
                     let number = same.entry((stream.clone(), timestamp, message.clone())).or_default();
@@ -233,14 +221,13 @@ impl Lines {
 mod tests {
     use super::*;
 
-    fn event(stream: &str, timestamp: i64, message: &str) -> FilteredLogEvent {
-        FilteredLogEvent::builder().log_stream_name(stream).timestamp(timestamp).message(message).build()
+    fn event(stream: &str, timestamp: i64, message: &str) -> LogEvent {
+        LogEvent { log_stream_name: stream.into(), timestamp, message: message.into(), event_id: None }
     }
 
     /// What a server answers that has these events.
-    fn answer(log: &[FilteredLogEvent], lines: &Lines) -> Vec<FilteredLogEvent> {
-        let mut events: Vec<_> =
-            log.iter().filter(|event| event.timestamp.unwrap() >= lines.since).cloned().collect();
+    fn answer(log: &[LogEvent], lines: &Lines) -> Vec<LogEvent> {
+        let mut events: Vec<_> = log.iter().filter(|event| event.timestamp >= lines.since).cloned().collect();
         events.sort_by_key(|event| event.timestamp);
         events.truncate(FULL);
         events
@@ -276,7 +263,7 @@ mod tests {
     #[test]
     fn the_servers_own_ids_are_used_where_there_are_any() {
         let mut lines = Lines::new(0);
-        let named = |id: &str| FilteredLogEvent::builder().event_id(id).timestamp(5).message("x").build();
+        let named = |id: &str| LogEvent { event_id: Some(id.into()), ..event("", 5, "x") };
         assert_eq!(messages(lines.new_ones(vec![named("1"), named("2")])), ["x", "x"]);
         // Their order may change from answer to answer.
         assert_eq!(messages(lines.new_ones(vec![named("3"), named("2"), named("1")])), ["x"]);
