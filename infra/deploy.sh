@@ -49,7 +49,8 @@ tf() {
 }
 
 lock() {
-  tf "$1" providers lock -platform=linux_amd64 -platform=linux_arm64 -platform=darwin_amd64 -platform=darwin_arm64
+  # It looks into the modules.
+  tf "$1" get >/dev/null && tf "$1" providers lock -platform=linux_amd64 -platform=linux_arm64 -platform=darwin_amd64 -platform=darwin_arm64
 }
 
 init() {
@@ -88,10 +89,17 @@ for one in json.load(sys.stdin).get("resource_changes", []):
   tf "$root" apply -input=false "$saved"
 }
 
-# The deployment's name, region and architecture, as its variables say.
+# A setting of aws.tfvars, or its default. (terraform console would plan everything for it.)
+setting() {
+  local found
+  found=$(sed -nE "s/^$1 *= *\"([^\"]*)\".*/\1/p" "$place/aws.tfvars")
+  echo "${found:-$2}"
+}
+
 settings() {
-  read -r name region architecture < <(tf aws console -var-file="$place/aws.tfvars" <<<'"${var.name} ${var.aws_region} ${var.architecture}"' | tr -d '"')
-  [[ $name && $region && $architecture ]] || die "infra/env/$env/aws.tfvars cannot be read"
+  name=$(setting name quoteflow)
+  region=$(setting aws_region us-east-1)
+  architecture=$(setting architecture x86_64)
 }
 
 # What the next steps, and every other operator, need to know is kept in Systems Manager, not in this folder.

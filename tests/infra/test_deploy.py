@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,6 @@ echo "terraform $TF_DATA_DIR $*" >> "$CALLS"
 case "$*" in
 *for_aws*) echo '{json.dumps(GOOGLE)}' ;;
 *transform_repository_url*) printf {REPOSITORY} ;;
-*console*) echo '"quotes eu-central-1 arm64"' ;;
 *show*) cat "$CHANGES" ;;
 *" plan "*) if grep -q actions "$CHANGES"; then exit 2; fi ;;
 esac
@@ -64,6 +64,11 @@ class Deployed:
             folder.mkdir(parents=True)
         shutil.copy2(ROOT / "infra" / "deploy.sh", self.infra)
         shutil.copytree(ROOT / "infra" / "env" / "example", self.place)
+        variables = (self.place / "aws.tfvars").read_text()
+        for old, new in (('"quoteflow"', '"quotes"'), ('= "us-east-1"', '= "eu-central-1"')):
+            assert old in variables
+            variables = variables.replace(old, new)
+        (self.place / "aws.tfvars").write_text(variables + 'architecture = "arm64"\n')
         (self.context / "Dockerfile").write_text("FROM scratch\n")
         for name, script in (("terraform", TERRAFORM), ("aws", AWS), ("docker", DOCKER)):
             (self.commands / name).write_text(script)
@@ -181,6 +186,16 @@ def test_a_second_operator_plans_with_the_same_image_and_the_same_google(deploye
     assert "stays what it is" in done.stdout
     assert deployed.parameter("transform-image-uri") == image
     assert not [call for call in deployed.called() if "transform_image_uri" in call or "put-parameter" in call]
+
+
+def test_settings_that_are_left_out_have_terraforms_defaults(deployed: Deployed) -> None:
+    (deployed.place / "aws.tfvars").write_text("# nothing\n")
+    calls = deployed.deploy()
+    assert [call for call in calls if "put-parameter --region us-east-1 --name /quoteflow/google" in call]
+    assert [call for call in calls if "--platform linux/amd64" in call]
+    variables = (ROOT / "infra/aws/variables.tf").read_text()
+    for name, default in (("name", "quoteflow"), ("aws_region", "us-east-1"), ("architecture", "x86_64")):
+        assert re.search(rf'variable "{name}" {{[^}}]*default +?= "{default}"', variables)
 
 
 def test_the_image_is_built_for_the_architecture_and_for_bigquerys_names(deployed: Deployed) -> None:
