@@ -105,6 +105,7 @@ test-rust: setup ## Run the Rust tests
 	else $(LINTED) cargo test --locked --workspace; fi
 
 test-python: setup ## Run the tests of the dbt project and of transform-quotes
+	@$(if $(BUILT),,cargo build --locked --quiet --workspace --example statements)
 	$(BIN)/pytest functions/transform-quotes/tests
 
 test-install: setup ## Check that the locks are complete, and that nothing published later can break an install
