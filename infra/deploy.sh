@@ -119,7 +119,7 @@ check_concurrency() {
 
 # Builds and pushes the image of transform-quotes unless one of the same content is there, and remembers its digest.
 image() {
-  local context=$infra/../target/package/transform-quotes repository tag names digest
+  local context=$infra/../target/package/transform-quotes repository tag names pushed
   if ! command -v docker >/dev/null; then
     echo "note: docker is missing, so the image of transform-quotes stays what it is; docs/DEPLOY.md says how to build it elsewhere"
     return
@@ -132,8 +132,9 @@ image() {
   # By content and by what dbt is parsed for: an unchanged image is neither built nor pushed again.
   tag=$(cd "$context" && { find . -type f -print0 | sort -z | xargs -0 sha256sum; echo "${names[@]}"; } | sha256sum | cut -c1-16)-$architecture
   digest() {
-    aws ecr describe-images --region "$region" --repository-name "${repository#*/}" --image-ids imageTag="$tag" \
-      --query 'imageDetails[0].imageDigest' --output text 2>/dev/null
+    local found
+    found=$(aws ecr describe-images --region "$region" --repository-name "${repository#*/}" --image-ids imageTag="$tag" \
+      --query 'imageDetails[0].imageDigest' --output text 2>/dev/null) && [[ $found == sha256:* ]] && echo "$found"
   }
   if ! digest >/dev/null; then
     aws ecr get-login-password --region "$region" | docker login --username AWS --password-stdin "${repository%%/*}"
@@ -141,7 +142,8 @@ image() {
     docker buildx build --platform "linux/${architecture/x86_64/amd64}" --provenance=false --push "${names[@]}" \
       --file "$context/functions/transform-quotes/Dockerfile" --tag "$repository:$tag" "$context"
   fi
-  ! remember transform-image-uri "$repository@$(digest)" || is_new_image=1
+  pushed=$(digest) || die "the image $tag is not in $repository after its push"
+  ! remember transform-image-uri "$repository@$pushed" || is_new_image=1
 }
 
 bootstrap() {
@@ -149,7 +151,7 @@ bootstrap() {
   bucket=$(sed -nE 's/^ *bucket *= *"([^"]+)".*/\1/p' "$place/backend.hcl")
   region=$(sed -nE 's/^ *region *= *"([^"]+)".*/\1/p' "$place/backend.hcl")
   [[ $bucket && $region ]] || die "infra/env/$env/backend.hcl must name bucket and region"
-  if aws s3api head-bucket --bucket "$bucket" 2>/dev/null; then
+  if aws s3api head-bucket --bucket "$bucket" >/dev/null 2>&1; then
     echo "the bucket $bucket is there"
   elif [[ $region == us-east-1 ]]; then
     aws s3api create-bucket --region "$region" --bucket "$bucket" >/dev/null
