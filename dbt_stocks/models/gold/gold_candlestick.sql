@@ -1,5 +1,3 @@
-{{ config(materialized='table') }}
-
 WITH daily AS (
     SELECT * FROM {{ ref('silver_stock_quotes_daily') }}
 )
@@ -12,6 +10,7 @@ SELECT
     low_price AS candle_low,
     close_price AS candle_close,
     mean_price AS trend_line,
-    quotes
+    quotes,
+    warning
 FROM daily
 QUALIFY ROW_NUMBER() OVER (PARTITION BY symbol ORDER BY market_date DESC) <= 12

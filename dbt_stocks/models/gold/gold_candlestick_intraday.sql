@@ -1,24 +1,9 @@
-{{
-    config(
-        materialized='incremental',
-        incremental_strategy='merge',
-        unique_key=['symbol', 'interval_minutes', 'candle_start_utc'],
-        partition_by={'field': 'market_date', 'data_type': 'date'},
-        cluster_by=['symbol', 'interval_minutes'],
-        on_schema_change='fail'
-    )
-}}
-
-{%- set batch = ref('int_stock_quotes_batch') -%}
-
 WITH source AS (
     SELECT * FROM {{ ref('silver_stock_quotes') }}
-    {% if is_incremental() %}
-        WHERE {{ is_touched(batch) }}
-    {% endif %}
+    WHERE {{ is_market_date_within(var('intraday_days')) }}
 ),
 
--- New York's midnight is a whole hour of UTC, so no candle reaches into the next day.
+-- The day of every market begins at a whole hour of UTC, so no candle reaches into the next one.
 candles AS (
     SELECT
         source.symbol,
@@ -26,8 +11,8 @@ candles AS (
         source.market_date,
         source.market_timestamp_raw - MOD(source.market_timestamp_raw, interval_minutes * 60) AS candle_start,
         MIN_BY(source.current_price, source.market_timestamp_raw) AS candle_open,
-        MAX(source.current_price) AS candle_high,
-        MIN(source.current_price) AS candle_low,
+        MAX(source.highest_observed_price) AS candle_high,
+        MIN(source.lowest_observed_price) AS candle_low,
         MAX_BY(source.current_price, source.market_timestamp_raw) AS candle_close,
         SUM(source.current_price) AS price_sum,
         COUNT(*) AS quotes

@@ -1,11 +1,7 @@
-{{ config(materialized='table') }}
+{{ config(materialized='incremental', incremental_strategy='merge', on_schema_change='ignore') }}
 
--- Built last: dbt builds it only after everything that has to take its part of the batch did.
+-- Built last: dbt builds it only after everything that a run settles.
 -- depends_on: {{ ref('silver_stock_quotes_rejected') }}
--- depends_on: {{ ref('gold_candlestick') }}
--- depends_on: {{ ref('gold_kpi_history') }}
--- depends_on: {{ ref('gold_candlestick_intraday') }}
+-- depends_on: {{ ref('silver_stock_quotes_daily_settled') }}
 
-SELECT MAX(loaded_at) AS loaded_at
-FROM {{ ref('int_stock_quotes_batch') }}
-HAVING MAX(loaded_at) IS NOT NULL
+SELECT {{ run_began() }} AS loaded_before

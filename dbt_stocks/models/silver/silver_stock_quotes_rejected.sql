@@ -9,8 +9,9 @@
     )
 }}
 
-{%- set all_quotes = ref('int_stock_quotes_judged') -%}
-{%- set batch = ref('int_stock_quotes_batch') -%}
+WITH judged AS (
+    {{ judged_quotes(is_unsettled()) | indent(4) }}
+)
 
 SELECT
     quote_id,
@@ -27,8 +28,19 @@ SELECT
     fetched_date,
     object_key,
     loaded_at,
-    rejection_rules
-FROM {{ batch if is_incremental() else all_quotes }}
-WHERE rejection_rules IS NOT NULL
--- Two loads side by side could insert a quote twice; two rows for one would fail the MERGE.
+    rejection_rules,
+    {{ run_began() }} AS settled_at
+FROM judged
+WHERE
+    rejection_rules IS NOT NULL
+    AND verdict_is_final
+    {% if is_incremental() %}
+        -- What was read again stays as it was, so that settled_at tells when the quote was counted.
+        AND quote_id NOT IN (
+            SELECT settled.quote_id
+            FROM {{ this }} AS settled
+            WHERE {{ is_touched('settled.fetched_date') }} OR settled.fetched_date IS NULL
+        )
+    {% endif %}
+-- Two loads side by side could insert a quote twice.
 QUALIFY ROW_NUMBER() OVER (PARTITION BY quote_id ORDER BY loaded_at) = 1

@@ -1,4 +1,4 @@
-"""A BigQuery stand-in for the session and an empty warehouse for each test."""
+"""A BigQuery stand-in, a parsed project and dbt's tables for the session, emptied before each test."""
 
 import copy
 import json
@@ -43,8 +43,18 @@ KEYS = {
     "stock_gold.gold_pipeline_health": "symbol",
 }
 
+# What has rows of its own: the rest are views.
+ROWS = (
+    ".bronze_stock_quotes_raw",
+    ".metadata_last_ts",
+    "_silver.silver_stock_quotes_settled",
+    "_silver.silver_stock_quotes_daily_settled",
+    "_silver.silver_stock_quotes_rejected",
+    "_silver.int_load_watermark",
+)
+
 INSERT = """
-INSERT INTO stock.bronze_stock_quotes_raw
+INSERT INTO {dataset}.bronze_stock_quotes_raw
     (c, d, dp, h, l, o, pc, t, symbol, fetched_at, quote_id, object_key, fetched_date, loaded_at)
 SELECT
     CAST(JSON_VALUE(x, '$.c') AS FLOAT64), CAST(JSON_VALUE(x, '$.d') AS FLOAT64),
@@ -58,7 +68,7 @@ FROM UNNEST(JSON_QUERY_ARRAY(@batch)) AS x
 """
 
 WATERMARKS = """
-MERGE stock.metadata_last_ts T USING (
+MERGE {dataset}.metadata_last_ts T USING (
     SELECT JSON_VALUE(x, '$.symbol') AS symbol, MAX(CAST(JSON_VALUE(x, '$.fetched_at') AS INT64)) AS last_ts
     FROM UNNEST(JSON_QUERY_ARRAY(@batch)) AS x
     WHERE JSON_VALUE(x, '$.symbol') IS NOT NULL
@@ -176,14 +186,26 @@ class Warehouse:
             project=PROJECT, credentials=AnonymousCredentials(), client_options={"api_endpoint": endpoint}
         )
         self._inserted = 0
+        self.has_views = False
 
     def empty(self) -> None:
         """Drop everything and create the raw tables."""
+        self.has_views = False
         for layer in ("", "_bronze", "_silver", "_gold"):
             self.client.delete_dataset(self._dataset + layer, delete_contents=True, not_found_ok=True)
         self.client.create_dataset(self._dataset)
         for statement in filter(str.strip, RAW_TABLES.split(";")):
-            self.client.query(statement.format(dataset=self._dataset)).result()
+            self.query(statement.format(dataset=self._dataset))
+
+    def forget(self) -> None:
+        """Delete every row. An empty watermark makes the next run one that begins from nothing."""
+        for table in ROWS:
+            self.query(f"DELETE FROM {self._dataset}{table} WHERE TRUE")
+
+    def query(self, sql: str, parameters: list | None = None) -> list[bigquery.Row]:
+        """The answer to one statement. An error is raised at once: a stand-in's 500 would only come again."""
+        config = bigquery.QueryJobConfig(query_parameters=parameters or [])
+        return list(self.client.query(sql, job_config=config, retry=None, job_retry=None).result(retry=None))
 
     def insert(self, *quotes: dict[str, Any]) -> None:
         """Load quotes into bronze. What a quote leaves out gets a valid value."""
@@ -200,27 +222,45 @@ class Warehouse:
             batch.append(row)
         parameter = bigquery.ScalarQueryParameter("batch", "STRING", json.dumps(batch))
         for statement in (INSERT, WATERMARKS):
-            self.client.query(statement, job_config=bigquery.QueryJobConfig(query_parameters=[parameter])).result()
+            self.query(statement.format(dataset=self._dataset), [parameter])
 
     def rows(self, table: str, columns: str, order: str = "1") -> list[tuple]:
         """The columns of all rows of `table`."""
-        return [
-            tuple(row.values()) for row in self.client.query(f"SELECT {columns} FROM {table} ORDER BY {order}").result()
-        ]
+        return [tuple(row.values()) for row in self.query(f"SELECT {columns} FROM {table} ORDER BY {order}")]
 
     def everything(self) -> dict[str, list[dict[str, Any]]]:
-        """All rows of all tables below bronze that last longer than a run, by their keys."""
+        """All rows of what others read of silver and gold, by their keys."""
         return {
-            table: [dict(row.items()) for row in self.client.query(f"SELECT * FROM {table} ORDER BY {key}").result()]
+            table: [dict(row.items()) for row in self.query(f"SELECT * FROM {table} ORDER BY {key}")]
             for table, key in KEYS.items()
         }
 
 
+@pytest.fixture(scope="session")
+def prepared(environment: dict[str, str]) -> Warehouse:
+    return Warehouse(environment["BIGQUERY_ENDPOINT"])
+
+
+def emptied(prepared: Warehouse, parsed) -> Warehouse:
+    """Give the tables and views of dbt, without a row. They are made if there are none."""
+    if not prepared.has_views:
+        prepared.empty()
+        copy.copy(parsed).run()
+        prepared.has_views = True
+    prepared.forget()
+    return prepared
+
+
 @pytest.fixture
-def warehouse(environment: dict[str, str]) -> Warehouse:
-    warehouse = Warehouse(environment["BIGQUERY_ENDPOINT"])
-    warehouse.empty()
-    return warehouse
+def warehouse(prepared: Warehouse, parsed) -> Warehouse:
+    return emptied(prepared, parsed)
+
+
+@pytest.fixture
+def bare(prepared: Warehouse) -> Warehouse:
+    """The raw tables alone, as before the first run of dbt."""
+    prepared.empty()
+    return prepared
 
 
 class Dbt:
@@ -265,7 +305,14 @@ def parsed(environment: dict[str, str]):
     return Transformer(Config.from_env(environment))
 
 
+@pytest.fixture(scope="session")
+def settling(parsed):
+    """A transformer that has run once, so that it makes no views."""
+    settling = copy.copy(parsed)
+    settling._selection = ["--exclude", "config.materialized:view"]
+    return settling
+
+
 @pytest.fixture
-def transformer(parsed):
-    """A transformer that has not run yet: an empty warehouse has no views."""
-    return copy.copy(parsed)
+def transformer(warehouse: Warehouse, settling):
+    return copy.copy(settling)

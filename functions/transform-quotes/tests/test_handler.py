@@ -4,22 +4,14 @@ import copy
 import importlib
 import json
 import time
-from datetime import UTC, datetime
 
 import pytest
 from conftest import epoch
 from transform_quotes.config import Config
 from transform_quotes.transformer import Transformer
 
-MODELS, VIEWS = 15, 3
+MODELS, VIEWS = 16, 12
 NOON = epoch("2024-01-02T17:00:00Z")
-
-
-def loaded(at: float, sent_at: float | None = None) -> dict:
-    """An SQS record of quotes loaded `at` and told of `sent_at`, both in epoch seconds."""
-    body = {"type": "quotes-loaded", "rows": 5, "loaded_at": datetime.fromtimestamp(at, UTC).isoformat()}
-    attributes = {} if sent_at is None else {"SentTimestamp": str(int(sent_at * 1000))}
-    return {"messageId": "m", "body": json.dumps(body), "attributes": attributes}
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +22,12 @@ def module(environment):
 @pytest.fixture
 def handler(module, transformer):
     return module.Handler(transformer)
+
+
+@pytest.fixture
+def new_process(module, bare, parsed):
+    """A handler that has not run yet, and a warehouse without views."""
+    return module.Handler(copy.copy(parsed))
 
 
 def written(capsys) -> tuple[list[dict], dict[str, list]]:
@@ -47,18 +45,18 @@ def written(capsys) -> tuple[list[dict], dict[str, list]]:
     return [line for line in lines if "_aws" not in line], metrics
 
 
-def test_an_event_of_loaded_quotes_runs_dbt(warehouse, handler, capsys):
+@pytest.mark.parametrize("event", [{}, None, {"source": "aws.scheduler"}], ids=str)
+def test_a_schedule_settles(warehouse, handler, capsys, event):
     warehouse.insert({"t": NOON})
     capsys.readouterr()
 
-    answer = handler({"Records": [loaded(time.time())]})
+    answer = handler(event)
 
-    assert answer["ran"] is True
-    assert answer["models"] == MODELS
+    assert answer["models"] == MODELS - VIEWS
     assert 0 < answer["seconds"] < 60
     assert len(warehouse.rows("stock_gold.gold_kpi", "symbol")) == 1
     [line], metrics = written(capsys)
-    assert (line["level"], line["message"], line["models"]) == ("INFO", "transformed", MODELS)
+    assert (line["level"], line["message"], line["models"]) == ("INFO", "transformed", MODELS - VIEWS)
     assert metrics == {"Transformed": [1], "TransformSeconds": [answer["seconds"]]}
 
 
@@ -82,45 +80,12 @@ def test_each_rejected_quote_is_counted_once_under_the_rules_it_breaks(warehouse
     assert counted(another_process) == {}
 
 
-@pytest.mark.parametrize("event", [{}, None, {"Records": []}, {"source": "aws.scheduler"}], ids=str)
-def test_a_schedule_always_runs(module, event):
-    assert not module.is_covered(event, last_started=time.time())
-
-
-def test_an_event_that_an_earlier_run_covered_is_done_at_once(warehouse, handler, capsys):
-    before = time.time() - 1
-    handler({"Records": [loaded(before)]})
-    capsys.readouterr()
-
-    assert handler({"Records": [loaded(before), loaded(before - 5, sent_at=before)]}) == {"ran": False}
-    [line], metrics = written(capsys)
-    assert (line["level"], line["message"], line["records"]) == ("INFO", "already transformed", 2)
-    assert metrics == {}
-
-
-def test_one_record_that_is_not_covered_runs_the_batch(module):
-    assert module.is_covered({"Records": [loaded(NOON - 1)]}, last_started=NOON)
-    assert not module.is_covered({"Records": [loaded(NOON - 1), loaded(NOON)]}, last_started=NOON)
-
-
-def test_a_load_that_committed_during_a_run_is_not_taken_for_covered(module):
-    assert not module.is_covered({"Records": [loaded(NOON - 1, sent_at=NOON + 1)]}, last_started=NOON)
-
-
-@pytest.mark.parametrize(
-    "body", ["", "not JSON", "[]", "null", "{}", '{"loaded_at":7}', '{"loaded_at":"2024-01-02T17:00:00"}']
-)
-def test_a_record_that_cannot_be_read_runs(module, body):
-    assert not module.is_covered({"Records": [{"body": body}]}, last_started=time.time())
-
-
-def test_a_failure_names_the_failed_nodes_and_the_event_runs_again(warehouse, handler, module, capsys):
-    event = {"Records": [loaded(time.time() - 1)]}
-    warehouse.client.delete_table("stock.bronze_stock_quotes_raw")
+def test_a_failure_names_the_failed_nodes_and_the_next_run_settles(bare, new_process, module, capsys):
+    bare.client.delete_table("stock.bronze_stock_quotes_raw")
     capsys.readouterr()
 
     with pytest.raises(module.TransformError) as raised:
-        handler(event)
+        new_process({})
 
     assert "model.dbt_stocks.bronze_stock_quotes" in str(raised.value)
     assert "model.dbt_stocks.gold_kpi" in raised.value.failed
@@ -129,43 +94,43 @@ def test_a_failure_names_the_failed_nodes_and_the_event_runs_again(warehouse, ha
     assert line["failed"] == raised.value.failed
     assert metrics == {"TransformFailed": [1]}
 
-    warehouse.empty()
-    assert handler(event)["ran"] is True
+    bare.empty()
+    assert new_process({})["models"] == MODELS
 
 
-def test_the_views_are_made_once(warehouse, handler):
-    assert handler({})["models"] == MODELS
-    assert handler({})["models"] == MODELS - VIEWS
-
-
-def test_after_a_failure_the_views_are_made_again(warehouse, handler, module):
-    handler({})
-    warehouse.empty()
+def test_the_views_are_made_once_and_again_after_a_failure(bare, new_process, module):
+    assert new_process({})["models"] == MODELS
+    assert new_process({})["models"] == MODELS - VIEWS
+    bare.empty()
     with pytest.raises(module.TransformError):
-        handler({})
+        new_process({})
 
-    assert handler({})["models"] == MODELS
+    assert new_process({})["models"] == MODELS
 
 
 def test_violated_tests_are_named_and_counted_and_do_not_fail_the_invocation(warehouse, handler, capsys):
     now = int(time.time())
     warehouse.insert({"t": now - 60, "fetched_at": now})
     handler({})
-    warehouse.client.query("UPDATE stock_gold.gold_candlestick SET candle_low = candle_high + 1 WHERE TRUE").result()
+    warehouse.query(
+        "INSERT INTO stock_silver.silver_stock_quotes_settled SELECT * FROM stock_silver.silver_stock_quotes"
+    )
     capsys.readouterr()
 
     answer = handler({"task": "test"})
 
-    assert answer["failed"] == ["test.dbt_stocks.candlestick_is_consistent"]
-    assert answer["tests"] >= 40
+    assert answer["failed"] == [
+        "test.dbt_stocks.unique_combination_silver_stock_quotes_settled_symbol__market_timestamp_raw.HASH"
+    ]
+    assert answer["tests"] >= 30
     [line], metrics = written(capsys)
     assert (line["level"], line["message"], line["failed"]) == ("ERROR", "tests failed", answer["failed"])
     assert metrics == {"TestsFailed": [1]}
 
 
-def test_tests_that_cannot_be_asked_fail_the_invocation(warehouse, handler, module, capsys):
+def test_tests_that_cannot_be_asked_fail_the_invocation(bare, new_process, module, capsys):
     with pytest.raises(module.TransformError) as raised:
-        handler({"task": "test"})
+        new_process({"task": "test"})
 
     assert any(name.startswith("test.dbt_stocks.") for name in raised.value.failed)
     lines, metrics = written(capsys)

@@ -29,10 +29,10 @@ def quotes(day: date) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def builds(environment, parsed, dbt) -> dict[str, Any]:
+def builds(environment, prepared, parsed, dbt) -> dict[str, Any]:
     """The tables after a build of the first four days, of the week, and of the week again. Each build is green."""
     warehouse = Warehouse(environment["BIGQUERY_ENDPOINT"])
-    warehouse.empty()
+    prepared.empty()
     warehouse.insert(*(quote for day in DAYS[:4] for quote in quotes(day)))
     copy.copy(parsed).run()
     warehouse.insert(*quotes(DAYS[4]))

@@ -1,1 +1,1 @@
-"""transform-quotes: runs dbt when quotes were loaded."""
+"""transform-quotes: runs dbt on a schedule."""

@@ -1,5 +1,6 @@
 """The function's configuration, read from the environment once, at init."""
 
+import json
 import re
 import tempfile
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ class Config:
     """What the function needs to know.
 
     `endpoint` is the stand-in's URL, None for Google's own API. `parsed_path` holds what dbt parsed when the image was
-    built, None where there is none. At most one of the credentials is set.
+    built, None if there is none. `variables` are dbt's, as a JSON object. At most one of the credentials is set.
     """
 
     project_dir: Path
@@ -36,6 +37,7 @@ class Config:
     location: str
     endpoint: str | None
     threads: int
+    variables: str
     parsed_path: Path | None
     credentials_json: str | None = field(repr=False)
     credentials_secret: str | None
@@ -82,6 +84,13 @@ class Config:
         if env.get("DBT_TARGET") == "local" and endpoint is None:
             problems.append("BIGQUERY_ENDPOINT must be set when DBT_TARGET is local")
 
+        variables = env.get("DBT_VARS") or "{}"
+        try:
+            if not isinstance(json.loads(variables), dict):
+                raise ValueError
+        except ValueError:
+            problems.append(f"DBT_VARS must be a JSON object, got {variables!r}")
+
         parsed_path = Path(env["DBT_PARSED_PATH"]).resolve() if env.get("DBT_PARSED_PATH") else None
         credentials = [name for name in CREDENTIALS if env.get(name)]
         if endpoint is None and len(credentials) != 1:
@@ -100,6 +109,7 @@ class Config:
             location=location,
             endpoint=endpoint,
             threads=int(threads),
+            variables=variables,
             parsed_path=parsed_path,
             credentials_json=None if endpoint else env.get("GOOGLE_CREDENTIALS_JSON") or None,
             credentials_secret=None if endpoint else env.get("GOOGLE_CREDENTIALS_SECRET") or None,

@@ -1,4 +1,4 @@
-"""The Lambda handler: quotes loaded (SQS) or a schedule → dbt run; `{"task": "test"}` → dbt test."""
+"""The Lambda handler, for schedules: an event settles what was loaded (dbt run), `{"task": "test"}` tests it."""
 
 import json
 import os
@@ -24,63 +24,28 @@ def log(level: str, message: str, **fields: Any) -> None:
     print(json.dumps({**line, "message": message, **fields}), flush=True)
 
 
-def visible_since(record: dict[str, Any]) -> float | None:
-    """Epoch seconds after which a run sees this record's quotes, or None when the record does not tell.
-
-    loaded_at is taken when a load starts, its rows appear when it commits, and its message is sent after that. A run
-    that began in between saw nothing of them, so the later of the two times counts.
-    """
-    try:
-        loaded_at = datetime.fromisoformat(json.loads(record["body"])["loaded_at"])
-        sent_at = int(record.get("attributes", {}).get("SentTimestamp", 0)) / 1000
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None
-    return max(loaded_at.timestamp(), sent_at) if loaded_at.tzinfo else None
-
-
-def is_covered(event: Any, last_started: float | None) -> bool:
-    """Whether the run that started at `last_started` (epoch seconds) saw every quote that `event` tells of.
-
-    An event without records is the schedule's and never covered. Nor is a record that cannot be read: a run too many
-    is harmless. `rows` is not looked at: a redelivered load merges no row and may still be the first to report them.
-    """
-    records = event.get("Records") if isinstance(event, dict) else None
-    if last_started is None or not records:
-        return False
-    return all(since is not None and since < last_started for since in map(visible_since, records))
-
-
 class Handler:
-    """The handler's memory between invocations: when the last successful run of this process started."""
+    """Runs dbt for an event, logs and measures the outcome."""
 
     def __init__(self, transformer: Transformer) -> None:
         self._transformer = transformer
-        self._last_started: float | None = None
         self._metrics = Metrics(namespace=NAMESPACE)
         self._metrics.set_default_dimensions(function=FUNCTION)
 
     def __call__(self, event: Any, context: Any = None) -> dict[str, Any]:
         """Handle one invocation."""
-        told: dict[str, Any] = {
-            "request_id": getattr(context, "aws_request_id", None),
-            "records": len(event.get("Records") or []) if isinstance(event, dict) else 0,
-        }
+        told = {"request_id": getattr(context, "aws_request_id", None)}
         try:
             if isinstance(event, dict) and event.get("task") == "test":
                 return self._test(told)
-            return self._transform(event, told)
+            return self._settle(told)
         except TransformError as error:
             log("WARN", "transform failed", **told, failed=error.failed, error=str(error))
             self._measure(TransformFailed=1)
             raise
 
-    def _transform(self, event: Any, told: dict[str, Any]) -> dict[str, Any]:
-        if is_covered(event, self._last_started):
-            log("INFO", "already transformed", **told)
-            return {"ran": False}
-        started = time.time()
+    def _settle(self, told: dict[str, Any]) -> dict[str, Any]:
         run = self._transformer.run()
-        self._last_started = started
         log("INFO", "transformed", **told, models=run.models, seconds=run.seconds, rejected=run.rejected)
         self._measure(Transformed=1, TransformSeconds=run.seconds)
         for rule, quotes in (run.rejected or {}).items():

@@ -30,9 +30,9 @@ class TransformError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """One successful run: how many models it built, the seconds it took, and how many new quotes broke each rule.
+    """One successful run: how many models it built, its seconds, and how many newly settled quotes broke each rule.
 
-    A quote that breaks two rules counts under both. `rejected` is None where the warehouse did not tell.
+    A quote that breaks two rules counts under both. `rejected` is None if the warehouse did not answer.
     """
 
     models: int
@@ -57,6 +57,7 @@ class Transformer:
             "--project-dir", str(config.project_dir),
             "--profiles-dir", str(config.project_dir),
             "--target-path", str(config.target_path),
+            "--vars", config.variables,
             "--log-path", str(config.log_path),
             "--log-level", "none",
             "--log-level-file", "warn",
@@ -73,25 +74,20 @@ class Transformer:
             raise TransformError([], _reason(parsed))
         self._runner = dbtRunner(manifest=parsed.result)
         self._selection: list[str] = []
-        self._counted: int | None = None
 
     def run(self) -> Run:
-        """Bring every model up to date; the views only once, since they change with a deployment.
+        """Settle what was loaded; make the views only once, since they change with a deployment.
 
-        Data tests are not part of it: each is a query that BigQuery bills, and a violated one must not keep the new
-        quotes from the dashboard. Raises TransformError with the nodes that failed.
+        Data tests are not part of it: BigQuery bills each. Raises TransformError with the nodes that failed.
         """
         started = time.monotonic()
         selection, self._selection = self._selection, []
-        if self._counted is None:
-            self._counted = self._newest_complete_load()
         outcome = self._runner.invoke(["run", *self._options, *selection])
         failed = [node for node in outcome.result or [] if node.status != NodeStatus.Success]
         if failed or not outcome.success:
             raise TransformError([node.node.unique_id for node in failed], _reason(outcome, failed))
         self._selection = ["--exclude", "config.materialized:view"]
-        seconds = _since(started)
-        return Run(models=len(outcome.result), seconds=seconds, rejected=self._rejected())
+        return Run(models=len(outcome.result), seconds=_since(started), rejected=self._newly_rejected())
 
     def test(self) -> Check:
         """Run the data tests and look how fresh the sources are.
@@ -112,23 +108,12 @@ class Transformer:
         failed = [node.node.unique_id for node in results if node.status not in good]
         return Check(tests=len(results), failed=failed, seconds=_since(started))
 
-    def _newest_complete_load(self) -> int | None:
-        """When the newest load was that a run of an earlier process has read, in microseconds (epoch)."""
-        rows = self._ask("SELECT {{ newest_complete_load(ref('int_stock_quotes_batch')) or 'NULL' }} AS newest")
-        return rows[0]["newest"] if rows else None
-
-    def _rejected(self) -> dict[str, int] | None:
-        """Count the batch's rejected quotes by rule, without those of loads that were counted after an earlier run."""
-        rows = self._ask(f"{{{{ rejections({self._counted or 'none'}) }}}}")
-        if rows is None:
+    def _newly_rejected(self) -> dict[str, int] | None:
+        """Count the rejected quotes that were settled since the complete run before this one, by rule."""
+        outcome = self._runner.invoke(["show", "--inline", "{{ newly_rejected() }}", "--limit", "-1", *self._options])
+        if not outcome.success:
             return None
-        self._counted = max([int(row["newest"]) for row in rows], default=self._counted)
-        return {row["rule"]: int(row["quotes"]) for row in rows if row["rule"]}
-
-    def _ask(self, statement: str) -> list[Any] | None:
-        """Give the rows of a statement in dbt's SQL, or None where the warehouse did not answer it."""
-        outcome = self._runner.invoke(["show", "--inline", statement, "--limit", "-1", *self._options])
-        return list(outcome.result.results[0].agate_table.rows) if outcome.success else None
+        return {row["rule"]: int(row["quotes"]) for row in outcome.result.results[0].agate_table.rows}
 
 
 def _since(started: float) -> float:

@@ -1,0 +1,112 @@
+"""Every statement that the product sends to BigQuery passes the analyzer of GoogleSQL; the stand-ins take more."""
+
+import json
+import subprocess
+
+import pytest
+import yaml
+from conftest import DATASET, PROJECT, ROOT, Warehouse, epoch
+from dbt.cli.main import dbtRunner
+from google.cloud import bigquery
+from googlesql import GoogleSql
+
+NOON = epoch("2024-01-02T17:00:00Z")
+TYPES = {"FLOAT": "FLOAT64", "INTEGER": "INT64"}
+# What BigQuery's documentation says of it, of the columns that are read.
+PARTITIONS = {"table_name": "STRING", "partition_id": "STRING", "last_modified_time": "TIMESTAMP"}
+
+
+@pytest.fixture(scope="module")
+def googlesql() -> GoogleSql:
+    """The analyzer with the raw tables. There is one for all tests, since its start takes so long."""
+    googlesql = GoogleSql()
+    for name, table in json.loads((ROOT / "infra" / "gcp" / "tables.json").read_text()).items():
+        columns = {column["name"]: TYPES.get(column["type"], column["type"]) for column in table["schema"]}
+        googlesql.add_table(f"{DATASET}.{name}", columns)
+    googlesql.add_table(f"{DATASET}.INFORMATION_SCHEMA.PARTITIONS", PARTITIONS)
+    return googlesql
+
+
+@pytest.fixture(scope="module")
+def sent(environment, tmp_path_factory) -> list[str]:
+    """What dbt sends for the target `cloud`: a first build with all tests, an incremental run, a full refresh, a count.
+
+    The target is the cloud's, the address the stand-in's: it answers, so that dbt goes on.
+    """
+    directory = tmp_path_factory.mktemp("cloud")
+    profiles = yaml.safe_load((ROOT / "dbt_stocks" / "profiles.yml").read_text())
+    outputs = profiles["dbt_stocks"]["outputs"]
+    outputs["cloud"].update({key: outputs["local"][key] for key in ("method", "token", "api_endpoint")})
+    (directory / "profiles.yml").write_text(yaml.safe_dump(profiles))
+    options = ["--project-dir", str(ROOT / "dbt_stocks"), "--profiles-dir", str(directory), "--target", "cloud"]
+    options += [
+        "--target-path",
+        str(directory / "target"),
+        "--log-path",
+        str(directory),
+        "--log-level",
+        "none",
+        "--quiet",
+    ]
+
+    sent = []
+    query = bigquery.Client.query
+
+    def record(client, *arguments, **named):
+        sent.append(named.get("query") or arguments[0])
+        return query(client, *arguments, **named)
+
+    warehouse = Warehouse(environment["BIGQUERY_ENDPOINT"])
+    warehouse.empty()
+    warehouse.insert({"t": NOON})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bigquery.Client, "query", record)
+        dbt = dbtRunner()
+        for command in (
+            ["build"],
+            ["run", "--select", "config.materialized:incremental"],
+            ["run", "--select", "config.materialized:incremental", "--full-refresh"],
+            ["show", "--inline", "{{ newly_rejected() }}", "--limit", "-1"],
+        ):
+            outcome = dbt.invoke([*command, *options])
+            assert outcome.success, outcome.exception or [node.message for node in outcome.result if node.message]
+    return sent
+
+
+def test_the_analyzer_refuses_what_both_stand_ins_take(googlesql):
+    raw = f"{PROJECT}.{DATASET}.bronze_stock_quotes_raw"
+    hidden = f"SELECT MAX(loaded_at) AS loaded_at FROM `{raw}` HAVING MAX(loaded_at) IS NOT NULL"
+    [error] = googlesql.errors(PROJECT, hidden, {})
+    assert "Aggregations of aggregations are not allowed" in error
+    assert googlesql.errors(PROJECT, hidden.replace("HAVING MAX(loaded_at)", "HAVING loaded_at"), {}) == []
+    assert googlesql.errors(PROJECT, f"SELECT * REPLACE (MIN(c) OVER () AS c) FROM `{raw}`", {}) != []
+
+
+def test_every_statement_of_dbt_passes_googlesqls_analyzer(googlesql, sent, manifest):
+    statements = list(dict.fromkeys(sent))
+    text = "\n".join(statements)
+    for node in manifest["nodes"].values():
+        if node["resource_type"] == "model":
+            assert f"`{node['name']}`" in text, node["name"]
+    for part in ("INFORMATION_SCHEMA.PARTITIONS", "DECLARE touched_partitions", "dbt_internal_unit_test_actual"):
+        assert part in text, part
+
+    errors = [error for statement in statements for error in googlesql.errors(PROJECT, statement, {})]
+
+    assert errors == []
+
+
+def test_every_statement_of_the_rust_crates_passes_googlesqls_analyzer(googlesql, sent):
+    # After dbt's, whose views some of them read.
+    assert sent
+    command = ["cargo", "run", "--quiet", "-p", "warehouse", "--example", "statements"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    statements = json.loads(printed)
+    assert len(statements) > 10
+
+    errors = {
+        statement["name"]: googlesql.errors("quoteflow", statement["sql"], statement["parameters"])
+        for statement in statements
+    }
+
+    assert {name: found for name, found in errors.items() if found} == {}
