@@ -119,9 +119,8 @@ def test_violated_tests_are_named_and_counted_and_do_not_fail_the_invocation(war
 
     answer = handler({"task": "test"})
 
-    assert answer["failed"] == [
-        "test.dbt_stocks.unique_combination_silver_stock_quotes_settled_symbol__market_timestamp_raw.HASH"
-    ]
+    [failed] = answer["failed"]
+    assert failed.startswith("test.dbt_stocks.unique_combination_silver_stock_quotes_settled_")
     assert answer["tests"] >= 30
     [line], metrics = written(capsys)
     assert (line["level"], line["message"], line["failed"]) == ("ERROR", "tests failed", answer["failed"])
