@@ -120,8 +120,8 @@ check_concurrency() {
 # Builds and pushes the image of transform-quotes unless one of the same content is there, and remembers its digest.
 image() {
   local context=$infra/../target/package/transform-quotes repository tag names pushed
-  if ! command -v docker >/dev/null; then
-    echo "note: docker is missing, so the image of transform-quotes stays what it is; docs/DEPLOY.md says how to build it elsewhere"
+  if ! docker info >/dev/null 2>&1; then
+    echo "note: Docker does not answer, so the image of transform-quotes stays what it is; docs/DEPLOY.md says how to build it elsewhere"
     return
   fi
   echo "== AWS: the repository of the image"
