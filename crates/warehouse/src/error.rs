@@ -25,6 +25,14 @@ pub enum WarehouseError {
         /// What happened.
         reason: String,
     },
+    /// It did not finish in time, and was told to stop.
+    #[error("the warehouse did not finish {statement} within {after:?}, and it was cancelled")]
+    Late {
+        /// What it was asked.
+        statement: &'static str,
+        /// How long it was given.
+        after: std::time::Duration,
+    },
     /// It answered with an error.
     #[error("the warehouse refused {statement}: {code} {message}")]
     Refused {
@@ -43,7 +51,7 @@ impl Retry for WarehouseError {
     fn is_retryable(&self) -> bool {
         match self {
             Self::Configuration(_) => false,
-            Self::Unavailable { .. } => true,
+            Self::Unavailable { .. } | Self::Late { .. } => true,
             Self::Unauthorized { passing, .. } | Self::Refused { passing, .. } => *passing,
         }
     }
@@ -84,10 +92,13 @@ impl WarehouseError {
         let passing = matches!(error.code, 408 | 429 | 500..=599)
             || reasons.iter().any(|reason| PASSING_REASONS.contains(reason))
             || PASSING_MESSAGES.iter().any(|message| text.contains(message));
-        let message = match reasons.first() {
+        let mut message = match reasons.first() {
             Some(reason) => format!("{reason}: {}", error.message),
             None => error.message,
         };
+        if reasons.contains(&"bytesBilledLimitExceeded") {
+            message.push_str(" (BIGQUERY_MAX_BYTES_BILLED is the limit)");
+        }
         Self::Refused { statement, code: error.code, message, passing }
     }
 }

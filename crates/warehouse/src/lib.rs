@@ -6,8 +6,8 @@
 mod client;
 mod error;
 mod google;
-mod lacking;
 mod load;
+mod reconcile;
 pub mod statements;
 mod tables;
 
@@ -15,4 +15,5 @@ pub use client::{Answer, Parameter, SECRETS, Warehouse, WarehouseConfig};
 pub use error::WarehouseError;
 pub use google::GoogleCredentials;
 pub use load::{BronzeRow, Loaded};
+pub use reconcile::Compared;
 pub use tables::{BRONZE_TABLE, WATERMARK_TABLE};

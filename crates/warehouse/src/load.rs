@@ -68,7 +68,7 @@ pub struct Loaded {
 }
 
 impl Warehouse {
-    /// Loads `rows` into bronze, each quote once whatever was loaded before, then raises the watermarks. Each MERGE into
+    /// Loads `rows` into bronze, each quote once whatever was loaded before. Each MERGE into
     /// bronze is noted in the metric `LoadSeconds`.
     ///
     /// # Errors
@@ -79,7 +79,6 @@ impl Warehouse {
         let mut inserted = 0;
         for batch in split(&unique)? {
             inserted += self.merge(&batch).await?;
-            self.raise_watermarks(&batch).await?;
         }
         Ok(Loaded { inserted, already_there: rows.len() as u64 - inserted.min(rows.len() as u64) })
     }
@@ -94,11 +93,6 @@ impl Warehouse {
         let merged = self.run(&statements::MERGE_BRONZE, &parameters).await?;
         metrics::seconds("LoadSeconds", start.elapsed().as_secs_f64());
         Ok(merged.changed)
-    }
-
-    async fn raise_watermarks(&self, batch: &Batch) -> Result<(), WarehouseError> {
-        let parameters = [Parameter::string("batch", batch.json.clone())];
-        self.run(&statements::RAISE_WATERMARKS, &parameters).await.map(|_| ())
     }
 }
 

@@ -78,35 +78,52 @@ statements! {
        VALUES (S.quote_id, S.object_key, S.symbol, S.fetched_at, S.fetched_date, S.c, S.d, S.dp, S.h, S.l,
          S.o, S.pc, S.t, CURRENT_TIMESTAMP())";
 
-    /// Raises the watermarks of the symbols in `batch`, a JSON array of rows.
-    RAISE_WATERMARKS, "the MERGE of the watermarks", (batch: STRING),
+    /// Raises the watermarks to those in `watermarks`, a JSON array of symbols and seconds.
+    RAISE_WATERMARKS, "the MERGE of the watermarks", (watermarks: STRING),
     "MERGE `{dataset}.metadata_last_ts` T USING (
        SELECT
-         JSON_VALUE(q, '$.symbol') AS symbol,
-         MAX(CAST(JSON_VALUE(q, '$.fetched_at') AS INT64)) AS last_ts
-       FROM UNNEST(JSON_QUERY_ARRAY(@batch)) AS q
-       GROUP BY 1
+         JSON_VALUE(w, '$.symbol') AS symbol,
+         LEAST(CAST(JSON_VALUE(w, '$.last_ts') AS INT64), UNIX_SECONDS(CURRENT_TIMESTAMP())) AS last_ts
+       FROM UNNEST(JSON_QUERY_ARRAY(@watermarks)) AS w
      ) S
      ON T.symbol = S.symbol
-     WHEN MATCHED THEN UPDATE SET last_ts = GREATEST(T.last_ts, S.last_ts)
+     WHEN MATCHED THEN UPDATE SET last_ts =
+       IF(T.last_ts <= UNIX_SECONDS(CURRENT_TIMESTAMP()), GREATEST(T.last_ts, S.last_ts), S.last_ts)
      WHEN NOT MATCHED THEN INSERT (symbol, last_ts) VALUES (S.symbol, S.last_ts)";
 
-    /// Those of `keys`, a JSON array, that no row of bronze was loaded from. The days are the keys' own.
-    MISSING_KEYS, "the keys that bronze lacks", (keys: STRING, first_date: DATE, last_date: DATE),
-    "SELECT k FROM UNNEST(JSON_VALUE_ARRAY(@keys)) AS k
+    /// Those of `keys`, a JSON array, that no row of bronze was loaded from, with NULL, and those of which a quote has
+    /// more than one row, with the number of rows too many. The days are the keys' own.
+    COMPARE_KEYS, "the keys that are not in bronze", (keys: STRING, first_date: DATE, last_date: DATE),
+    "SELECT k, loaded.twins FROM UNNEST(JSON_VALUE_ARRAY(@keys)) AS k
      LEFT JOIN (
-       SELECT DISTINCT object_key FROM `{dataset}.bronze_stock_quotes_raw`
+       SELECT object_key, COUNT(*) - COUNT(DISTINCT quote_id) AS twins FROM `{dataset}.bronze_stock_quotes_raw`
        WHERE fetched_date BETWEEN @first_date AND @last_date
+       GROUP BY object_key
      ) AS loaded ON loaded.object_key = k
-     WHERE loaded.object_key IS NULL";
+     WHERE loaded.object_key IS NULL OR loaded.twins > 0";
+
+    /// Removes all rows but the first of each quote.
+    REMOVE_TWINS, "the removal of quotes that are there twice", (first_date: DATE, last_date: DATE),
+    "MERGE `{dataset}.bronze_stock_quotes_raw` T USING (
+       SELECT quote_id, MIN(loaded_at) AS first_loaded_at FROM `{dataset}.bronze_stock_quotes_raw`
+       WHERE fetched_date BETWEEN @first_date AND @last_date
+       GROUP BY quote_id
+       HAVING COUNT(*) > 1
+     ) S
+     ON T.quote_id = S.quote_id AND T.fetched_date BETWEEN @first_date AND @last_date
+       AND T.loaded_at > S.first_loaded_at
+     WHEN MATCHED THEN DELETE";
 
     /// Each symbol and its newest loaded second.
     WATERMARKS, "the watermarks", (),
     "SELECT symbol, last_ts FROM `{dataset}.metadata_last_ts`";
 
-    /// Each symbol, its watermark, and that one's age in seconds.
-    WATERMARK_AGES, "the watermarks' ages", (),
-    "SELECT symbol, last_ts, UNIX_SECONDS(CURRENT_TIMESTAMP()) - last_ts FROM `{dataset}.metadata_last_ts`
+    /// Each symbol of the last two days, its newest loaded second, and that one's age in seconds.
+    FRESHNESS, "the freshness", (),
+    "SELECT symbol, MAX(fetched_at), UNIX_SECONDS(CURRENT_TIMESTAMP()) - MAX(fetched_at)
+     FROM `{dataset}.bronze_stock_quotes_raw`
+     WHERE fetched_date >= DATE_SUB(CURRENT_DATE(), INTERVAL 1 DAY)
+     GROUP BY symbol
      ORDER BY symbol";
 
     /// How many rows bronze has.
@@ -130,7 +147,8 @@ statements! {
 
     /// The quotes that bronze got from the second `since` on.
     NEW_IN_BRONZE, "the new rows of bronze", (since: INT64),
-    "SELECT quote_id FROM `{dataset}.bronze_stock_quotes_raw` WHERE loaded_at >= TIMESTAMP_SECONDS(@since)";
+    "SELECT quote_id FROM `{dataset}.bronze_stock_quotes_raw`
+     WHERE fetched_date >= DATE_SUB(CURRENT_DATE(), INTERVAL 1 DAY) AND loaded_at >= TIMESTAMP_SECONDS(@since)";
 
     /// Those of them that gold shows: themselves, or a later one of the same market time.
     NEW_IN_GOLD, "the new rows of gold", (since: INT64),
@@ -139,7 +157,7 @@ statements! {
      INNER JOIN `{dataset}_gold.gold_kpi_history` AS g
        ON g.symbol = b.symbol AND g.market_timestamp_raw = b.t
        AND g.fetched_at >= TIMESTAMP_SECONDS(b.fetched_at)
-     WHERE b.loaded_at >= TIMESTAMP_SECONDS(@since)";
+     WHERE b.fetched_date >= DATE_SUB(CURRENT_DATE(), INTERVAL 1 DAY) AND b.loaded_at >= TIMESTAMP_SECONDS(@since)";
 
     /// The latest price of each symbol, its change in percent, and its market time in New York.
     LATEST_PRICES, "the latest prices", (),

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use gcp_bigquery_client::{
     error::BQError,
     model::{
@@ -5,6 +7,7 @@ use gcp_bigquery_client::{
         table_schema::TableSchema, time_partitioning::TimePartitioning,
     },
 };
+use serde::Deserialize;
 
 use crate::{Warehouse, WarehouseError};
 
@@ -13,22 +16,19 @@ pub const BRONZE_TABLE: &str = "bronze_stock_quotes_raw";
 /// The newest `fetched_at` of each symbol: for freshness, never a filter.
 pub const WATERMARK_TABLE: &str = "metadata_last_ts";
 
-fn bronze_fields() -> Vec<TableFieldSchema> {
-    let prices = ["c", "d", "dp", "h", "l", "o", "pc"].map(TableFieldSchema::float);
-    let rest = [
-        TableFieldSchema::integer("t"),
-        TableFieldSchema::string("symbol"),
-        TableFieldSchema::integer("fetched_at"),
-        TableFieldSchema::string("quote_id"),
-        TableFieldSchema::string("object_key"),
-        TableFieldSchema::date("fetched_date"),
-        TableFieldSchema::timestamp("loaded_at"),
-    ];
-    prices.into_iter().chain(rest).collect()
+/// The tables as Terraform makes them.
+const TABLES: &str = include_str!("../../../infra/gcp/tables.json");
+
+#[derive(Deserialize)]
+struct Definition {
+    description: String,
+    partition_by: Option<String>,
+    cluster_by: Option<Vec<String>>,
+    schema: Vec<TableFieldSchema>,
 }
 
 impl Warehouse {
-    /// Makes the dataset and the two raw tables where they are missing. In the cloud Terraform does.
+    /// Makes the dataset and the raw tables that are missing. In the cloud Terraform does.
     ///
     /// # Errors
     /// [`WarehouseError`] where the warehouse refuses.
@@ -37,13 +37,20 @@ impl Warehouse {
         self.authorize("the dataset").await?;
         let client = self.bigquery();
         exists_then(client.dataset().create(Dataset::new(project, dataset)).await, "the dataset")?;
-        let bronze = Table::new(project, dataset, BRONZE_TABLE, TableSchema::new(bronze_fields()))
-            .time_partitioning(TimePartitioning::per_day().field("fetched_date"))
-            .clustering(Clustering { fields: Some(vec!["symbol".to_owned()]) });
-        exists_then(client.table().create(bronze).await, "the bronze table")?;
-        let fields = vec![TableFieldSchema::string("symbol"), TableFieldSchema::integer("last_ts")];
-        let watermarks = Table::new(project, dataset, WATERMARK_TABLE, TableSchema::new(fields));
-        exists_then(client.table().create(watermarks).await, "the watermark table")
+        let tables: BTreeMap<String, Definition> = serde_json::from_str(TABLES)
+            .map_err(|error| WarehouseError::Configuration(format!("tables.json: {error}")))?;
+        for (name, definition) in tables {
+            let mut table = Table::new(project, dataset, &name, TableSchema::new(definition.schema))
+                .description(&definition.description);
+            if let Some(column) = definition.partition_by {
+                table = table.time_partitioning(TimePartitioning::per_day().field(&column));
+            }
+            if definition.cluster_by.is_some() {
+                table = table.clustering(Clustering { fields: definition.cluster_by });
+            }
+            exists_then(client.table().create(table).await, "the raw tables")?;
+        }
+        Ok(())
     }
 }
 

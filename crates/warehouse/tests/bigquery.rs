@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -18,12 +18,12 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use function_kit::Retry;
-use quotes::{Quote, QuoteId};
+use quotes::{ObjectKey, Quote, QuoteId};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use warehouse::{
-    Answer, BRONZE_TABLE, BronzeRow, Loaded, Parameter, WATERMARK_TABLE, Warehouse, WarehouseConfig,
-    WarehouseError, statements,
+    Answer, BRONZE_TABLE, BronzeRow, Compared, Loaded, Parameter, WATERMARK_TABLE, Warehouse,
+    WarehouseConfig, WarehouseError, statements,
 };
 
 /// What has not come by then never will.
@@ -84,13 +84,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
 }
 
 async fn connect(url: &str) -> Warehouse {
-    let config = WarehouseConfig {
-        endpoint: Some(url.to_owned()),
-        project: "test".to_owned(),
-        dataset: "stock".to_owned(),
-        credentials: None,
-    };
-    Warehouse::connect(config).await.unwrap()
+    Warehouse::connect(WarehouseConfig::stand_in(url, "test", "stock")).await.unwrap()
 }
 
 fn json(status: u16, body: String) -> Response {
@@ -137,9 +131,13 @@ async fn a_statement_is_one_request_with_its_parameters_and_its_answer_is_read()
     let log = server.log();
     let [(method, path, body)] = log.as_slice() else { panic!("{log:?}") };
     assert_eq!((method, path.as_str()), (&Method::POST, "/bigquery/v2/projects/test/queries"));
-    for part in
-        [r#""useLegacySql":false"#, r#""parameterMode":"NAMED""#, r#""name":"since""#, r#""type":"INT64""#]
-    {
+    for part in [
+        r#""useLegacySql":false"#,
+        r#""parameterMode":"NAMED""#,
+        r#""name":"since""#,
+        r#""type":"INT64""#,
+        r#""maximumBytesBilled":"10737418240""#,
+    ] {
         assert!(body.contains(part), "{part} in {body}");
     }
 }
@@ -248,20 +246,86 @@ async fn a_statement_that_fails_while_it_goes_on_fails_as_if_at_once() {
     assert_eq!(server.log().len(), 2);
 }
 
+/// A page of rows with the token of the next.
+fn page(values: &[&str], token: &str, total: usize) -> Response {
+    let rows: Vec<String> = values.iter().map(|value| format!(r#"{{"f":[{{"v":"{value}"}}]}}"#)).collect();
+    let job = r#"{"projectId":"test","jobId":"job1","location":"EU"}"#;
+    let rows = rows.join(",");
+    json(
+        200,
+        format!(
+            r#"{{"jobComplete":true,"jobReference":{job},"totalRows":"{total}","pageToken":"{token}","rows":[{rows}]}}"#
+        ),
+    )
+}
+
+#[tokio::test]
+async fn an_answer_in_pages_is_read_whole() {
+    let server = BigQuery::start(|_, _, earlier| match earlier {
+        0 => page(&["1", "2"], "second", 5),
+        1 => page(&["3", "4"], "third", 5),
+        _ => page(&["5"], "", 5),
+    })
+    .await;
+    let rows = server.run().await.unwrap().rows;
+    assert_eq!(rows.into_iter().filter_map(|row| row[0].clone()).collect::<String>(), "12345");
+    let log = server.log();
+    assert_eq!(log.len(), 3);
+    for (request, token) in log[1..].iter().zip(["second", "third"]) {
+        assert!(request.1.contains(&format!("pageToken={token}")), "{request:?}");
+        assert!(request.1.contains("location=EU"), "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_lacks_rows_is_refused() {
+    let server = BigQuery::start(|_, _, _| page(&["1", "2"], "", 3)).await;
+    let error = server.run().await.unwrap_err();
+    assert!(error.is_retryable() && error.to_string().contains("2 of 3 rows"), "{error}");
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_is_cancelled_and_not_begun_again() {
+    let server = BigQuery::start(|_, _, _| running()).await;
+    let config = WarehouseConfig {
+        timeout: Duration::from_millis(200),
+        ..WarehouseConfig::stand_in(&server.url, "test", "stock")
+    };
+    let warehouse = Warehouse::connect(config).await.unwrap();
+    let error = warehouse.run(&statements::COUNT_BRONZE, &[]).await.unwrap_err();
+    assert!(error.is_retryable() && matches!(error, WarehouseError::Late { .. }), "{error:?}");
+    let posts: Vec<String> = server
+        .log()
+        .into_iter()
+        .filter(|(method, ..)| method == Method::POST)
+        .map(|(_, path, _)| path)
+        .collect();
+    let [query, cancel] = posts.as_slice() else { panic!("{posts:?}") };
+    assert_eq!(query, "/bigquery/v2/projects/test/queries");
+    assert_eq!(cancel, "/bigquery/v2/projects/test/jobs/job1/cancel?location=EU");
+}
+
+#[tokio::test]
+async fn a_statement_that_would_read_too_much_says_which_variable_limits_it() {
+    let refusal = "Query exceeded limit for bytes billed: 1. 10485760 or higher required.";
+    let server = BigQuery::start(move |_, _, _| refused(400, "bytesBilledLimitExceeded", refusal)).await;
+    let error = server.run().await.unwrap_err();
+    assert!(!error.is_retryable() && error.to_string().contains("BIGQUERY_MAX_BYTES_BILLED"), "{error}");
+}
+
+#[tokio::test]
+async fn parameters_that_a_statement_does_not_have_are_not_sent() {
+    let server = BigQuery::start(|_, _, _| done("0")).await;
+    let error = connect(&server.url).await.run(&statements::NEW_IN_BRONZE, &[]).await.unwrap_err();
+    assert!(error.to_string().contains("since"), "{error}");
+    assert!(server.log().is_empty());
+}
+
 #[tokio::test]
 async fn nothing_to_load_asks_nothing() {
     let server = BigQuery::start(|_, _, _| done("0")).await;
     assert_eq!(connect(&server.url).await.load(&[]).await.unwrap(), Loaded::default());
     assert!(server.log().is_empty());
-}
-
-#[tokio::test]
-async fn watermarks_are_raised_only_after_the_rows_are_in() {
-    let server = BigQuery::start(|_, _, _| refused(400, "invalidQuery", "no")).await;
-    connect(&server.url).await.load(&rows("AAPL", 0..2)).await.unwrap_err();
-    let log = server.log();
-    assert_eq!(log.len(), 1);
-    assert!(log[0].2.contains(BRONZE_TABLE) && !log[0].2.contains(WATERMARK_TABLE));
 }
 
 /// The stand-in for BigQuery, in a process and a folder of its own.
@@ -361,9 +425,16 @@ async fn bronze(warehouse: &Warehouse, symbol: &str) -> (String, String) {
     (row[0].clone().unwrap(), row[1].clone().unwrap())
 }
 
-async fn watermark(warehouse: &Warehouse, symbol: &str) -> Vec<Vec<Option<String>>> {
+/// The watermarks that the table has of the symbol.
+async fn watermarks(warehouse: &Warehouse, symbol: &str) -> Vec<i64> {
     let table = table(WATERMARK_TABLE);
-    ask(warehouse, &format!("SELECT last_ts FROM {table} WHERE symbol = '{symbol}'")).await
+    let rows = ask(warehouse, &format!("SELECT last_ts FROM {table} WHERE symbol = '{symbol}'")).await;
+    rows.iter().map(|row| row[0].as_ref().unwrap().parse().unwrap()).collect()
+}
+
+async fn raise(warehouse: &Warehouse, symbol: &str, last: i64) -> Vec<i64> {
+    warehouse.raise_watermarks(&BTreeMap::from([(symbol, last)])).await.unwrap();
+    watermarks(warehouse, symbol).await
 }
 
 fn both(count: &str) -> (String, String) {
@@ -372,7 +443,7 @@ fn both(count: &str) -> (String, String) {
 
 /// One test, because the stand-in takes seconds to start.
 #[tokio::test]
-async fn on_the_stand_in_each_quote_is_in_bronze_once_and_the_watermark_only_rises() {
+async fn on_the_stand_in_each_quote_is_in_bronze_once_and_watermarks_only_rise() {
     let stand_in = StandIn::start().await;
     let warehouse = connect(&stand_in.url).await;
 
@@ -400,29 +471,62 @@ async fn on_the_stand_in_each_quote_is_in_bronze_once_and_the_watermark_only_ris
     let fixed = ["NULL", "100.0", "7", "1704067200", "2024-01-01", "MSFT/1704067200.json", "false"];
     assert_eq!((row[0].parse(), &row[1..]), (Ok(150.25), fixed.as_slice()));
 
-    // An older batch comes late: it is loaded, and the watermark stays where it was.
-    let highest = vec![vec![Some((1_704_067_200 + 149).to_string())]];
-    assert_eq!(watermark(&warehouse, "AAPL").await, highest);
+    // An older batch comes late.
     assert_eq!(warehouse.load(&rows("AAPL", 0..50)).await.unwrap().inserted, 50);
-    assert_eq!(
-        (bronze(&warehouse, "AAPL").await, watermark(&warehouse, "AAPL").await),
-        (both("100"), highest)
-    );
+    assert_eq!(bronze(&warehouse, "AAPL").await, both("100"));
 
     // Two loads at once whose rows overlap.
     let all = rows("TSLA", 0..300);
     let (first, second) = tokio::join!(warehouse.load(&all[..200]), warehouse.load(&all[100..]));
     assert_eq!(first.unwrap().inserted + second.unwrap().inserted, 300);
     assert_eq!(bronze(&warehouse, "TSLA").await, both("300"));
-    assert_eq!(watermark(&warehouse, "TSLA").await, vec![vec![Some((1_704_067_200 + 299).to_string())]]);
 
     // A quote of another day, loaded again by a batch that spans both days.
     let days = [rows("JPM", 0..1), rows("JPM", 86_400..86_401)].concat();
     assert_eq!(warehouse.load(&days[1..]).await.unwrap().inserted, 1);
     assert_eq!(warehouse.load(&days).await.unwrap(), Loaded { inserted: 1, already_there: 1 });
 
-    let sql = format!("SELECT symbol FROM {}", table(WATERMARK_TABLE));
-    let symbols: BTreeSet<String> =
-        ask(&warehouse, &sql).await.into_iter().filter_map(|row| row[0].clone()).collect();
-    assert_eq!(symbols.into_iter().collect::<Vec<_>>(), ["AAPL", "JPM", "MSFT", "TSLA"]);
+    // A load raises no watermark.
+    assert_eq!(watermarks(&warehouse, "AAPL").await, [0; 0]);
+
+    // What is compared with bronze: a key that is there, and one that is not.
+    let keys = ["AAPL/1704067200.json", "AAPL/1.json"].map(|key| key.parse::<ObjectKey>().unwrap());
+    let keys: Vec<&ObjectKey> = keys.iter().collect();
+    let compared = warehouse.compare(&keys).await.unwrap();
+    assert_eq!(compared, Compared { missing: vec!["AAPL/1.json".to_owned()], has_twins: false });
+
+    // An answer of many rows is read whole.
+    let many: Vec<ObjectKey> =
+        (0..20_000).map(|second| ObjectKey::new("NONE".parse().unwrap(), 1_704_067_200 + second)).collect();
+    let many: Vec<&ObjectKey> = many.iter().collect();
+    assert_eq!(warehouse.compare(&many).await.unwrap().missing.len(), many.len());
+
+    // Two rows of a quote: the first one stays.
+    let bronze_table = table(BRONZE_TABLE);
+    let twin = format!(
+        "INSERT INTO {bronze_table} SELECT * REPLACE (TIMESTAMP '2100-01-01' AS loaded_at) FROM {bronze_table} \
+         WHERE object_key = 'AAPL/1704067200.json'"
+    );
+    ask(&warehouse, &twin).await;
+    let compared = warehouse.compare(&keys[..1]).await.unwrap();
+    assert_eq!(compared, Compared { missing: Vec::new(), has_twins: true });
+    assert_eq!(warehouse.remove_twins(&keys[..1]).await.unwrap(), 1);
+    assert_eq!(bronze(&warehouse, "AAPL").await, both("100"));
+    let late = format!("SELECT COUNT(*) FROM {bronze_table} WHERE loaded_at > CURRENT_TIMESTAMP()");
+    assert_eq!(ask(&warehouse, &late).await, [[Some("0".to_owned())]]);
+
+    // A watermark rises and does not fall, not beyond now, and is made where there is none.
+    let now = jiff::Timestamp::now().as_second();
+    assert_eq!(raise(&warehouse, "AAPL", 1_704_067_300).await, [1_704_067_300]);
+    assert_eq!(raise(&warehouse, "AAPL", 1_704_067_200).await, [1_704_067_300]);
+    assert!((now..now + 60).contains(&raise(&warehouse, "AAPL", 4_102_444_800).await[0]));
+
+    // One that is NULL or in the future stops nobody, and is replaced.
+    let odd = "('NUL', NULL), ('FUT', 4102444800), (NULL, 7)";
+    ask(&warehouse, &format!("INSERT INTO {} (symbol, last_ts) VALUES {odd}", table(WATERMARK_TABLE))).await;
+    let known = warehouse.watermarks().await.unwrap();
+    assert_eq!((known.get("NUL"), known.get("FUT")), (None, Some(&4_102_444_800)));
+    for symbol in ["NUL", "FUT"] {
+        assert_eq!(raise(&warehouse, symbol, 1_704_067_200).await, [1_704_067_200], "{symbol}");
+    }
 }

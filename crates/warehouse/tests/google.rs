@@ -96,12 +96,8 @@ impl Drop for Google {
 }
 
 async fn connect(url: &str, credentials: GoogleCredentials) -> Result<Warehouse, WarehouseError> {
-    let config = WarehouseConfig {
-        endpoint: Some(url.to_owned()),
-        project: "test".to_owned(),
-        dataset: "stock".to_owned(),
-        credentials: Some(credentials),
-    };
+    let config =
+        WarehouseConfig { credentials: Some(credentials), ..WarehouseConfig::stand_in(url, "test", "stock") };
     Warehouse::connect(config).await
 }
 

@@ -1,23 +1,28 @@
 //! reconcile-quotes: what the bronze bucket has and bronze lacks is queued for load-quotes again.
 //!
-//! The batch path beside the events: it repairs lost notifications and lost messages. Queueing an object
-//! twice is harmless, since loading it twice is.
+//! The batch path beside the events: it repairs lost notifications and lost messages, and raises the symbols'
+//! watermarks. Queueing an object twice is harmless, since loading it twice is.
 
 mod bucket;
 mod queue;
 mod request;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
 
 use function_kit::{ConfigError, Environment, Retry, metrics};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use lambda_runtime::LambdaEvent;
 use quotes::{ObjectKey, Symbol};
 use serde::Serialize;
-use warehouse::{Warehouse, WarehouseConfig, WarehouseError};
+use tokio::time::Instant;
+use warehouse::{Compared, Warehouse, WarehouseConfig, WarehouseError};
 
-pub use bucket::{Archive, BronzeBucket, Page};
+pub use bucket::{Archive, BronzeBucket, Listed, Page};
 pub use queue::{LoadQueue, Queue};
 pub use request::{Request, Window};
 
@@ -26,12 +31,20 @@ pub const ABOUT: &str = "reconcile-quotes: what the bucket has and bronze lacks 
      by the Lambda Runtime API (AWS_LAMBDA_RUNTIME_API) and configured by the environment: BRONZE_BUCKET, \
      ARCHIVED_QUEUE_URL, BIGQUERY_PROJECT, BIGQUERY_DATASET, BIGQUERY_ENDPOINT, \
      GOOGLE_CREDENTIALS_JSON or GOOGLE_CREDENTIALS_SECRET or GOOGLE_APPLICATION_CREDENTIALS, \
-     RECONCILE_MARGIN_SECONDS, RECONCILE_GRACE_SECONDS, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY, LOG_LEVEL. See functions/reconcile-quotes/README.md.";
+     BIGQUERY_MAX_BYTES_BILLED, BIGQUERY_TIMEOUT_SECONDS, RECONCILE_MARGIN_SECONDS, RECONCILE_GRACE_SECONDS, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY, LOG_LEVEL. See functions/reconcile-quotes/README.md.";
 
-/// How many symbols are compared at once.
+/// How many symbols are listed at once.
 const CONCURRENCY: usize = 8;
-/// What is kept of the function's time for reporting that it ran out.
-const DEADLINE_MARGIN: Duration = Duration::from_secs(1);
+/// How many keys one statement compares.
+const KEYS: usize = 10_000;
+/// How many days one statement compares at most: what lies between its first and its last is read.
+const DAYS: i32 = 7;
+/// What is kept of the function's time for comparing what was listed and for raising the watermarks.
+const DEADLINE_MARGIN: Duration = Duration::from_secs(25);
+/// What is kept of it for reporting that it ran out.
+const LAST: Duration = Duration::from_secs(1);
+/// No function has more time.
+const LONGEST: Duration = Duration::from_mins(15);
 /// Six hours: longer than notifications are likely to be lost without anyone's notice.
 const MARGIN_SECONDS: u64 = 6 * 3600;
 /// S3's events usually arrive within seconds, sometimes a minute or more.
@@ -77,35 +90,51 @@ impl Config {
 
 /// The warehouse's side of the comparison.
 pub trait Bronze {
-    /// See [`Warehouse::lacking`].
-    fn lacking(&self, keys: &[ObjectKey])
-    -> impl Future<Output = Result<Vec<String>, WarehouseError>> + Send;
+    /// See [`Warehouse::compare`].
+    fn compare(&self, keys: &[&ObjectKey]) -> impl Future<Output = Result<Compared, WarehouseError>> + Send;
 
-    /// The newest loaded second of every symbol; see [`Warehouse::watermarks`].
-    fn watermarks(
+    /// See [`Warehouse::remove_twins`].
+    fn remove_twins(&self, keys: &[&ObjectKey]) -> impl Future<Output = Result<u64, WarehouseError>> + Send;
+
+    /// See [`Warehouse::watermarks`].
+    fn watermarks(&self) -> impl Future<Output = Result<HashMap<String, i64>, WarehouseError>> + Send;
+
+    /// See [`Warehouse::raise_watermarks`].
+    fn raise_watermarks(
         &self,
-    ) -> impl Future<Output = Result<std::collections::HashMap<String, i64>, WarehouseError>> + Send;
+        watermarks: &BTreeMap<&str, i64>,
+    ) -> impl Future<Output = Result<(), WarehouseError>> + Send;
 }
 
 impl Bronze for Warehouse {
-    async fn lacking(&self, keys: &[ObjectKey]) -> Result<Vec<String>, WarehouseError> {
-        self.lacking(keys).await
+    async fn compare(&self, keys: &[&ObjectKey]) -> Result<Compared, WarehouseError> {
+        self.compare(keys).await
     }
 
-    async fn watermarks(&self) -> Result<std::collections::HashMap<String, i64>, WarehouseError> {
+    async fn remove_twins(&self, keys: &[&ObjectKey]) -> Result<u64, WarehouseError> {
+        self.remove_twins(keys).await
+    }
+
+    async fn watermarks(&self) -> Result<HashMap<String, i64>, WarehouseError> {
         self.watermarks().await
+    }
+
+    async fn raise_watermarks(&self, watermarks: &BTreeMap<&str, i64>) -> Result<(), WarehouseError> {
+        self.raise_watermarks(watermarks).await
     }
 }
 
 /// What an invocation found.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Outcome {
-    /// Symbols compared.
+    /// Symbols listed.
     pub symbols: usize,
     /// Objects looked at.
     pub objects: usize,
     /// Objects queued.
     pub queued: usize,
+    /// Watermarks raised.
+    pub raised: usize,
 }
 
 /// Why the comparison did not come to its end. What was queued by then stays queued.
@@ -154,74 +183,166 @@ pub struct ReconcileQuotes<A, B, Q> {
     queue: Q,
     margin: Duration,
     grace: Duration,
+    /// Until which moment of writing this process has found all objects of a symbol in bronze.
+    compared: Mutex<HashMap<Symbol, Timestamp>>,
+}
+
+/// What is known of a symbol's objects at the end.
+#[derive(Default)]
+struct Found {
+    /// The newest `fetched_at` that is in bronze and not in the future.
+    loaded: Option<i64>,
+    /// The newest moment of writing.
+    written: Option<Timestamp>,
+    is_missing_some: bool,
 }
 
 impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
-    /// The function, comparing `archive` with `bronze` and queueing what lacks.
+    /// The function, comparing `archive` with `bronze` and queueing what bronze does not have.
     pub fn new(archive: A, bronze: B, queue: Q, margin: Duration, grace: Duration) -> Self {
-        Self { archive, bronze, queue, margin, grace }
+        Self { archive, bronze, queue, margin, grace, compared: Mutex::default() }
     }
 
-    /// Queues what the request asks for.
+    /// Queues what the request asks for, and raises the watermarks to what was found in bronze.
     ///
     /// # Errors
     /// [`ReconcileError`]; the next invocation finds again what this one did not queue.
     pub async fn handle(&self, event: LambdaEvent<Request>) -> Result<Outcome, ReconcileError> {
         let remaining = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-        let outcome =
-            tokio::time::timeout(remaining.saturating_sub(DEADLINE_MARGIN), self.reconcile(&event.payload))
-                .await
-                .map_err(|_| ReconcileError::Deadline)??;
-        let Outcome { symbols, objects, queued } = outcome;
+        let remaining = remaining.min(LONGEST);
+        let end = Instant::now() + remaining.saturating_sub(DEADLINE_MARGIN).max(remaining / 2);
+        let reconciled = self.reconcile(&event.payload, end);
+        let (outcome, is_whole) = tokio::time::timeout(remaining.saturating_sub(LAST), reconciled)
+            .await
+            .map_err(|_| ReconcileError::Deadline)??;
+        let Outcome { symbols, objects, queued, raised } = outcome;
         metrics::count("Queued", queued as u64);
         if queued > 0 && !event.payload.all {
-            tracing::warn!(symbols, objects, queued, "queued what bronze lacks");
+            tracing::warn!(symbols, objects, queued, raised, "queued objects that are not in bronze");
         } else {
-            tracing::info!(symbols, objects, queued, "compared the bucket with bronze");
+            tracing::info!(symbols, objects, queued, raised, "compared the bucket with bronze");
         }
-        Ok(outcome)
+        if is_whole { Ok(outcome) } else { Err(ReconcileError::Deadline) }
     }
 
-    async fn reconcile(&self, request: &Request) -> Result<Outcome, ReconcileError> {
+    /// What was done until `end`, and whether that was everything.
+    async fn reconcile(&self, request: &Request, end: Instant) -> Result<(Outcome, bool), ReconcileError> {
         let watermarks = self.bronze.watermarks().await?;
         let now = Timestamp::now();
         let symbols = self.archive.symbols().await?;
-        stream::iter(symbols.iter().filter(|symbol| request.names(symbol)))
-            .map(|symbol| {
-                let watermark = watermarks.get(symbol.as_str()).copied();
-                let window = request.window(watermark, now, self.margin, self.grace);
-                self.compare(symbol, window, request.all)
-            })
-            .buffer_unordered(CONCURRENCY)
-            .try_fold(Outcome::default(), async |sum, one| {
-                Ok(Outcome {
-                    symbols: sum.symbols + 1,
-                    objects: sum.objects + one.objects,
-                    queued: sum.queued + one.queued,
-                })
-            })
-            .await
-    }
-
-    async fn compare(&self, symbol: &Symbol, window: Window, all: bool) -> Result<Outcome, ReconcileError> {
-        let mut outcome = Outcome::default();
-        let mut next = None;
-        loop {
-            let page = self.archive.page(symbol, window, next).await?;
-            let keys = if all {
-                page.keys.iter().map(ToString::to_string).collect()
-            } else {
-                self.bronze.lacking(&page.keys).await?
-            };
-            self.queue.send(self.archive.name(), &keys).await?;
-            outcome.objects += page.keys.len();
-            outcome.queued += keys.len();
-            next = page.next;
-            if next.is_none() {
-                return Ok(outcome);
+        let symbols: Vec<&Symbol> = symbols.iter().filter(|symbol| request.names(symbol)).collect();
+        let windows = symbols.iter().map(|symbol| {
+            let watermark = watermarks.get(symbol.as_str()).copied();
+            (*symbol, request.window(watermark, now, self.margin, self.grace))
+        });
+        let pages = stream::iter(windows)
+            .map(|(symbol, window)| Box::pin(self.pages(symbol, window)))
+            .flatten_unordered(CONCURRENCY);
+        let mut pages = std::pin::pin!(pages);
+        let mut outcome = Outcome { symbols: symbols.len(), ..Outcome::default() };
+        let mut found: HashMap<Symbol, Found> = HashMap::new();
+        let compared = self.compared().clone();
+        let is_known = |listed: &Listed| {
+            let until = compared.get(listed.key.symbol()).filter(|_| request.is_scheduled());
+            until.zip(listed.written).is_some_and(|(until, written)| written < *until)
+        };
+        let mut keys = Vec::new();
+        let mut is_whole = false;
+        while Instant::now() < end && !is_whole {
+            match tokio::time::timeout_at(end, pages.try_next()).await {
+                Ok(Ok(Some(page))) => {
+                    outcome.objects += page.len();
+                    keys.extend(page.into_iter().filter(|listed| !is_known(listed)));
+                }
+                Ok(Ok(None)) => is_whole = true,
+                Ok(Err(error)) => return Err(error),
+                Err(_) => break,
+            }
+            if keys.len() >= KEYS {
+                outcome.queued += self.compare(std::mem::take(&mut keys), request.all, &mut found).await?;
             }
         }
+        outcome.queued += self.compare(keys, request.all, &mut found).await?;
+        let raised: BTreeMap<&str, i64> = found
+            .iter()
+            .filter_map(|(symbol, found)| Some((symbol.as_str(), found.loaded?)))
+            .filter(|(symbol, loaded)| match watermarks.get(*symbol) {
+                Some(last) => last < loaded || *last > now.as_second(),
+                None => true,
+            })
+            .collect();
+        if !raised.is_empty() {
+            self.bronze.raise_watermarks(&raised).await?;
+        }
+        outcome.raised = raised.len();
+        if is_whole && request.is_scheduled() {
+            let whole = found.into_iter().filter(|(_, found)| !found.is_missing_some);
+            self.compared().extend(whole.filter_map(|(symbol, found)| Some((symbol, found.written?))));
+        }
+        Ok((outcome, is_whole))
     }
+
+    /// A symbol's pages within the window.
+    fn pages(
+        &self,
+        symbol: &Symbol,
+        window: Window,
+    ) -> impl Stream<Item = Result<Vec<Listed>, ReconcileError>> {
+        stream::try_unfold(Some(None), move |next: Option<Option<String>>| async move {
+            let Some(token) = next else { return Ok(None) };
+            let Page { objects, next } = self.archive.page(symbol, window, token).await?;
+            Ok(Some((objects, next.map(Some))))
+        })
+    }
+
+    /// Queues those of the objects that are not in bronze (all of them, if `all`), and notes what was found; how many
+    /// were queued.
+    async fn compare(
+        &self,
+        mut objects: Vec<Listed>,
+        all: bool,
+        found: &mut HashMap<Symbol, Found>,
+    ) -> Result<usize, ReconcileError> {
+        objects.sort_unstable_by_key(|listed| listed.key.fetched_at());
+        let now = Timestamp::now().as_second();
+        let mut queued = 0;
+        let mut rest = objects.as_slice();
+        while let Some(first) = rest.first() {
+            let is_near = |listed: &Listed| days_between(first, listed) <= DAYS;
+            let (near, later) = rest.split_at(rest.partition_point(is_near));
+            rest = later;
+            let keys: Vec<&ObjectKey> = near.iter().map(|listed| &listed.key).collect();
+            let Compared { missing, has_twins } =
+                if all { Compared::default() } else { self.bronze.compare(&keys).await? };
+            if has_twins {
+                let removed = self.bronze.remove_twins(&keys).await?;
+                tracing::warn!(removed, "removed rows of quotes that two loads at once had both inserted");
+            }
+            let is_missing: HashSet<&str> = missing.iter().map(String::as_str).collect();
+            for Listed { key, written } in near {
+                let found = found.entry(key.symbol().clone()).or_default();
+                found.written = found.written.max(*written);
+                if all || is_missing.contains(key.to_string().as_str()) {
+                    found.is_missing_some = true;
+                } else if key.fetched_at() <= now {
+                    found.loaded = found.loaded.max(Some(key.fetched_at()));
+                }
+            }
+            let texts: Vec<String> =
+                if all { keys.iter().map(ToString::to_string).collect() } else { missing };
+            self.queue.send(self.archive.name(), &texts).await?;
+            queued += texts.len();
+        }
+        Ok(queued)
+    }
+
+    fn compared(&self) -> std::sync::MutexGuard<'_, HashMap<Symbol, Timestamp>> {
+        self.compared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn days_between(first: &Listed, later: &Listed) -> i32 {
+    (later.key.fetched_date() - first.key.fetched_date()).get_days()
 }
 
 #[cfg(test)]

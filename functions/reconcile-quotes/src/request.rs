@@ -40,7 +40,7 @@ impl Request {
     /// The window of a symbol whose newest loaded second is `watermark`.
     ///
     /// The margin is there because events arrive out of order: what was lost lies behind the watermark as
-    /// soon as a later event was not.
+    /// soon as a later event was not. A watermark in the future says nothing, and counts as none.
     #[must_use]
     pub fn window(
         &self,
@@ -50,6 +50,7 @@ impl Request {
         grace: Duration,
     ) -> Window {
         let margin = i64::try_from(margin.as_secs()).unwrap_or(i64::MAX);
+        let watermark = watermark.filter(|last| *last <= now.as_second());
         let watched = watermark.map_or(0, |last| last.saturating_sub(margin));
         let grace = self.grace_seconds.map_or(grace, Duration::from_secs);
         Window {
@@ -57,6 +58,13 @@ impl Request {
             to: self.to.unwrap_or(i64::MAX),
             written_until: now - grace,
         }
+    }
+
+    /// Whether it asks for no more than what a schedule does.
+    #[must_use]
+    pub fn is_scheduled(&self) -> bool {
+        let Self { from, to, symbols, all, grace_seconds: _ } = self;
+        from.is_none() && to.is_none() && symbols.is_empty() && !all
     }
 
     /// Whether the symbol is asked for.
@@ -77,11 +85,19 @@ mod tests {
         let request: Request =
             serde_json::from_str(r#"{"version":"0","detail-type":"Scheduled Event","detail":"{}"}"#).unwrap();
         let now: Timestamp = "2024-01-01T00:00:00Z".parse().unwrap();
-        let window = request.window(Some(1_704_067_256), now, HOUR, Duration::from_mins(2));
-        assert_eq!((window.from, window.to), (1_704_067_256 - 3600, i64::MAX));
+        let window = request.window(Some(1_704_067_144), now, HOUR, Duration::from_mins(2));
+        assert_eq!((window.from, window.to), (1_704_067_144 - 3600, i64::MAX));
         assert_eq!(window.written_until.to_string(), "2023-12-31T23:58:00Z");
         assert_eq!(request.window(None, now, HOUR, HOUR).from, 0);
+        assert!(request.is_scheduled());
         assert!(request.names(&"AAPL".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_watermark_in_the_future_is_none() {
+        let now: Timestamp = "2024-01-01T00:00:00Z".parse().unwrap();
+        let window = Request::default().window(Some(4_102_444_800), now, HOUR, HOUR);
+        assert_eq!(window.from, 0);
     }
 
     #[test]
@@ -91,6 +107,7 @@ mod tests {
                 .unwrap();
         let window = request.window(Some(1000), Timestamp::UNIX_EPOCH, HOUR, HOUR);
         assert_eq!(window, Window { from: 5, to: 9, written_until: Timestamp::UNIX_EPOCH });
+        assert!(!request.is_scheduled());
         assert!(!request.names(&"MSFT".parse().unwrap()));
         assert!(serde_json::from_str::<Request>(r#"{"symbols":["../x"]}"#).is_err());
     }

@@ -1,0 +1,81 @@
+use std::collections::{BTreeMap, HashMap};
+
+use quotes::ObjectKey;
+use serde_json::{Value, json};
+
+use crate::{Parameter, Warehouse, WarehouseError, statements};
+
+/// What bronze has of some keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// The keys that no row was loaded from.
+    pub missing: Vec<String>,
+    /// Whether a quote of these keys has more than one row.
+    pub has_twins: bool,
+}
+
+impl Warehouse {
+    /// Looks for `keys` in bronze. The days from the first key's to the last one's are read.
+    ///
+    /// # Errors
+    /// [`WarehouseError`].
+    pub async fn compare(&self, keys: &[&ObjectKey]) -> Result<Compared, WarehouseError> {
+        let Some([first, last]) = days(keys) else { return Ok(Compared::default()) };
+        let texts: Vec<String> = keys.iter().map(ToString::to_string).collect();
+        let parameters = [Parameter::string("keys", json!(texts).to_string()), first, last];
+        let mut compared = Compared::default();
+        for row in self.run(&statements::COMPARE_KEYS, &parameters).await?.rows {
+            match <[Option<String>; 2]>::try_from(row) {
+                Ok([Some(key), None]) => compared.missing.push(key),
+                _ => compared.has_twins = true,
+            }
+        }
+        Ok(compared)
+    }
+
+    /// Removes all rows but the first of each quote, on the days from the first key's to the last one's; how many.
+    ///
+    /// # Errors
+    /// [`WarehouseError`].
+    pub async fn remove_twins(&self, keys: &[&ObjectKey]) -> Result<u64, WarehouseError> {
+        let Some(parameters) = days(keys) else { return Ok(0) };
+        Ok(self.run(&statements::REMOVE_TWINS, &parameters).await?.changed)
+    }
+
+    /// The watermark of each symbol that has one, in seconds since 1970. A row without a symbol or a number is passed
+    /// over; of several rows of a symbol the highest counts.
+    ///
+    /// # Errors
+    /// [`WarehouseError`].
+    pub async fn watermarks(&self) -> Result<HashMap<String, i64>, WarehouseError> {
+        let mut watermarks = HashMap::<String, i64>::new();
+        for row in self.run(&statements::WATERMARKS, &[]).await?.rows {
+            if let Ok([Some(symbol), Some(last)]) = <[Option<String>; 2]>::try_from(row)
+                && let Ok(last) = last.parse::<i64>()
+            {
+                let highest = watermarks.entry(symbol).or_insert(last);
+                *highest = last.max(*highest);
+            }
+        }
+        Ok(watermarks)
+    }
+
+    /// Raises the watermarks, none of them beyond the warehouse's own now. A watermark that is NULL or in the future
+    /// is replaced; any other never falls.
+    ///
+    /// # Errors
+    /// [`WarehouseError`].
+    pub async fn raise_watermarks(&self, watermarks: &BTreeMap<&str, i64>) -> Result<(), WarehouseError> {
+        let watermarks: Vec<_> =
+            watermarks.iter().map(|(symbol, last)| json!({ "symbol": symbol, "last_ts": last })).collect();
+        let parameters = [Parameter::string("watermarks", Value::Array(watermarks).to_string())];
+        self.run(&statements::RAISE_WATERMARKS, &parameters).await.map(|_| ())
+    }
+}
+
+/// The first and the last day of the keys; `None` where there are no keys.
+fn days(keys: &[&ObjectKey]) -> Option<[Parameter; 2]> {
+    let dates = keys.iter().map(|key| key.fetched_date());
+    let (first, last) = (dates.clone().min()?, dates.max()?);
+    Some([Parameter::date("first_date", first), Parameter::date("last_date", last)])
+}
