@@ -6,7 +6,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rdkafka::{ClientConfig, ClientContext, client::OAuthToken, error::KafkaError, types::RDKafkaErrorCode};
+use rdkafka::{
+    ClientConfig, ClientContext, Statistics, client::OAuthToken, error::KafkaError, types::RDKafkaErrorCode,
+};
+use tokio::sync::watch;
 
 use crate::{config::KafkaConfig, msk_iam::access_token, security::KafkaSecurity};
 
@@ -19,17 +22,25 @@ const RECONNECT: Duration = Duration::from_millis(500);
 pub(crate) struct Link {
     security: KafkaSecurity,
     trouble: Arc<Mutex<Option<String>>>,
+    /// Whether an idempotent producer has its id.
+    has_id: Arc<watch::Sender<bool>>,
 }
 
 impl Link {
     pub fn new(config: &KafkaConfig) -> Self {
-        Self { security: config.security.clone(), trouble: Arc::default() }
+        Self { security: config.security.clone(), trouble: Arc::default(), has_id: Arc::default() }
     }
 
     /// What went wrong last: refused credentials, an unknown certificate, no connection. A record's own error only
     /// tells that its time was over.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until an idempotent producer has its id. Before, it sends nothing.
+    pub async fn has_id(&self) {
+        // An error says that the sender is gone, and `self` has it.
+        let _ = self.has_id.subscribe().wait_for(|has_id| *has_id).await;
     }
 
     /// Forgets what went wrong.
@@ -48,6 +59,17 @@ impl ClientContext for Link {
             return;
         }
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+
+    /// Nothing but the statistics tells of the id. They come every `statistics.interval.ms`, if that is set.
+    fn stats_raw(&self, statistics: &[u8]) {
+        if *self.has_id.borrow() {
+            return;
+        }
+        let statistics = serde_json::from_slice::<Statistics>(statistics).ok();
+        if statistics.and_then(|all| all.eos).is_some_and(|eos| eos.idemp_state == "Assigned") {
+            self.has_id.send_replace(true);
+        }
     }
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {

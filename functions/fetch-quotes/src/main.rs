@@ -10,6 +10,7 @@ fn main() -> ExitCode {
         let finnhub = Finnhub::new(&config.finnhub, config.polling.limits())?;
         let stream = Stream::new(&config.kafka)?;
         stream.create_topic().await?;
+        stream.is_ready().await;
         let handler = FetchQuotes::new(config.polling, finnhub, stream);
         Ok(async move |event| handler.handle(event).await)
     })

@@ -25,6 +25,11 @@ use crate::{
 /// that every delivery is known before the function is frozen.
 const DELIVERY: Duration = Duration::from_secs(4);
 
+/// How long the producer may take to become ready: a part of the 10 s that Lambda gives a function to start.
+const READY: Duration = Duration::from_secs(2);
+/// How often the producer tells its state.
+const STATISTICS: Duration = Duration::from_millis(100);
+
 /// The topic into which quotes are published.
 pub struct Stream {
     producer: Mutex<FutureProducer<Link>>,
@@ -78,6 +83,25 @@ impl Stream {
     /// [`KafkaError`] where librdkafka refuses the configuration.
     pub async fn create_topic(&self) -> Result<(), KafkaError> {
         create_topic(&self.config, &self.link).await
+    }
+
+    /// Waits, for 2 s at most, until the producer has connected, knows the topic's partitions and has its id, which takes
+    /// it half a second: the first record would wait for all of that. Whether it is ready; if not, the log says why, and
+    /// the polls tell whether it has become so.
+    pub async fn is_ready(&self) -> bool {
+        let (producer, topic) = (self.producer(), self.config.topic.clone());
+        let end = tokio::time::Instant::now() + READY;
+        let known = tokio::task::spawn_blocking(move || {
+            producer.client().fetch_metadata(Some(&topic), READY).map(|_| ())
+        });
+        let reason = match known.await {
+            Ok(Ok(())) if tokio::time::timeout_at(end, self.link.has_id()).await.is_ok() => return true,
+            Ok(Err(error)) => error.to_string(),
+            _ => "the producer has no id yet".to_owned(),
+        };
+        let trouble = self.link.trouble().unwrap_or_default();
+        tracing::warn!(topic = self.config.topic, "Kafka is not ready: {reason} {trouble}");
+        false
     }
 
     /// Hands the quote to the producer, which sends it at once; its key is the symbol, its header `traceparent` begins
@@ -160,6 +184,7 @@ fn producer(config: &KafkaConfig, link: &Link) -> Result<FutureProducer<Link>, K
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("linger.ms", "5")
+        .set("statistics.interval.ms", STATISTICS.as_millis().to_string())
         .set("message.timeout.ms", DELIVERY.as_millis().to_string())
         .create_with_context(link.clone())
 }

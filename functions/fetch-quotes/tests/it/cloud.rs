@@ -235,9 +235,11 @@ async fn brokers_that_cannot_be_asked_for_the_topic_do_not_keep_the_function_fro
     // A record's own error only tells that its time was over; librdkafka's tells why.
     assert!(message.contains("Connection refused"), "{message}");
     let lines = function.stop().await;
-    let [warned] =
-        lines.iter().filter(|line| line["level"] == "WARN").collect::<Vec<_>>().try_into().unwrap();
-    for part in ["the topic was not created", "Connection refused"] {
-        assert!(warned["message"].as_str().unwrap().contains(part), "{part} in {warned}");
+    let warned: Vec<&Value> = lines.iter().filter(|line| line["level"] == "WARN").collect();
+    assert_eq!(warned.len(), 2, "{warned:?}");
+    for (warned, what) in warned.iter().zip(["the topic was not created", "Kafka is not ready"]) {
+        for part in [what, "Connection refused"] {
+            assert!(warned["message"].as_str().unwrap().contains(part), "{part} in {warned}");
+        }
     }
 }

@@ -62,6 +62,15 @@ async fn a_broker_that_is_down_fails_the_invocation_and_the_next_one_works() {
 }
 
 #[tokio::test]
+async fn a_producer_is_ready_once_it_may_send_and_not_without_brokers() {
+    let kafka = Kafka::start();
+    let stream =
+        |servers: &str| Stream::new(&KafkaConfig::plaintext(servers.to_owned(), TOPIC.to_owned())).unwrap();
+    assert!(stream(&kafka.servers()).is_ready().await);
+    assert!(!stream("127.0.0.1:1").is_ready().await);
+}
+
+#[tokio::test]
 async fn a_slow_broker_delays_no_poll() {
     // Nobody answers at this port, so each delivery takes its full 4 s; both polls run in their time all the same.
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
