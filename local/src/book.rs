@@ -75,9 +75,10 @@ impl Book {
     }
 
     /// Notes that the quotes are at `stage` now. Quotes of earlier runs are left out: they waited for this
-    /// run to start.
-    pub(crate) fn arrived(&self, stage: Stage, ids: impl IntoIterator<Item = QuoteId>) {
+    /// run to start. Whether one of them is new there.
+    pub(crate) fn arrived(&self, stage: Stage, ids: impl IntoIterator<Item = QuoteId>) -> bool {
         let now = now_ms();
+        let mut is_new = false;
         let mut pages = self.pages();
         for id in ids {
             let Some(fetched_ms) = id.fetched_at_ms().filter(|ms| *ms >= self.started_ms) else { continue };
@@ -85,6 +86,7 @@ impl Book {
             if known >= Some(stage) {
                 continue;
             }
+            is_new = true;
             pages.latest.insert(id, stage);
             // A quote at a stage has passed those before it, seen there or not.
             let latency = now.saturating_sub(fetched_ms).max(1);
@@ -99,6 +101,7 @@ impl Book {
             let recent = now.saturating_sub(LONGEST);
             pages.latest.retain(|id, _| id.fetched_at_ms().is_some_and(|ms| ms > recent));
         }
+        is_new
     }
 
     /// Whether a quote has been seen at `before` that has not been seen at the stage after it.
@@ -137,9 +140,9 @@ mod tests {
     fn a_quote_counts_once_at_each_stage_and_one_of_an_earlier_run_does_not() {
         let book = Book::new(Arc::new(Metrics::new().unwrap())).unwrap();
         let (now, before) = (QuoteId::at(now_ms()), QuoteId::at(now_ms() - 3_600_000));
-        for _ in 0..2 {
-            book.arrived(Stage::KafkaAck, [now, before]);
-            book.arrived(Stage::Object, [now, before]);
+        for is_new in [true, false] {
+            assert_eq!(book.arrived(Stage::KafkaAck, [now, before]), is_new);
+            assert_eq!(book.arrived(Stage::Object, [now, before]), is_new);
         }
         let counted = || book.latencies().values().map(|latency| latency.quotes).collect::<Vec<_>>();
         assert_eq!(counted(), [1, 1, 0, 0]);

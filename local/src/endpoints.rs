@@ -32,8 +32,6 @@ pub struct Endpoints {
     pub archived_queue: String,
     /// What load-quotes failed on.
     pub dead_letter_queue: String,
-    /// The queue of announced loads.
-    pub loaded_queue: String,
     /// BigQuery's URL.
     pub bigquery_endpoint: String,
     /// The project.
@@ -69,7 +67,6 @@ impl Endpoints {
             quarantine_bucket: names::QUARANTINE_BUCKET.to_owned(),
             archived_queue: names::ARCHIVED_QUEUE.to_owned(),
             dead_letter_queue: names::DEAD_LETTER_QUEUE.to_owned(),
-            loaded_queue: names::LOADED_QUEUE.to_owned(),
             bigquery_endpoint: servers.bigquery.clone(),
             bigquery_project: names::PROJECT.to_owned(),
             bigquery_dataset: dataset(""),

@@ -19,7 +19,7 @@ use crate::{
     data_dir::DataDir,
     metrics::Metrics,
     names,
-    provision::{FunctionSpec, Queues},
+    provision::{FunctionSpec, LOAD_CONCURRENCY, Queues},
     stand_ins::{RECORDED_KEY, Servers},
 };
 
@@ -81,13 +81,11 @@ pub(crate) async fn deploy(
             ("QUARANTINE_BUCKET", names::QUARANTINE_BUCKET),
         ]),
     );
-    let load_environment = warehouse_environment(servers)
-        .into_iter()
-        .chain(environment([("AWS_ENDPOINT_URL", &servers.aws), ("LOADED_QUEUE_URL", &queues.loaded)]));
+    let load_environment =
+        warehouse_environment(servers).into_iter().chain(environment([("AWS_ENDPOINT_URL", &servers.aws)]));
     let load = FunctionSpec {
         memory_mb: 256,
-        // Two MERGEs that only insert do not conflict in BigQuery: side by side, both could insert a quote.
-        reserved_concurrency: Some(1),
+        reserved_concurrency: Some(LOAD_CONCURRENCY),
         ..spec(names::LOAD, load_environment.collect())
     };
     let reconcile_environment = warehouse_environment(servers).into_iter().chain(environment([

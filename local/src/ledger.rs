@@ -37,7 +37,6 @@ pub(crate) struct Ledger {
     kafka: BaseConsumer,
     aws: Aws,
     to_load: Watched,
-    to_transform: Watched,
     dead_letters: Watched,
     warehouse: Warehouse,
     fetched_before: u64,
@@ -45,6 +44,8 @@ pub(crate) struct Ledger {
     quarantined: AtomicU64,
     failed: AtomicU64,
     gold_is_there: AtomicBool,
+    /// How many rows silver had when bronze had how many.
+    silver: Mutex<Option<(u64, u64)>>,
 }
 
 /// How many there are of what, at one moment.
@@ -66,8 +67,6 @@ pub(crate) struct Counts {
     pub silver: u64,
     /// New objects that load-quotes has not finished with.
     pub to_load: Depth,
-    /// Announced loads that transform-quotes has not finished with.
-    pub to_transform: Depth,
     /// Invocations that failed, in this run.
     pub failed: u64,
     /// What load-quotes could not load.
@@ -76,12 +75,8 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// Every queue by its name.
-    pub(crate) fn queues(&self) -> [(&'static str, Depth); 3] {
-        [
-            (names::ARCHIVED_QUEUE, self.to_load),
-            (names::DEAD_LETTER_QUEUE, self.dead_letters),
-            (names::LOADED_QUEUE, self.to_transform),
-        ]
+    pub(crate) fn queues(&self) -> [(&'static str, Depth); 2] {
+        [(names::ARCHIVED_QUEUE, self.to_load), (names::DEAD_LETTER_QUEUE, self.dead_letters)]
     }
 }
 
@@ -138,7 +133,6 @@ impl Ledger {
                 .create()?,
             aws,
             to_load: Watched::new(queues.archived),
-            to_transform: Watched::new(queues.loaded),
             dead_letters: Watched::new(queues.dead_letter),
             warehouse,
             fetched_before: kept(data_dir),
@@ -146,6 +140,7 @@ impl Ledger {
             quarantined: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             gold_is_there: AtomicBool::new(false),
+            silver: Mutex::default(),
         })
     }
 
@@ -183,7 +178,7 @@ impl Ledger {
         let fetched = published.max(self.fetched_before + fetched_now);
         let dead_letters = self.depth(&self.dead_letters).await?;
         let loaded = self.warehouse.run(&statements::COUNT_BRONZE, &[]).await?.count();
-        let silver = self.silver().await?;
+        let silver = self.silver(loaded).await?;
         write_json(&self.data_dir.join(STATE), &State { fetched })?;
         Ok(Counts {
             fetched,
@@ -194,7 +189,6 @@ impl Ledger {
             loaded,
             silver,
             to_load: self.depth(&self.to_load).await?,
-            to_transform: self.depth(&self.to_transform).await?,
             failed: self.failed.load(Ordering::Relaxed),
             dead_letters,
         })
@@ -216,24 +210,35 @@ impl Ledger {
         Ok(queue.depth(messages, asked))
     }
 
-    /// The layers' tables are there from dbt's first run on.
-    async fn silver(&self) -> anyhow::Result<u64> {
-        if !self.gold_is_there.load(Ordering::Relaxed) {
+    /// The layers' views are there from dbt's first run on. They are asked again when bronze has got rows.
+    async fn silver(&self, loaded: u64) -> anyhow::Result<u64> {
+        if !self.has_gold() {
             return Ok(0);
         }
-        Ok(self.warehouse.run(&statements::COUNT_SILVER, &[]).await?.count())
+        let known = *self.silver.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, silver)) = known.filter(|(of, _)| *of == loaded) {
+            return Ok(silver);
+        }
+        let silver = self.warehouse.run(&statements::COUNT_SILVER, &[]).await?.count();
+        *self.silver.lock().unwrap_or_else(PoisonError::into_inner) = Some((loaded, silver));
+        Ok(silver)
     }
 
-    /// Whether an earlier run has made the layers' tables already.
+    /// Whether an earlier run has made the layers' views already.
     pub(crate) async fn look_for_gold(&self) {
         if self.warehouse.run(&statements::LATEST_PRICES, &[]).await.is_ok() {
             self.gold_is_there();
         }
     }
 
-    /// Told when dbt has made the layers' tables.
+    /// Told when dbt has made the layers' views.
     pub(crate) fn gold_is_there(&self) {
         self.gold_is_there.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the layers' views are there.
+    pub(crate) fn has_gold(&self) -> bool {
+        self.gold_is_there.load(Ordering::Relaxed)
     }
 
     /// The quotes that bronze got lately.
@@ -253,8 +258,12 @@ impl Ledger {
         Ok(answer.rows.into_iter().filter_map(id).collect())
     }
 
-    /// The latest price of each symbol, its change in percent, and its market time in New York.
+    /// The latest price of each symbol, its change in percent, and its market time in New York; none before the views
+    /// are there.
     pub(crate) async fn prices(&self) -> anyhow::Result<Vec<Vec<Option<String>>>> {
+        if !self.has_gold() {
+            return Ok(Vec::new());
+        }
         Ok(self.warehouse.run(&statements::LATEST_PRICES, &[]).await?.rows)
     }
 }

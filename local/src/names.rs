@@ -16,8 +16,6 @@ pub const QUARANTINE_BUCKET: &str = "quarantined-records";
 pub const ARCHIVED_QUEUE: &str = "quotes-archived";
 /// What load-quotes failed on five times.
 pub const DEAD_LETTER_QUEUE: &str = "quotes-archived-dlq";
-/// The announcements of load-quotes.
-pub const LOADED_QUEUE: &str = "quotes-loaded";
 /// The scheduled function, and its schedule.
 pub const FETCH: &str = "fetch-quotes";
 /// The Kafka-triggered function.

@@ -2,10 +2,11 @@
 
 use std::{
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
+use quotes::QuoteId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -14,8 +15,10 @@ use crate::{
     ledger::Ledger,
 };
 
-/// How often bronze is asked for a quote that is on its way there.
-const EVERY: Duration = Duration::from_millis(200);
+/// How often bronze is asked for a quote that is on its way there: far less than a quote takes.
+const EVERY: Duration = Duration::from_millis(100);
+/// How much longer than the last answer took the next question waits: a busy stand-in has better things to do.
+const PATIENCE: u32 = 2;
 
 /// What the observers share.
 #[derive(Clone)]
@@ -24,35 +27,66 @@ pub(crate) struct Observer {
     pub book: Arc<Book>,
     /// When gold first showed a quote of this run.
     pub first_gold: Arc<OnceLock<Timestamp>>,
+    /// Told when bronze or the views have changed.
+    pub changed: Arc<Notify>,
     pub stop: CancellationToken,
 }
 
 impl Observer {
     /// Watches bronze while it lacks quotes that are archived.
     pub(crate) async fn bronze(self) -> anyhow::Result<()> {
-        while self.stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
+        let mut pause = EVERY;
+        while self.stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+            let started = Instant::now();
             if self.book.awaits(Stage::BronzeRow, Stage::Object) {
-                match self.ledger.recent_bronze().await {
-                    Ok(ids) => self.book.arrived(Stage::BronzeRow, ids),
-                    Err(error) => tracing::warn!("{error:#}"),
-                }
+                self.look_at_bronze().await;
             }
+            pause = EVERY.max(PATIENCE * started.elapsed());
         }
         Ok(())
     }
 
-    /// Watches gold: what it shows after a run of dbt.
-    pub(crate) async fn gold(self, transformed: Arc<Notify>) -> anyhow::Result<()> {
-        while self.stop.run_until_cancelled(transformed.notified()).await.is_some() {
-            self.ledger.gold_is_there();
-            match self.ledger.recent_gold().await {
-                Ok(ids) => self.book.arrived(Stage::GoldRow, ids),
-                Err(error) => tracing::warn!("{error:#}"),
-            }
-            if self.book.latencies().get(&Stage::GoldRow).is_some_and(|gold| gold.quotes > 0) {
-                self.first_gold.get_or_init(Timestamp::now);
-            }
+    /// Watches gold: what it shows after bronze has changed.
+    pub(crate) async fn gold(self) -> anyhow::Result<()> {
+        while self.stop.run_until_cancelled(self.changed.notified()).await.is_some() {
+            let started = Instant::now();
+            self.look_at_gold().await;
+            tokio::time::sleep(started.elapsed()).await;
         }
         Ok(())
+    }
+
+    /// Looks at both once.
+    pub(crate) async fn look(&self) {
+        self.look_at_bronze().await;
+        self.look_at_gold().await;
+    }
+
+    async fn look_at_bronze(&self) {
+        let ids = self.ledger.recent_bronze().await;
+        if self.note(Stage::BronzeRow, ids) {
+            self.changed.notify_one();
+        }
+    }
+
+    async fn look_at_gold(&self) {
+        if !self.ledger.has_gold() || !self.book.awaits(Stage::GoldRow, Stage::BronzeRow) {
+            return;
+        }
+        let ids = self.ledger.recent_gold().await;
+        if self.note(Stage::GoldRow, ids) {
+            self.first_gold.get_or_init(Timestamp::now);
+        }
+    }
+
+    /// Whether a quote is new at the stage.
+    fn note(&self, stage: Stage, ids: anyhow::Result<Vec<QuoteId>>) -> bool {
+        match ids {
+            Ok(ids) => self.book.arrived(stage, ids),
+            Err(error) => {
+                tracing::warn!("{error:#}");
+                false
+            }
+        }
     }
 }

@@ -30,19 +30,19 @@ const ROLE: &str = "arn:aws:iam::000000000000:role/quoteflow-local";
 const MAX_RECEIVES: u32 = 5;
 /// How long a message that was received stays hidden, in seconds: longer than load-quotes may run.
 const VISIBILITY_SECONDS: u32 = 60;
-/// How many messages load-quotes gets at once.
+/// How many messages load-quotes gets at once: as many as one statement takes.
 const BATCH_SIZE: i32 = 1000;
 /// How long they are gathered, in seconds.
 const BATCH_WINDOW_SECONDS: i32 = 1;
-/// The least that SQS allows; the function's own concurrency is 1.
-const LOAD_CONCURRENCY: i32 = 2;
+/// How many batches load-quotes may have at once: the least that SQS allows. With a smaller reserve of the function, AWS
+/// would throttle, and a throttled message comes nearer to the dead letters.
+pub(crate) const LOAD_CONCURRENCY: i32 = 2;
 
 /// The queues' URLs.
 #[derive(Debug, Clone)]
 pub(crate) struct Queues {
     pub archived: String,
     pub dead_letter: String,
-    pub loaded: String,
 }
 
 /// A function to deploy.
@@ -95,7 +95,6 @@ impl Aws {
                 ],
             )
             .await?;
-        let loaded = self.queue(names::LOADED_QUEUE, []).await?;
         let notification = QueueConfiguration::builder()
             .id("quotes-archived")
             .queue_arn(if s3_is_other {
@@ -126,7 +125,7 @@ impl Aws {
         } else {
             notified.context("the bucket's notification cannot be made")?;
         }
-        Ok(Queues { archived, dead_letter, loaded })
+        Ok(Queues { archived, dead_letter })
     }
 
     /// An earlier version may have made the queue with other attributes: they are set in any case.

@@ -1,9 +1,6 @@
 //! `quoteflow run`: starts everything, watches it, and stops it.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use axum::Router;
@@ -14,7 +11,6 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::Notify,
     task::JoinSet,
     time::{Instant, MissedTickBehavior},
 };
@@ -41,7 +37,7 @@ use crate::{
     screen::{self, Progress, Screen, stopping, summary},
     send_again::SendAgain,
     stand_ins::{Given, Servers, python},
-    transform::Transform,
+    transform::{Settling, Transform},
 };
 
 /// The file in the data folder that holds the flow's state in words, for `quoteflow status`.
@@ -74,7 +70,7 @@ struct Flow {
     metrics_server: metrics::Server,
     tasks: JoinSet<anyhow::Result<()>>,
     stop: CancellationToken,
-    first_gold: Arc<OnceLock<Timestamp>>,
+    observer: Observer,
     started: Timestamp,
 }
 
@@ -147,14 +143,11 @@ impl Flow {
         let transform = functions::start_transform(&data, &project, &python, &servers, &metrics)?;
         let dashboard = functions::start_dashboard(&data, &servers, &metrics)?;
         let dashboard = Dashboard::start(&servers.dashboard, dashboard, Arc::clone(&metrics)).await?;
-        let warehouse = Warehouse::connect(WarehouseConfig {
-            endpoint: Some(servers.bigquery.clone()),
-            project: names::PROJECT.to_owned(),
-            dataset: names::DATASET.to_owned(),
-            credentials: None,
-        })
-        .await?;
+        let warehouse =
+            Warehouse::connect(WarehouseConfig::stand_in(&servers.bigquery, names::PROJECT, names::DATASET))
+                .await?;
         warehouse.create_tables().await?;
+        let settling = Settling::start(&transform, &metrics);
         progress.done("bigquery", &format!("{}, raw tables", servers.bigquery));
         let aws = Aws::new(&servers.aws, &servers.s3);
         let s3_is_other = servers.s3 != servers.aws;
@@ -179,13 +172,21 @@ impl Flow {
         let ledger = Ledger::new(data.path(), &servers.kafka, aws.clone(), queues.clone(), warehouse)?;
         ledger.list_buckets().await?;
         ledger.look_for_gold().await;
+        let (ledger, stop) = (Arc::new(ledger), CancellationToken::new());
+        let observer = Observer {
+            ledger: Arc::clone(&ledger),
+            book: Arc::clone(&book),
+            first_gold: Arc::default(),
+            changed: Arc::default(),
+            stop: stop.clone(),
+        };
         let mut flow = Self {
             options,
             data,
             servers,
             endpoints,
             aws,
-            ledger: Arc::new(ledger),
+            ledger,
             book,
             transform,
             dashboard,
@@ -193,21 +194,21 @@ impl Flow {
             logs,
             metrics_server,
             tasks: JoinSet::new(),
-            stop: CancellationToken::new(),
-            first_gold: Arc::default(),
+            stop,
+            observer,
             started,
         };
-        flow.start_tasks(queues.loaded)?;
+        flow.start_tasks(settling)?;
         // A killed run may have lost the events of what it archived.
         flow.aws.invoke_soon(names::RECONCILE, &json!({ "grace_seconds": 0 })).await?;
         flow.aws.schedule(names::RECONCILE, EVERY_FIVE_MINUTES, "{}").await?;
-        progress.done("triggers", "Kafka -> archive-quotes, loads -> transform-quotes (dbt)");
+        progress.done("triggers", "Kafka -> archive-quotes, every 3 minutes -> transform-quotes (dbt)");
         progress.done("dashboard", &flow.endpoints.dashboard_url);
         progress.done("metrics", &flow.endpoints.metrics_url);
         Ok(flow)
     }
 
-    fn start_tasks(&mut self, loaded_queue: String) -> anyhow::Result<()> {
+    fn start_tasks(&mut self, first: Settling) -> anyhow::Result<()> {
         let bridge = Bridge::new(
             &self.servers.kafka,
             self.aws.clone(),
@@ -215,25 +216,17 @@ impl Flow {
             Arc::clone(&self.ledger),
             Arc::clone(&self.metrics),
         )?;
-        let transformed = Arc::new(Notify::new());
         let transform = Transform {
-            aws: self.aws.clone(),
-            queue_url: loaded_queue,
+            first,
             function: Arc::clone(&self.transform),
             ledger: Arc::clone(&self.ledger),
             metrics: Arc::clone(&self.metrics),
-            transformed: Arc::clone(&transformed),
-        };
-        let observer = Observer {
-            ledger: Arc::clone(&self.ledger),
-            book: Arc::clone(&self.book),
-            first_gold: Arc::clone(&self.first_gold),
-            stop: self.stop.clone(),
+            transformed: Arc::clone(&self.observer.changed),
         };
         self.tasks.spawn(bridge.run(self.stop.clone()));
         self.tasks.spawn(transform.run(self.stop.clone()));
-        self.tasks.spawn(observer.clone().bronze());
-        self.tasks.spawn(observer.gold(transformed));
+        self.tasks.spawn(self.observer.clone().bronze());
+        self.tasks.spawn(self.observer.clone().gold());
         Ok(())
     }
 
@@ -353,7 +346,7 @@ impl Flow {
                 phase,
                 started_at: self.started,
                 written_at: Timestamp::now(),
-                first_gold_at: self.first_gold.get().copied(),
+                first_gold_at: self.observer.first_gold.get().copied(),
                 stages: counts.into(),
                 quarantined: counts.quarantined,
                 failed: counts.failed + counts.dead_letters.messages,
@@ -374,17 +367,15 @@ impl Flow {
         loop {
             let counts = self.report(Phase::Running).await?;
             let unpublished = counts.fetched.saturating_sub(counts.published);
-            let (to_load, to_transform) = (counts.to_load.messages, counts.to_transform.messages);
-            if unpublished + counts.lag + to_load + to_transform == 0 {
+            let to_load = counts.to_load.messages;
+            if unpublished + counts.lag + to_load == 0 && self.ledger.has_gold() {
+                self.observer.look().await;
                 return Ok(());
             }
-            screen.show(&stopping(unpublished + counts.lag + to_load + to_transform), "stopping");
+            screen.show(&stopping(unpublished + counts.lag + to_load), "stopping");
             if Instant::now() > end {
                 screen.end();
-                println!(
-                    "left for the next run: {} to archive, {to_load} to load, {to_transform} to transform",
-                    counts.lag
-                );
+                println!("left for the next run: {} to archive, {to_load} to load", counts.lag);
                 return Ok(());
             }
             tokio::select! {

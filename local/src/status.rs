@@ -43,7 +43,7 @@ pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
     println!("kafka      {}  {records} records, {lag} not archived", endpoints.kafka_topic);
 
     let aws = Aws::new(&endpoints.aws_endpoint_url, &endpoints.s3_endpoint_url);
-    for queue in [&endpoints.archived_queue, &endpoints.loaded_queue, &endpoints.dead_letter_queue] {
+    for queue in [&endpoints.archived_queue, &endpoints.dead_letter_queue] {
         let asked = aws.sqs.get_queue_url().queue_name(queue).send().await;
         let url = asked.with_context(|| format!("the queue {queue} cannot be found"))?.queue_url;
         let url = url.unwrap_or_default();
@@ -53,19 +53,18 @@ pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
         println!("queue      {queue}  {waiting} waiting, {taken} being worked on");
     }
 
-    let warehouse = Warehouse::connect(WarehouseConfig {
-        endpoint: Some(endpoints.bigquery_endpoint),
-        project: endpoints.bigquery_project,
-        dataset: endpoints.bigquery_dataset,
-        credentials: None,
-    })
+    let warehouse = Warehouse::connect(WarehouseConfig::stand_in(
+        &endpoints.bigquery_endpoint,
+        &endpoints.bigquery_project,
+        &endpoints.bigquery_dataset,
+    ))
     .await?;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     for row in warehouse.run(&statements::COUNT_ALL, &[]).await?.rows {
         let [table, count] = row.as_slice() else { continue };
         println!("bigquery   {}  {} rows", text(table), text(count));
     }
-    for row in warehouse.run(&statements::WATERMARK_AGES, &[]).await?.rows {
+    for row in warehouse.run(&statements::FRESHNESS, &[]).await?.rows {
         let [symbol, _, age] = row.as_slice() else { continue };
         println!("freshness  {}  {} s ago", text(symbol), text(age));
     }

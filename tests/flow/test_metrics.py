@@ -117,12 +117,11 @@ def seen(new_data_dir: Callable[[str], Path]) -> Seen:
                 metrics("loaded_total", function="load-quotes"),
                 metrics("rows", table="silver_stock_quotes"),
                 metrics("queue_messages", queue="quotes-archived"),
-                metrics("queue_messages", queue="quotes-loaded"),
                 metrics("invocations_total", function="reconcile-quotes"),
             )
             latency = ("quoteflow_latency_seconds_count", frozenset({("stage", "gold_row")}))
             in_gold = metrics.samples.get(latency)
-            return metrics if arrived == (QUOTES, QUOTES, QUOTES, 1, 0, 1) and in_gold == QUOTES else None
+            return metrics if arrived == (QUOTES, QUOTES, QUOTES, 1, 1) and in_gold == QUOTES else None
 
         wait_until(settled, f"{QUOTES} quotes in every counter; the flow printed\n{flow.text()}\n")
         functions.put_function_concurrency(FunctionName="reconcile-quotes", ReservedConcurrentExecutions=0)
@@ -186,9 +185,8 @@ def test_the_gauges_are_what_the_stores_hold(seen: Seen) -> None:
 def test_a_message_that_waits_has_an_age_and_an_empty_queue_has_none(seen: Seen) -> None:
     metrics = seen.metrics
     assert metrics("queue_oldest_message_age_seconds", queue="quotes-archived") > 0
-    for queue in ("quotes-archived-dlq", "quotes-loaded"):
-        assert metrics("queue_messages", queue=queue) == 0
-        assert metrics("queue_oldest_message_age_seconds", queue=queue) == 0
+    assert metrics("queue_messages", queue="quotes-archived-dlq") == 0
+    assert metrics("queue_oldest_message_age_seconds", queue="quotes-archived-dlq") == 0
 
 
 def test_a_message_that_cannot_be_loaded_is_counted_and_fails_no_invocation(seen: Seen) -> None:

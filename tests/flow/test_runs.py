@@ -147,12 +147,11 @@ def test_status_tells_lag_queues_rows_and_freshness_of_a_running_flow(interrupte
     named = Counter(line[0] for line in lines)
     del named["counted"]  # One for what each function counted, if it did.
     assert named == {
-        "state": 1, "dashboard": 1, "metrics": 1, "kafka": 1, "queue": 3, "bigquery": 8,
+        "state": 1, "dashboard": 1, "metrics": 1, "kafka": 1, "queue": 2, "bigquery": 8,
         "freshness": SYMBOLS, "function": 6,
     }  # fmt: skip
     assert {line[1] for line in lines if line[0] == "queue"} == {
         "quotes-archived",
-        "quotes-loaded",
         "quotes-archived-dlq",
     }
     assert "state      all well\n" in status.stdout

@@ -9,7 +9,7 @@ FUNCTIONS = {
     "serve-dashboard",
 }
 QUANTILES = {"0.5", "0.95", "1"}
-QUEUES = {"quotes-archived", "quotes-archived-dlq", "quotes-loaded"}
+QUEUES = {"quotes-archived", "quotes-archived-dlq"}
 ANY = None
 
 Labels = dict[str, set[str] | None]

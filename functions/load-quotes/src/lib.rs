@@ -3,7 +3,6 @@
 //! The objects of a whole batch are loaded by one MERGE. A message is acknowledged only after its quotes
 //! are in bronze; a message whose object holds no quote fails alone, and ends in the dead-letter queue.
 
-mod announce;
 mod event;
 mod objects;
 
@@ -24,7 +23,6 @@ use serde::Serialize;
 use serde_json::Value;
 use warehouse::{BRONZE_TABLE, BronzeRow, Loaded, Warehouse, WarehouseConfig, WarehouseError};
 
-pub use announce::{Announcements, QuotesLoaded};
 pub use event::{Message, ObjectRef, UnknownMessage, messages};
 pub use objects::{Bucket, Object, Objects, ReadError};
 
@@ -32,10 +30,10 @@ pub use objects::{Bucket, Object, Objects, ReadError};
 pub const ABOUT: &str = "load-quotes: S3 events -> BigQuery bronze. A Lambda function: it is run by the Lambda Runtime API \
      (AWS_LAMBDA_RUNTIME_API) and configured by the environment: BIGQUERY_PROJECT, BIGQUERY_DATASET, \
      BIGQUERY_ENDPOINT, GOOGLE_CREDENTIALS_JSON or GOOGLE_CREDENTIALS_SECRET or GOOGLE_APPLICATION_CREDENTIALS, \
-     LOADED_QUEUE_URL, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY, OTEL_EXPORTER_OTLP_ENDPOINT, LOG_LEVEL. See functions/load-quotes/README.md.";
+     BIGQUERY_MAX_BYTES_BILLED, BIGQUERY_TIMEOUT_SECONDS, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY, OTEL_EXPORTER_OTLP_ENDPOINT, LOG_LEVEL. See functions/load-quotes/README.md.";
 
 /// How many objects are read at once.
-const CONCURRENCY: usize = 16;
+const CONCURRENCY: usize = 32;
 /// How many objects are held at once, so that memory stays bounded whatever an event names.
 const CHUNK: usize = 1000;
 /// What is kept of the function's time for reporting that it ran out.
@@ -46,8 +44,6 @@ const MARGIN: Duration = Duration::from_millis(500);
 pub struct Config {
     /// Where bronze is.
     pub warehouse: WarehouseConfig,
-    /// `LOADED_QUEUE_URL`: where loads are announced; nowhere if unset.
-    pub loaded_queue_url: Option<String>,
 }
 
 impl Config {
@@ -57,8 +53,7 @@ impl Config {
     /// All that is wrong with it.
     pub fn read(mut environment: Environment) -> Result<Self, ConfigError> {
         let warehouse = WarehouseConfig::read(&mut environment);
-        let loaded_queue_url = environment.optional("LOADED_QUEUE_URL");
-        environment.finish(warehouse.map(|warehouse| Self { warehouse, loaded_queue_url }))
+        environment.finish(warehouse.map(|warehouse| Self { warehouse }))
     }
 }
 
@@ -148,7 +143,6 @@ impl Retry for LoadError {
 pub struct LoadQuotes<O, B> {
     objects: O,
     bronze: B,
-    announcements: Announcements,
 }
 
 /// A quote on its way into bronze.
@@ -196,9 +190,9 @@ struct Tally {
 }
 
 impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
-    /// The function, reading `objects`, loading into `bronze` and announcing what is new.
-    pub fn new(objects: O, bronze: B, announcements: Announcements) -> Self {
-        Self { objects, bronze, announcements }
+    /// The function, reading `objects` and loading into `bronze`.
+    pub fn new(objects: O, bronze: B) -> Self {
+        Self { objects, bronze }
     }
 
     /// Loads every quote that the event names.
@@ -262,16 +256,15 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
             }
             tally.loaded.inserted += loaded.inserted;
             tally.loaded.already_there += loaded.already_there;
-            self.announcements.quotes_loaded(loaded.inserted).await;
         }
-        metrics::count("Failed", failures.messages.len() as u64);
-        tracing::info!(
-            loaded = tally.loaded.inserted,
-            already_loaded = tally.loaded.already_there,
-            gone = tally.gone,
-            failed = failures.messages.len(),
-            "loaded every quote"
-        );
+        let (Loaded { inserted: loaded, already_there: already_loaded }, gone) = (tally.loaded, tally.gone);
+        let failed = failures.messages.len();
+        metrics::count("Failed", failed as u64);
+        if failed == 0 && failures.event.is_none() {
+            tracing::info!(loaded, already_loaded, gone, failed, "loaded every quote");
+        } else {
+            tracing::warn!(loaded, already_loaded, gone, failed, "not every message was loaded");
+        }
         failures.into_response()
     }
 

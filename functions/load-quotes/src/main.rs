@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use function_kit::aws;
-use load_quotes::{Announcements, Bucket, Config, LoadQuotes};
+use load_quotes::{Bucket, Config, LoadQuotes};
 use warehouse::Warehouse;
 
 fn main() -> ExitCode {
@@ -12,10 +12,8 @@ fn main() -> ExitCode {
         let sdk = aws::sdk_config(&mut environment);
         let s3 = aws::s3(&sdk, &mut environment);
         let config = Config::read(environment)?;
-        let sqs = aws_sdk_sqs::config::Builder::from(&sdk).interceptor(aws::CountRetries).build();
-        let announcements = Announcements::new(aws_sdk_sqs::Client::from_conf(sqs), config.loaded_queue_url);
         let warehouse = Warehouse::connect(config.warehouse).await?;
-        let handler = LoadQuotes::new(Bucket::new(s3), warehouse, announcements);
+        let handler = LoadQuotes::new(Bucket::new(s3), warehouse);
         Ok(async move |event| handler.handle(event).await)
     })
 }

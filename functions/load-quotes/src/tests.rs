@@ -3,7 +3,6 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use function_kit::aws;
 use lambda_runtime::Context;
 use proptest::prelude::*;
 use serde_json::json;
@@ -85,11 +84,9 @@ fn sqs(keys: &[&str]) -> Value {
 }
 
 async fn handle(objects: Memory, bronze: &Ledger, event: Value) -> Result<BatchResponse, LoadError> {
-    let sdk = aws::sdk_config_for(Some("http://127.0.0.1:1"), "us-east-1".into());
-    let announcements = Announcements::new(aws_sdk_sqs::Client::new(&sdk), None);
     let mut context = Context::default();
     context.deadline = u64::MAX / 2;
-    LoadQuotes::new(objects, bronze, announcements).handle(LambdaEvent { payload: event, context }).await
+    LoadQuotes::new(objects, bronze).handle(LambdaEvent { payload: event, context }).await
 }
 
 fn failed(response: &BatchResponse) -> Vec<&str> {
