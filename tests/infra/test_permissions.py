@@ -71,8 +71,8 @@ def called(function: str) -> set[str]:
     folder = ROOT / "functions" / function
     files = [*folder.glob("src/**/*.rs"), *folder.glob("*_quotes/*.py")]
     assert files
-    # Tests call servers of their own; loads are announced with LOADED_QUEUE_URL only, which the cloud does not set.
-    texts = [file.read_text().split("#[cfg(test)]")[0] for file in files if file.stem not in ("tests", "announce")]
+    # Tests call servers of their own.
+    texts = [file.read_text().split("#[cfg(test)]")[0] for file in files if file.stem != "tests"]
     return {CALLS[call] for text in texts for call in re.findall(r"\.(\w+)\(", text) if call in CALLS}
 
 
