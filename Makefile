@@ -78,6 +78,9 @@ local: build ## Run the whole flow on this machine until Ctrl-C (ARGS='--for 2m 
 local-status: ## Show topic lag, queue depths, row counts and freshness of the running flow
 	@target/debug/quoteflow status --data-dir $(DATA)
 
+bill: setup build ## Run the flow at the cloud's pace for 5 minutes and print what it would cost a month (ARGS='--for 10m')
+	@target/debug/quoteflow run --data-dir $(DATA)-bill --port-base 0 --cloud-latency typical --open-page $(or $(ARGS),--for 5m)
+
 local-reset: ## Remove the data of earlier runs (ARGS=--yes does not ask)
 	@target/debug/quoteflow reset --data-dir $(DATA) $(ARGS)
 

@@ -1,5 +1,6 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use ::cloud::Speed;
 use clap::{Args, Parser, Subcommand};
 use quotes::Symbol;
 use tracing::level_filters::LevelFilter;
@@ -129,6 +130,16 @@ pub(crate) struct RunOptions {
     /// Write the report, as JSON, every 2 s.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Make BigQuery's statements take as long as in the cloud (none, fast, typical or slow), refuse what is beyond its
+    /// limits, and print the bill.
+    #[arg(long, value_name = "PACE")]
+    pub cloud_latency: Option<Speed>,
+    /// Spread the cloud's durations by a quarter around this pace's, the same way for the same seed.
+    #[arg(long, value_name = "N", requires = "cloud_latency")]
+    pub cloud_seed: Option<u64>,
+    /// Ask for the dashboard's figures as one open page does, so that the bill has the price of that.
+    #[arg(long, requires = "cloud_latency")]
+    pub open_page: bool,
     /// The project's folder.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub project: PathBuf,

@@ -47,6 +47,15 @@ pub(crate) fn deployed() -> [(&'static str, Duration); 4] {
 pub(crate) const HOSTED: [(&str, Duration); 2] =
     [(names::TRANSFORM, TRANSFORM_TIMEOUT), (names::DASHBOARD, DASHBOARD_TIMEOUT)];
 
+/// The memory of each function, as Terraform declares it.
+pub(crate) fn memory_mb(function: &str) -> u32 {
+    match function {
+        names::LOAD => 256,
+        names::TRANSFORM => 1769,
+        _ => 128,
+    }
+}
+
 /// Deploys the functions behind the Lambda endpoint, all at once.
 pub(crate) async fn deploy(
     aws: &Aws,
@@ -65,7 +74,7 @@ pub(crate) async fn deploy(
             environment.into_iter().chain(passed_on()).collect()
         },
         timeout_seconds: TIMEOUT_SECONDS,
-        memory_mb: 128,
+        memory_mb: memory_mb(name).cast_signed(),
         reserved_concurrency: None,
     };
     let fetch = FunctionSpec {
@@ -81,18 +90,19 @@ pub(crate) async fn deploy(
             ("QUARANTINE_BUCKET", names::QUARANTINE_BUCKET),
         ]),
     );
-    let load_environment =
-        warehouse_environment(servers).into_iter().chain(environment([("AWS_ENDPOINT_URL", &servers.aws)]));
+    let load_environment = warehouse_environment(servers, names::LOAD)
+        .into_iter()
+        .chain(environment([("AWS_ENDPOINT_URL", &servers.aws)]));
     let load = FunctionSpec {
-        memory_mb: 256,
         reserved_concurrency: Some(LOAD_CONCURRENCY),
         ..spec(names::LOAD, load_environment.collect())
     };
-    let reconcile_environment = warehouse_environment(servers).into_iter().chain(environment([
-        ("AWS_ENDPOINT_URL", &servers.aws),
-        ("BRONZE_BUCKET", names::BRONZE_BUCKET),
-        ("ARCHIVED_QUEUE_URL", &queues.archived),
-    ]));
+    let reconcile_environment =
+        warehouse_environment(servers, names::RECONCILE).into_iter().chain(environment([
+            ("AWS_ENDPOINT_URL", &servers.aws),
+            ("BRONZE_BUCKET", names::BRONZE_BUCKET),
+            ("ARCHIVED_QUEUE_URL", &queues.archived),
+        ]));
     let reconcile = FunctionSpec {
         timeout_seconds: RECONCILE_TIMEOUT_SECONDS,
         reserved_concurrency: Some(1),
@@ -163,9 +173,9 @@ fn fetch_environment(servers: &Servers, options: &RunOptions) -> HashMap<String,
     ])
 }
 
-fn warehouse_environment(servers: &Servers) -> HashMap<String, String> {
+fn warehouse_environment(servers: &Servers, function: &str) -> HashMap<String, String> {
     environment([
-        ("BIGQUERY_ENDPOINT", &servers.bigquery),
+        ("BIGQUERY_ENDPOINT", &servers.bigquery_of(function)),
         ("BIGQUERY_PROJECT", names::PROJECT),
         ("BIGQUERY_DATASET", names::DATASET),
     ])
@@ -178,11 +188,12 @@ pub(crate) fn start_dashboard(
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Arc<Function>> {
     let mut config = FunctionConfig::new(names::DASHBOARD, executable(names::DASHBOARD)?);
-    config.env = with_telemetry(warehouse_environment(servers)).into_iter().collect();
+    config.env = with_telemetry(warehouse_environment(servers, names::DASHBOARD)).into_iter().collect();
     // The page says that the prices are not today's.
     let speed = servers.feed.as_ref().map(|feed| feed.speed().to_string());
     config.env.extend(speed.map(|speed| ("DASHBOARD_RECORDING_SPEED".to_owned(), speed)));
     config.timeout = DASHBOARD_TIMEOUT;
+    config.memory_mb = memory_mb(names::DASHBOARD);
     config.log = log(data, names::DASHBOARD, metrics)?;
     Ok(Arc::new(Function::start(config)))
 }
@@ -210,9 +221,10 @@ pub(crate) fn start_transform(
         ("HOME", &data.text("home")),
         ("TMPDIR", &data.text("tmp")),
     ]);
-    config.env = with_telemetry(warehouse_environment(servers)).into_iter().chain(own).collect();
+    config.env =
+        with_telemetry(warehouse_environment(servers, names::TRANSFORM)).into_iter().chain(own).collect();
     config.timeout = TRANSFORM_TIMEOUT;
-    config.memory_mb = 1024;
+    config.memory_mb = memory_mb(names::TRANSFORM);
     config.log = log(data, names::TRANSFORM, metrics)?;
     Ok(Arc::new(Function::start(config)))
 }

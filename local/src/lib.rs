@@ -8,6 +8,7 @@ mod book;
 mod bridge;
 mod child;
 mod cli;
+mod cloud;
 mod dashboard;
 mod data_dir;
 mod emf;

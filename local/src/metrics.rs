@@ -121,6 +121,8 @@ pub(crate) struct FunctionMetrics {
     pub errors: u64,
     /// Invocations that were turned away.
     pub throttles: u64,
+    /// How long they took in all, each rounded up to a millisecond.
+    pub busy_ms: u64,
     /// How long they took; `None` before the first.
     pub duration_ms: Option<Durations>,
     /// The function's own counts, such as `Loaded`.
@@ -196,6 +198,7 @@ impl Metrics {
         self.add_seconds("duration_seconds", labels, took.as_secs_f64());
         self.tally(function, |tally| {
             tally.known.invocations += 1;
+            tally.known.busy_ms += u64::try_from(took.as_micros().div_ceil(1_000)).unwrap_or(LONGEST);
             tally.durations.saturating_record(u64::try_from(took.as_millis()).unwrap_or(LONGEST));
         });
     }

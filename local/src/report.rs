@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::{
     book::{Latency, Stage},
+    cloud::CloudReport,
     endpoints::Endpoints,
     ledger::Counts,
     metrics::FunctionMetrics,
@@ -39,6 +40,9 @@ pub(crate) struct Report<'a> {
     /// What is known of each function by its name; this run's invocations only.
     pub metrics: BTreeMap<String, FunctionMetrics>,
     pub endpoints: &'a Endpoints,
+    /// What BigQuery was asked and what the run would cost; absent without `--cloud-latency`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<&'a CloudReport>,
 }
 
 #[derive(Debug, Serialize)]

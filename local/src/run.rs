@@ -22,6 +22,7 @@ use crate::{
     book::{Book, now_ms},
     bridge::Bridge,
     cli::RunOptions,
+    cloud::{self, CloudReport, Fetching},
     dashboard::Dashboard,
     data_dir::DataDir,
     endpoints::{Endpoints, write_json},
@@ -72,6 +73,7 @@ struct Flow {
     stop: CancellationToken,
     observer: Observer,
     started: Timestamp,
+    fetching: Fetching,
 }
 
 /// Runs the flow as the options say.
@@ -143,9 +145,8 @@ impl Flow {
         let transform = functions::start_transform(&data, &project, &python, &servers, &metrics)?;
         let dashboard = functions::start_dashboard(&data, &servers, &metrics)?;
         let dashboard = Dashboard::start(&servers.dashboard, dashboard, Arc::clone(&metrics)).await?;
-        let warehouse =
-            Warehouse::connect(WarehouseConfig::stand_in(&servers.bigquery, names::PROJECT, names::DATASET))
-                .await?;
+        let stand_in = WarehouseConfig::stand_in(&servers.bigquery_itself, names::PROJECT, names::DATASET);
+        let warehouse = Warehouse::connect(stand_in).await?;
         warehouse.create_tables().await?;
         let settling = Settling::start(&transform, &metrics);
         progress.done("bigquery", &format!("{}, raw tables", servers.bigquery));
@@ -197,6 +198,7 @@ impl Flow {
             stop,
             observer,
             started,
+            fetching: Fetching::start(),
         };
         flow.start_tasks(settling)?;
         // A killed run may have lost the events of what it archived.
@@ -238,6 +240,12 @@ impl Flow {
             self.start_polling().await?;
             tokio::spawn(std::future::pending())
         };
+        self.fetching = Fetching::start();
+        if self.options.open_page {
+            let symbol = self.servers.polling.symbols.first().cloned().unwrap_or_default();
+            let (url, page) = (self.endpoints.dashboard_url.clone(), self.fetching.lasting());
+            self.tasks.spawn(cloud::open_page(url, symbol, page));
+        }
         let status = hint::command("status", self.data.path());
         println!("running: {} (more: {status}; stop: Ctrl-C)\n", self.endpoints.dashboard_url);
         self.say_market();
@@ -280,6 +288,9 @@ impl Flow {
         let counts = self.report(Phase::Finished).await?;
         screen.end();
         summary(counts, &self.metrics.functions(), &self.book.latencies(), &self.ledger.prices().await?);
+        if let Some(report) = self.cloud_report() {
+            cloud::print(&report);
+        }
         Ok(())
     }
 
@@ -342,6 +353,7 @@ impl Flow {
         self.metrics.set_stores(&counts);
         self.metrics.tidy();
         if let Some(path) = &self.options.report {
+            let cloud = self.cloud_report();
             let report = Report {
                 phase,
                 started_at: self.started,
@@ -353,15 +365,22 @@ impl Flow {
                 latency_ms: self.book.latencies(),
                 metrics: self.metrics.functions(),
                 endpoints: &self.endpoints,
+                cloud: cloud.as_ref(),
             };
             write_json(path, &report)?;
         }
         Ok(counts)
     }
 
+    fn cloud_report(&self) -> Option<CloudReport> {
+        let cloud = self.servers.cloud.as_ref()?;
+        Some(cloud.report(&self.metrics.functions(), self.fetching.lasted()))
+    }
+
     /// Stops fetching and waits until everything fetched has arrived.
     async fn drain(&mut self, interrupts: &mut Interrupts, screen: &mut Screen) -> anyhow::Result<()> {
         self.servers.end_polling();
+        self.fetching.end();
         self.aws.unschedule(names::FETCH).await?;
         let end = Instant::now() + DRAIN;
         loop {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::{
     child::{Child, Program},
     cli::RunOptions,
+    cloud::Cloud,
     data_dir::DataDir,
     finnhub::Upstream,
     functions, metrics, names,
@@ -95,7 +96,7 @@ struct Ports {
 
 impl Ports {
     /// The ports from `base` on, once they are free; free ones for 0.
-    async fn take(base: u16, given: &Given) -> anyhow::Result<Self> {
+    async fn take(base: u16, given: &Given, has_proxy: bool) -> anyhow::Result<Self> {
         if base == 0 {
             // All are held at once, so that no two are the same.
             let listen = || TcpListener::bind(("127.0.0.1", 0));
@@ -117,7 +118,7 @@ impl Ports {
         let needed = [
             (given.kafka.is_none(), ports.kafka, "Kafka"),
             (given.aws.is_none(), ports.aws, "AWS"),
-            (given.bigquery.is_none(), ports.bigquery, "BigQuery"),
+            (given.bigquery.is_none() || has_proxy, ports.bigquery, "BigQuery"),
             (true, ports.feed, "the recorded feed or the relay to Finnhub"),
             (true, ports.dashboard, "the dashboard"),
             (true, ports.metrics, "the metrics"),
@@ -144,7 +145,11 @@ pub(crate) struct Servers {
     pub aws: String,
     /// The AWS endpoint's own, or another.
     pub s3: String,
+    /// For clients: the stand-in, or the proxy that gives it the cloud's pace.
     pub bigquery: String,
+    /// The stand-in itself, for who only watches.
+    pub bigquery_itself: String,
+    pub cloud: Option<Cloud>,
     pub finnhub: String,
     /// Where the dashboard is to be.
     pub dashboard: String,
@@ -172,13 +177,17 @@ impl Servers {
         project: &Path,
         python: &Path,
     ) -> anyhow::Result<Self> {
-        let ports = Ports::take(options.port_base, &given).await?;
+        let ports = Ports::take(options.port_base, &given, options.cloud_latency.is_some()).await?;
         let url = |port: u16| format!("http://127.0.0.1:{port}");
+        // The proxy is where clients look for BigQuery.
+        let bigquery_port = if options.cloud_latency.is_some() { free_port()? } else { ports.bigquery };
         let mut servers = Self {
             kafka: given.kafka.clone().unwrap_or_default(),
             aws: given.aws.clone().unwrap_or_else(|| url(ports.aws)),
             s3: String::new(),
-            bigquery: given.bigquery.clone().unwrap_or_else(|| url(ports.bigquery)),
+            bigquery: String::new(),
+            bigquery_itself: given.bigquery.clone().unwrap_or_else(|| url(bigquery_port)),
+            cloud: None,
             finnhub: String::new(),
             dashboard: format!("{}/", url(ports.dashboard)),
             metrics: metrics::url(ports.metrics),
@@ -196,9 +205,14 @@ impl Servers {
             servers.children.push((child, format!("{}/_ministack/health", servers.aws)));
         }
         if given.bigquery.is_none() {
-            let child = start_bigquery(data, project, python, ports.bigquery).await?;
-            servers.children.push((child, format!("{}/readyz", servers.bigquery)));
+            let child = start_bigquery(data, project, python, bigquery_port).await?;
+            servers.children.push((child, format!("{}/readyz", servers.bigquery_itself)));
         }
+        let proxy = format!("127.0.0.1:{}", ports.bigquery);
+        servers.cloud =
+            Cloud::start(options, servers.polling.symbols.len(), proxy, servers.bigquery_itself.clone())
+                .await?;
+        servers.bigquery = servers.cloud.as_ref().map_or_else(|| servers.bigquery_itself.clone(), Cloud::url);
         if given.kafka.is_none() {
             let broker = start_broker(data, ports.kafka).await?;
             servers.kafka = broker.bootstrap_servers();
@@ -251,6 +265,11 @@ impl Servers {
         }
     }
 
+    /// Where the function finds BigQuery.
+    pub(crate) fn bigquery_of(&self, function: &str) -> String {
+        self.cloud.as_ref().map_or_else(|| self.bigquery.clone(), |cloud| cloud.url_of(function))
+    }
+
     /// Waits until the Python stand-ins answer.
     pub(crate) async fn ready(&mut self) -> anyhow::Result<()> {
         for (child, health) in &mut self.children {
@@ -284,6 +303,10 @@ impl Servers {
         }
         Ok(())
     }
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// The Python that has the stand-ins and dbt.

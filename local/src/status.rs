@@ -92,8 +92,16 @@ async fn functions(url: &str) -> anyhow::Result<()> {
     let functions: BTreeMap<String, FunctionMetrics> = serde_json::from_slice(&answer)?;
     for name in names::FUNCTIONS {
         let Some(known) = functions.get(name) else { continue };
-        let FunctionMetrics { invocations, errors, throttles, duration_ms, counts, reasons, last_error } =
-            known;
+        let FunctionMetrics {
+            invocations,
+            errors,
+            throttles,
+            busy_ms: _,
+            duration_ms,
+            counts,
+            reasons,
+            last_error,
+        } = known;
         let took = duration_ms
             .map_or_else(String::new, |took| format!("  p50 {:>6} ms  max {:>6} ms", took.p50, took.max));
         println!(

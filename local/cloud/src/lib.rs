@@ -1,0 +1,19 @@
+//! BigQuery's pace, limits and price, before a stand-in that has none of them.
+//!
+//! A [`Proxy`] makes each kind of statement take as long as in BigQuery ([`Speed`]), runs two MERGEs of a table at once
+//! and lets twenty wait, refuses what is beyond BigQuery's limits with its error bodies, and counts what would be billed
+//! ([`Usage`]). [`bill`] turns that and the counts of AWS into money.
+
+pub mod bill;
+mod error;
+mod latency;
+mod proxy;
+mod quota;
+mod statement;
+mod tables;
+mod usage;
+
+pub use latency::{Latency, Speed};
+pub use proxy::{OTHERS, Proxy, ProxyConfig, UNBILLED};
+pub use statement::{Kind, Names, Statement, TableName, statements};
+pub use usage::{ClientUsage, LEAST_BYTES, Usage};

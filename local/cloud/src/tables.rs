@@ -1,0 +1,90 @@
+//! Which tables a name stands for: a table itself, or those beneath a view.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Mutex, PoisonError},
+};
+
+use anyhow::Context;
+use reqwest::{Client, StatusCode};
+use serde_json::Value;
+
+use crate::statement::{Kind, Names, Statement, TableName, statements};
+
+/// What the stand-in's catalogue said of each name, until a statement defines it again.
+pub(crate) struct Tables {
+    http: Client,
+    upstream: String,
+    known: Mutex<HashMap<TableName, Entry>>,
+}
+
+#[derive(Debug, Clone)]
+enum Entry {
+    Table,
+    View(BTreeSet<TableName>),
+}
+
+impl Tables {
+    pub(crate) fn new(http: Client, upstream: String) -> Self {
+        Self { http, upstream, known: Mutex::default() }
+    }
+
+    /// What the job's statements define is asked for again.
+    pub(crate) fn forget(&self, statements: &[Statement]) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for statement in statements {
+            if let (Kind::CreateView | Kind::CreateTableAs | Kind::Define, Some(target)) =
+                (statement.kind, &statement.target)
+            {
+                known.remove(target);
+            }
+        }
+    }
+
+    /// The tables beneath `names`, each once. A name that the catalogue does not have is left out: an alias, or a table
+    /// of the same script.
+    ///
+    /// # Errors
+    /// When the stand-in's catalogue does not answer.
+    pub(crate) async fn beneath(&self, names: &BTreeSet<TableName>) -> anyhow::Result<BTreeSet<TableName>> {
+        let mut tables = BTreeSet::new();
+        let mut seen: BTreeSet<TableName> = names.clone();
+        let mut left: Vec<TableName> = names.iter().cloned().collect();
+        while let Some(name) = left.pop() {
+            match self.entry(&name).await? {
+                Some(Entry::Table) => drop(tables.insert(name)),
+                Some(Entry::View(reads)) => {
+                    left.extend(reads.into_iter().filter(|name| seen.insert(name.clone())));
+                }
+                None => {}
+            }
+        }
+        Ok(tables)
+    }
+
+    async fn entry(&self, name: &TableName) -> anyhow::Result<Option<Entry>> {
+        let [project, dataset, table] = name.split('.').collect::<Vec<_>>()[..] else {
+            // INFORMATION_SCHEMA's views are billed like a table.
+            return Ok(name.contains("INFORMATION_SCHEMA").then_some(Entry::Table));
+        };
+        if let Some(entry) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Ok(Some(entry.clone()));
+        }
+        let path = format!("projects/{project}/datasets/{dataset}/tables/{table}");
+        let response = self.http.get(format!("{}/bigquery/v2/{path}", self.upstream)).send().await;
+        let response = response.with_context(|| format!("the catalogue does not answer about {name}"))?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let body: Value = response.error_for_status()?.json().await?;
+        let entry = match body.pointer("/view/query").and_then(Value::as_str) {
+            Some(sql) => {
+                let read = statements(sql, Names { project, dataset: None });
+                Entry::View(read.into_iter().flat_map(|statement| statement.reads).collect())
+            }
+            None => Entry::Table,
+        };
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), entry.clone());
+        Ok(Some(entry))
+    }
+}
