@@ -41,12 +41,19 @@ step_oldest_pip() {
 }
 
 step_local() {
-  local began=$SECONDS line status
-  stranger make PYTHON="$python" local ARGS="--polls 5" 2>&1 | while IFS= read -r line; do
-    echo "$line"
-    if [ ! -e "$place/first" ] && [[ "$line" =~ [1-9][0-9]*\ in\ gold ]]; then echo $((SECONDS - began)) >"$place/first"; fi
-  done
-  [ -e "$place/first" ] || { echo "no figure came to gold" >&2 && return 1; }
+  local began
+  began=$(date +%s)
+  stranger make PYTHON="$python" local ARGS="--polls 5 --port-base 0 --report $place/report.json"
+  # Seconds from the step's beginning to the first row in gold.
+  "$python" - "$place/report.json" "$began" >"$place/first" <<'END'
+import json, sys
+from datetime import datetime
+
+first = json.load(open(sys.argv[1]))["first_gold_at"]
+if not first:
+    sys.exit("no figure came to gold")
+print(int(datetime.fromisoformat(first[:19] + "+00:00").timestamp()) - int(sys.argv[2]))
+END
 }
 
 step_local_test() { stranger make PYTHON="$python" local-test; }
@@ -65,7 +72,7 @@ for step in "${steps[@]}"; do
   [ $? = 0 ] || outcome=FAILED
   set -e
   times+=("$(printf '  %-18s %s  %s' "$step" "$(clock $((SECONDS - began)))" $outcome)")
-  if [ "$step" = local ] && [ -e "$place/first" ]; then
+  if [ "$step" = local ] && [ -s "$place/first" ]; then
     times+=("$(printf '  %-18s %s' "  its first figures" "$(clock "$(<"$place/first")")")")
   fi
   [ $outcome = done ] || break
