@@ -36,3 +36,22 @@ def test_the_tests_compile_no_dependency_a_second_time() -> None:
     for_local, for_tests = features("normal,build"), features("normal,build,dev")
     assert len(for_local) > 100
     assert for_local - for_tests == set(), "add the features to crates/test-support/Cargo.toml"
+
+
+def recipe(verb: str, *variables: str) -> str:
+    """What `make` would run for a verb."""
+    command = ["make", "--dry-run", "--no-print-directory", verb, *variables]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_local_test_runs_every_folder_of_tests() -> None:
+    parts = recipe("local-test").partition("parts.py")[2].replace("\\\n", " ").split()
+    verbs = [part.partition("=")[0] for part in parts if not part.startswith("-") and not part.isdigit()]
+    commands = "\n".join(recipe(verb, "BUILT=1") for verb in verbs)
+    folders = {str(file.parent.relative_to(ROOT)) for file in ROOT.glob("*/*/test_*.py")}
+    folders |= {str(file.parent.relative_to(ROOT)) for file in ROOT.glob("functions/*/tests/test_*.py")}
+    # What is deployed is built for minutes; `make test-package` is a verb of its own.
+    forgotten = {folder for folder in folders if not re.search(rf"pytest (-rP )?{folder}\s", commands)}
+    assert forgotten == {"tests/package"}
+    for tool in ("cargo nextest run", "cargo test", "cargo fmt --all --check", "ruff check", "sqlfluff lint", "clippy"):
+        assert tool in commands, tool
