@@ -89,16 +89,6 @@ candidates AS (
 {#- Query: each symbol's quotes of a day in one row. Open and close are ordered by the epoch, not by New York's wall clock,
     which runs through one hour twice in November. With `latest`: also the day's latest quotes, by the market and by the fetch. -#}
 {% macro days_of(quotes, latest=false) -%}
-{%- set quote -%}
-STRUCT(
-            {% for column in [
-                'current_price', 'change_amount', 'change_percent', 'day_high', 'day_low', 'day_open', 'prev_close',
-                'market_timestamp_raw', 'market_time_utc', 'market_time_us', 'fetched_at', 'quote_id', 'loaded_at', 'warning'
-            ] -%}
-            {{ column }} AS {{ column }}{{ ', ' if not loop.last }}
-            {%- endfor %}
-        )
-{%- endset -%}
 SELECT
     symbol,
     market_date,
@@ -112,9 +102,46 @@ SELECT
     COUNT(*) AS quotes,
     MAX(fetched_at) AS last_fetched_at
     {%- if latest %},
-    MAX_BY({{ quote }}, market_timestamp_raw) AS last_traded,
-    ARRAY_AGG({{ quote }} ORDER BY fetched_at DESC, market_timestamp_raw DESC LIMIT 1)[OFFSET(0)] AS last_fetched
+    MAX_BY({{ quote_struct() }}, market_timestamp_raw) AS last_traded,
+    ARRAY_AGG({{ quote_struct() }} ORDER BY fetched_at DESC, market_timestamp_raw DESC LIMIT 1)[OFFSET(0)] AS last_fetched
     {%- endif %}
 FROM {{ quotes }}
 GROUP BY symbol, market_date
+{%- endmacro %}
+
+{#- STRUCT of a latest quote's columns, beside the symbol. -#}
+{% macro quote_struct() -%}
+STRUCT(
+        current_price AS current_price, change_amount AS change_amount, change_percent AS change_percent,
+        day_high AS day_high, day_low AS day_low, day_open AS day_open,
+        prev_close AS prev_close, market_timestamp_raw AS market_timestamp_raw, market_time_utc AS market_time_utc,
+        market_time_us AS market_time_us, fetched_at AS fetched_at, quote_id AS quote_id,
+        loaded_at AS loaded_at, warning AS warning
+    )
+{%- endmacro %}
+
+{#- Query: each symbol's latest quote by an order. Of a symbol without recent quotes it is the `last` of its settled days. -#}
+{% macro latest_quotes(last, order) -%}
+WITH recent AS (
+    {{ recent_quotes() | indent(4) }}
+),
+
+quotes AS (
+    SELECT
+        symbol,
+        current_price, change_amount, change_percent, day_high, day_low, day_open, prev_close, market_timestamp_raw,
+        market_time_utc, market_time_us, fetched_at, quote_id, loaded_at, warning
+    FROM recent
+    UNION ALL
+    SELECT
+        symbol,
+        {{ last }}.*
+    FROM {{ ref('silver_stock_quotes_daily_settled') }}
+    WHERE
+        market_date < {{ first_recent_date() }}
+        AND {{ is_market_date_within(var('history_days')) }}
+)
+
+SELECT * FROM quotes
+QUALIFY ROW_NUMBER() OVER (PARTITION BY symbol ORDER BY {{ order }}) = 1
 {%- endmacro %}

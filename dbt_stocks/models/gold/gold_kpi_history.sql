@@ -1,18 +1,2 @@
-SELECT
-    symbol,
-    current_price,
-    change_amount,
-    change_percent,
-    day_high,
-    day_low,
-    day_open,
-    prev_close,
-    market_timestamp_raw,
-    market_time_utc,
-    market_time_us,
-    market_date,
-    fetched_at,
-    quote_id,
-    loaded_at,
-    warning
+SELECT * EXCEPT (fetched_date, lowest_observed_price, highest_observed_price)
 FROM {{ ref('silver_stock_quotes') }}

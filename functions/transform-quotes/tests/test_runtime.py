@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, epoch
 
 NOON = epoch("2024-01-02T17:00:00Z")
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 
 
 class RuntimeApi(ThreadingHTTPServer):
