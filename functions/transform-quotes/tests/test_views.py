@@ -273,4 +273,4 @@ def test_every_view_equals_a_full_refresh_at_every_moment(deployment, seed):
             assert_same(deployment.seen(), expected(*deployment.fully_refreshed()), f"after {', then '.join(happened)}")
     assert len(set(happened)) == len(actions), "choose a seed that does everything"
     [[rows]] = deployment.warehouse.rows(f"{LIVE}_silver.silver_stock_quotes", "COUNT(*)")
-    assert rows > 10
+    assert rows > 5
