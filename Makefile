@@ -104,7 +104,7 @@ dictionary: setup ## Write dbt_stocks/DICTIONARY.md anew from the models' descri
 # The examples in the documentation are cargo's alone.
 test-rust: setup ## Run the Rust tests
 	if cargo nextest --version >/dev/null 2>&1; then \
-	  $(LINTED) cargo nextest run --locked --workspace --no-fail-fast && $(LINTED) cargo test --locked --workspace --doc; \
+	  $(LINTED) cargo nextest run --locked --workspace --no-fail-fast --failure-output final && $(LINTED) cargo test --locked --workspace --doc; \
 	else $(LINTED) cargo test --locked --workspace --no-fail-fast; fi
 
 test-python: setup ## Run the tests of the dbt project and of transform-quotes
