@@ -1,5 +1,5 @@
 import { env } from "node:process";
-import { defineConfig } from "vite";
+import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   build: {
@@ -19,5 +19,7 @@ export default defineConfig({
       transformIndexHtml: { order: "post", handler: (html) => html.replace("<script ", '<script blocking="render" ') },
     },
   ],
+  // The reader of the tests is not in New York.
+  test: { env: { TZ: "Europe/Berlin" } },
   server: { proxy: { "/api": env.QUOTEFLOW_DASHBOARD_URL ?? "http://127.0.0.1:14504" } },
 });

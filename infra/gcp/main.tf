@@ -12,7 +12,11 @@ locals {
       account  = "transform"
       datasets = merge({ raw = "roles/bigquery.dataViewer" }, { for layer in local.layers : layer => "roles/bigquery.dataEditor" })
     }
-    serve-dashboard = { account = "dashboard", datasets = { gold = "roles/bigquery.dataViewer" } }
+    # Gold's models are views: who reads them reads what is behind them.
+    serve-dashboard = {
+      account  = "dashboard"
+      datasets = { for dataset in concat(["raw"], local.layers) : dataset => "roles/bigquery.dataViewer" }
+    }
   }
 
   grants = merge([for function, access in local.functions : {

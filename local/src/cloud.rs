@@ -7,10 +7,7 @@ use cloud::{
     bill::{Bill, DAYS, Grows, Prices, Used},
 };
 use serde::Serialize;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, MissedTickBehavior},
-};
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{cli::RunOptions, functions, metrics::FunctionMetrics, names};
@@ -264,20 +261,10 @@ pub(crate) async fn open_page(
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
     let mut cycles = tokio::time::interval(PAGE_EVERY);
     cycles.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let paths = [
-        "api/kpi".to_owned(),
-        "api/treemap".to_owned(),
-        "api/health".to_owned(),
-        format!("api/candles?symbol={symbol}&interval=5m"),
-        format!("api/history?symbol={symbol}"),
-    ];
+    let asked = format!("{dashboard_url}api/snapshot?symbol={symbol}");
     while stop.run_until_cancelled(cycles.tick()).await.is_some() {
-        let asked = paths.iter().map(|path| http.get(format!("{dashboard_url}{path}")).send());
-        let asked: JoinSet<_> = asked.collect();
-        for answer in asked.join_all().await {
-            if let Err(error) = answer {
-                tracing::warn!("the open page got no figures: {error}");
-            }
+        if let Err(error) = http.get(&asked).send().await {
+            tracing::warn!("the open page got no figures: {error}");
         }
     }
     Ok(())

@@ -1,6 +1,10 @@
 //! The dashboard's address: a front that does what a Lambda function URL does.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::Context;
 use axum::{
@@ -15,36 +19,74 @@ use jiff::Timestamp;
 use runtime_api::Function;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, names};
 
 /// serve-dashboard behind HTTP.
 pub(crate) struct Dashboard {
-    function: Arc<Function>,
+    instances: Arc<Instances>,
     server: JoinHandle<std::io::Result<()>>,
 }
 
 impl Dashboard {
-    /// Listens at `url` (`http://127.0.0.1:14504/`) and passes each request to the function, which starts with the first.
+    /// Listens at `url` (`http://127.0.0.1:14504/`) and passes each request to an instance of the function that has
+    /// nothing to do.
     pub(crate) async fn start(
         url: &str,
-        function: Arc<Function>,
+        instances: Vec<Function>,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<Self> {
         let address = url.trim_start_matches("http://").trim_end_matches('/');
         let cannot = || format!("the dashboard cannot listen on {address}");
         let listener = TcpListener::bind(address).await.with_context(cannot)?;
-        let router = Router::new().fallback(respond).with_state((Arc::clone(&function), metrics));
+        let instances = Arc::new(Instances::new(instances));
+        let router = Router::new().fallback(respond).with_state((Arc::clone(&instances), metrics));
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(async move { axum::serve(listener, service).await });
-        Ok(Self { function, server })
+        Ok(Self { instances, server })
     }
 
     /// Takes no more requests and ends the function; those on their way get 502.
     pub(crate) async fn stop(self) {
         self.server.abort();
-        self.function.stop().await;
+        for instance in &self.instances.all {
+            instance.stop().await;
+        }
+    }
+}
+
+/// The function's instances. As on AWS, each answers one request at a time: a slow one holds up no other.
+struct Instances {
+    all: Vec<Function>,
+    idle: Mutex<Vec<usize>>,
+    permits: Semaphore,
+}
+
+impl Instances {
+    fn new(all: Vec<Function>) -> Self {
+        let permits = Semaphore::new(all.len());
+        Self { idle: Mutex::new((0..all.len()).rev().collect()), all, permits }
+    }
+
+    async fn invoke(&self, metrics: &Metrics, event: String) -> anyhow::Result<Vec<u8>> {
+        let _permit = self.permits.acquire().await?;
+        // The one that was used last: what it knows is the newest.
+        let at = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let used = Used { instances: self, at: at.context("no instance is idle")? };
+        Ok(metrics.invoke(&self.all[used.at], event).await?)
+    }
+}
+
+/// An instance at work; it is idle again when the answer is there, or nobody waits for it any more.
+struct Used<'a> {
+    instances: &'a Instances,
+    at: usize,
+}
+
+impl Drop for Used<'_> {
+    fn drop(&mut self) {
+        self.instances.idle.lock().unwrap_or_else(PoisonError::into_inner).push(self.at);
     }
 }
 
@@ -61,7 +103,7 @@ struct Answer {
 }
 
 async fn respond(
-    State((function, metrics)): State<(Arc<Function>, Arc<Metrics>)>,
+    State((instances, metrics)): State<(Arc<Instances>, Arc<Metrics>)>,
     ConnectInfo(client): ConnectInfo<SocketAddr>,
     method: Method,
     uri: Uri,
@@ -69,12 +111,12 @@ async fn respond(
     body: Bytes,
 ) -> Response {
     let event = event(&method, &uri, &headers, &body, client).to_string();
-    let answer = match metrics.invoke(&function, event).await {
+    let answer = match instances.invoke(&metrics, event).await {
         Ok(response) => response_of(&response),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     };
     answer.unwrap_or_else(|error| {
-        tracing::warn!("{}: {error:#}", function.name());
+        tracing::warn!("{}: {error:#}", names::DASHBOARD);
         (StatusCode::BAD_GATEWAY, "Internal Server Error").into_response()
     })
 }

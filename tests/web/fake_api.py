@@ -32,7 +32,11 @@ NEW_YORK = ZoneInfo("America/New_York")
 
 SYMBOLS = ("AAPL", "AMZN", "JPM", "MSFT", "TSLA")
 STALE_AFTER_SECONDS = 60
-BUCKET_SECONDS = {"5m": 300, "1m": 60}
+FRESH = timedelta(seconds=4)
+BUCKET_SECONDS = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600}
+DATES = {"1d": 1, "5d": 5, "all": 12}
+# Of the recorded five; more symbols have the prices of these.
+MANY = ("ABNB", "ADBE", "AMD", "BAC", "BINANCE:BTCUSDT", "BRK.B", "CRM", "CSCO", "GOOGL", "GS", "IBM", "INTC", "NVDA")
 TYPES = {
     ".html": "text/html",
     ".js": "text/javascript",
@@ -98,8 +102,16 @@ class Market:
 
     def __init__(self, minutes: int = 1500) -> None:
         self.recorded = {symbol: recorded(symbol) for symbol in SYMBOLS}
+        self.symbols = SYMBOLS
         self.minutes = minutes
+        self.quotes_per_bar = 10
         self.as_of = datetime.now(UTC)
+
+    def add_symbols(self) -> None:
+        """As many symbols as a watchlist has; each one's prices are a recorded one's."""
+        self.symbols = tuple(sorted(SYMBOLS + MANY))
+        for number, symbol in enumerate(MANY):
+            self.recorded[symbol] = self.recorded[SYMBOLS[number % len(SYMBOLS)]]
 
     def tick(self, minutes: int = 1) -> None:
         """One more minute is there."""
@@ -117,10 +129,10 @@ class Market:
         first = self.day(symbol)[0]
         return max((bar for bar in self.bars(symbol) if bar.start < first.start), key=lambda bar: bar.start).close
 
-    def kpi(self) -> list[Answer]:
-        return [self.quote(symbol) for symbol in SYMBOLS]
+    def kpi(self, age: timedelta = FRESH) -> list[Answer]:
+        return [self.quote(symbol, age) for symbol in self.symbols]
 
-    def quote(self, symbol: str) -> Answer:
+    def quote(self, symbol: str, age: timedelta = FRESH) -> Answer:
         day, latest, before = self.day(symbol), self.bars(symbol)[-1], self.prev_close(symbol)
         return {
             "symbol": symbol,
@@ -133,12 +145,13 @@ class Market:
             "prev_close": before,
             "market_time": instant(latest.last_trade),
             "market_time_us": latest.last_trade.strftime("%Y-%m-%dT%H:%M:%S"),
-            "fetched_at": instant(self.as_of - timedelta(seconds=4)),
+            "fetched_at": instant(self.as_of - age),
+            "loaded_at": instant(self.as_of - age + timedelta(seconds=2)),
         }
 
-    def candles(self, symbol: str, interval: str) -> list[Answer]:
+    def candles(self, symbol: str, interval: str, dates_shown: int) -> list[Answer]:
         buckets: dict[str | int, list[Bar]] = {}
-        dates = sorted({bar.date for bar in self.bars(symbol)})[-12 if interval == "1d" else -2 :]
+        dates = sorted({bar.date for bar in self.bars(symbol)})[-dates_shown:]
         for bar in self.bars(symbol):
             if bar.date in dates:
                 epoch = int(bar.start.timestamp())
@@ -154,6 +167,7 @@ class Market:
                 "low": min(bar.low for bar in bars),
                 "close": bars[-1].close,
                 "trend": means[bars[0].date],
+                "quotes": self.quotes_per_bar * len(bars),
             }
             for time, bars in buckets.items()
         ]
@@ -174,7 +188,7 @@ class Market:
 
     def tiles(self) -> list[Answer]:
         tiles = []
-        for symbol in SYMBOLS:
+        for symbol in self.symbols:
             quote, closes = self.quote(symbol), [bar.close for bar in self.bars(symbol)]
             volatility = statistics.pstdev(closes)
             tiles.append(
@@ -190,18 +204,22 @@ class Market:
             )
         return tiles
 
-    def health(self, age: timedelta) -> list[Answer]:
+    def sparklines(self) -> list[Answer]:
+        return [{"symbol": symbol, "closes": [bar.close for bar in self.day(symbol)][::10]} for symbol in self.symbols]
+
+    def health(self, age: timedelta, status: str) -> list[Answer]:
         return [
             {
                 "symbol": symbol,
+                "status": status,
+                "reason": None,
                 "last_fetched_at": instant(self.as_of - age),
                 "last_loaded_at": instant(self.as_of - age + timedelta(seconds=2)),
                 "last_market_time": instant(self.bars(symbol)[-1].last_trade),
-                "freshness_seconds": age.total_seconds(),
                 "quotes_per_minute": 9.83,
                 "rejected_share": 0.0012,
             }
-            for symbol in SYMBOLS
+            for symbol in self.symbols
         ]
 
 
@@ -220,7 +238,10 @@ class FakeApi:
     def __init__(self) -> None:
         self.market = Market()
         self.held: Market | None = None  # what the candles are of, while they are older than the quotes
-        self.age = timedelta(seconds=4)
+        self.age = FRESH
+        self.market_state: Answer = {"state": "recording", "speed": 60, "date": "2019-02-14"}
+        self.slow: set[str] = set()  # parts that are still being read
+        self.unknown: str | None = None  # a symbol whose latest fetch has no usable time
         self.empty = False
         self.unavailable = False
         self.requests: list[tuple[str, int]] = []
@@ -305,7 +326,14 @@ class FakeApi:
             validator(responses["200"]["content"]["application/json"]["schema"]["$ref"]).validate(value)
             self.checked.add(body)
         etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-        headers = {"ETag": etag, "Cache-Control": "public, max-age=2"}
+        as_of = {"candles": instant((self.held or self.market).as_of)}
+        names = ("kpi", "treemap", "sparklines", "health")
+        as_of |= dict.fromkeys(names, instant(self.market.as_of + timedelta(seconds=1)))
+        headers = {
+            "ETag": etag,
+            "Cache-Control": "public, max-age=5",
+            "Quoteflow-As-Of": ", ".join(f'{name}="{time}"' for name, time in as_of.items()),
+        }
         if if_none_match == etag:
             return 304, headers, b""
         return 200, {**headers, "Content-Type": "application/json"}, body
@@ -326,19 +354,39 @@ class FakeApi:
     def value(self, path: str, query: dict[str, str]) -> Answer:
         if self.unavailable:
             raise RefusedError(503, "Service Unavailable", "the warehouse does not answer")
-        as_of = instant(self.market.as_of)
         answers: dict[str, Callable[[], Answer]] = {
-            "/api/kpi": lambda: {"as_of": as_of, "quotes": [] if self.empty else self.market.kpi()},
-            "/api/treemap": lambda: {"as_of": as_of, "tiles": [] if self.empty else self.market.tiles()},
-            "/api/health": lambda: self.health(as_of),
-            "/api/candles": lambda: self.candles(query),
+            "/api/kpi": self.kpi,
+            "/api/treemap": lambda: {"tiles": [] if self.empty else self.market.tiles()},
+            "/api/sparklines": lambda: {"symbols": [] if self.empty else self.market.sparklines()},
+            "/api/health": self.health,
+            "/api/candles": lambda: self.candles(self.symbol(query), query),
             "/api/history": lambda: {
-                "as_of": as_of,
                 "symbol": self.symbol(query),
                 "points": [] if self.empty else self.market.history(query["symbol"], int(query.get("limit", "500"))),
             },
+            "/api/snapshot": lambda: self.snapshot(query),
         }
         return answers[path]()
+
+    def kpi(self) -> Answer:
+        return {"quotes": [] if self.empty else self.market.kpi(self.age)}
+
+    def snapshot(self, query: dict[str, str]) -> Answer:
+        symbol = self.symbol(query) if "symbol" in query else None if self.empty else self.market.symbols[0]
+        compared = [one for one in query.get("compare", "").split(",") if one]
+        parts = {
+            "kpi": self.kpi,
+            "candles": lambda: None if symbol is None else self.candles(symbol, query),
+            "compared": lambda: [self.candles(one, query) for one in compared],
+            "treemap": lambda: self.value("/api/treemap", {}),
+            "sparklines": lambda: self.value("/api/sparklines", {}),
+            "health": self.health,
+        }
+        return {
+            "symbol": symbol,
+            **{name: None if name in self.slow else part() for name, part in parts.items()},
+            "missing": dict.fromkeys(sorted(self.slow), "it is still being read"),
+        }
 
     def symbol(self, query: dict[str, str]) -> str:
         symbol = query.get("symbol", "")
@@ -346,24 +394,29 @@ class FakeApi:
             raise RefusedError(400, "Bad Request", f"{symbol!r} is no symbol")
         return symbol
 
-    def candles(self, query: dict[str, str]) -> Answer:
+    def candles(self, symbol: str, query: dict[str, str]) -> Answer:
         market = self.held or self.market
-        symbol, interval = self.symbol(query), query["interval"]
-        candles = [] if self.empty else market.candles(symbol, interval)
+        chosen, interval = query.get("range"), query.get("interval")
+        # What the server chooses for these quotes.
+        shown = chosen or (None if interval else "1d")
+        interval = interval or {"1d": "1m", "5d": "5m", "all": "15m"}[shown or "1d"]
+        dates = DATES[shown] if shown else {"1m": 2, "5m": 5}.get(interval, 12)
+        candles = [] if self.empty else market.candles(symbol, interval, dates)
         day = {"date": candles[-1]["date"], "trend_line": candles[-1]["trend"]} if candles else None
-        return {
-            "as_of": instant(market.as_of),
-            "symbol": symbol,
-            "interval": interval,
-            "candles": candles,
-            "day": day,
-        }
+        return {"symbol": symbol, "interval": interval, "range": shown, "candles": candles, "day": day}
 
-    def health(self, as_of: str) -> Answer:
-        fresh = "stale" if self.age.total_seconds() > STALE_AFTER_SECONDS else "ok"
+    def health(self) -> Answer:
+        is_closed = self.market_state["state"] == "closed"
+        fresh = "closed" if is_closed else "stale" if self.age.total_seconds() > STALE_AFTER_SECONDS else "ok"
+        symbols = [] if self.empty else self.market.health(self.age, fresh)
+        for one in symbols:
+            if one["symbol"] == self.unknown:
+                reason = "its latest quote was fetched in the future"
+                one |= {"status": "unknown", "reason": reason, "last_fetched_at": "2100-01-01T00:00:00Z"}
+        status = "empty" if self.empty else "unknown" if self.unknown else fresh
         return {
-            "as_of": as_of,
-            "status": "empty" if self.empty else fresh,
+            "status": status,
             "stale_after_seconds": STALE_AFTER_SECONDS,
-            "symbols": [] if self.empty else self.market.health(self.age),
+            "market": self.market_state,
+            "symbols": symbols,
         }

@@ -5,7 +5,14 @@ from conftest import Opener
 from pagekit import NONE, ask, await_equal, date, figure, moment, open_table, panel, percent, rows, share
 from playwright.sync_api import expect
 
-INTERVALS = {"1d": "1 day", "5m": "5 min", "1m": "1 min"}
+CANDLES = {
+    ("1d", "1m"): "1 min",
+    ("1d", "15m"): "15 min",
+    ("5d", "5m"): "5 min",
+    ("all", "1h"): "1 h",
+    ("all", "1d"): "1 day",
+}
+RANGES = {"1d": "1D", "5d": "5D", "all": "All"}
 
 
 def known(price: float) -> str:
@@ -32,54 +39,43 @@ def test_each_tile_shows_its_symbols_latest_quote(dashboard: str, open_page: Ope
             tiles.append([quote["symbol"], figure(quote["price"]), f"{arrow} {change} {text}", day_range])
         return tiles
 
-    expect(page.locator(".tile").first).to_be_visible()
+    expect(page.locator(".tile .price").first).to_be_visible()
     await_equal(page, shown, expected)
 
 
-@pytest.mark.parametrize("interval", INTERVALS)
-def test_the_candle_table_shows_the_candles(dashboard: str, open_page: Opener, interval: str) -> None:
+@pytest.mark.parametrize(("shown", "interval"), CANDLES)
+def test_the_candle_table_shows_the_candles(dashboard: str, open_page: Opener, shown: str, interval: str) -> None:
     symbol = ask(dashboard, "/api/kpi")["quotes"][0]["symbol"]
     page = open_page(f"{dashboard}/?symbol={symbol}")
-    page.get_by_role("radio", name=INTERVALS[interval]).check()
-    table = open_table(panel(page, "Candles"))
+    page.get_by_role("radio", name=RANGES[shown], exact=True).check()
+    page.get_by_role("radio", name=CANDLES[shown, interval], exact=True).check()
+    table = open_table(panel(page, "Chart"))
 
     def expected() -> list[list[str]]:
-        answer = ask(dashboard, "/api/candles", symbol=symbol, interval=interval)
+        answer = ask(dashboard, "/api/candles", symbol=symbol, interval=interval, range=shown)
         table = []
-        for candle in reversed(answer["candles"]):
+        before = None
+        for candle in answer["candles"]:
             time = candle["time"]
             prices = [figure(candle[name]) for name in ("open", "high", "low", "close")]
-            trend = candle["trend"]
-            if trend is None and candle["date"] == answer["day"]["date"]:
-                trend = answer["day"]["trend_line"]
+            base = candle["open"] if before is None else before
+            before = candle["close"]
+            amount = candle["close"] - base
             table.append(
                 [
                     moment(time) if isinstance(time, int) else date(time),
                     *prices,
-                    NONE if trend is None else figure(trend),
+                    f"{figure(amount, signed=True)} ({percent(100 * amount / base)})",
                 ]
             )
-        return table
+        return table[::-1]
 
-    await_equal(page, lambda: rows(table), expected)
+    # A difference of two prices may lie a cent's hundredth beside the half.
+    await_equal(page, lambda: [row[:5] for row in rows(table)], lambda: [row[:5] for row in expected()])
+    assert len(rows(table)[0]) == 6
     newest = rows(table)[0]
-    legend = panel(page, "Candles").locator(".legend dd").all_inner_texts()
+    legend = [text.replace("\u00a0", " ") for text in panel(page, "Chart").locator(".legend dd").all_inner_texts()]
     assert legend == newest
-
-
-def test_the_history_table_shows_the_history(dashboard: str, open_page: Opener) -> None:
-    symbol = ask(dashboard, "/api/kpi")["quotes"][-1]["symbol"]
-    page = open_page(f"{dashboard}/?symbol={symbol}")
-    table = open_table(panel(page, f"History {symbol}"))
-
-    def expected() -> list[list[str]]:
-        points = ask(dashboard, "/api/history", symbol=symbol)["points"]
-        return [
-            [moment(one["market_time"]), figure(one["price"]), percent(one["change_percent"])]
-            for one in reversed(points)
-        ]
-
-    await_equal(page, lambda: rows(table), expected)
 
 
 def test_the_treemap_table_shows_the_tiles(dashboard: str, open_page: Opener) -> None:
@@ -88,75 +84,78 @@ def test_the_treemap_table_shows_the_tiles(dashboard: str, open_page: Opener) ->
 
     def expected() -> list[list[str]]:
         tiles = ask(dashboard, "/api/treemap")["tiles"]
+        tiles.sort(key=lambda tile: (-(tile["change_percent"] or 0), tile["symbol"]))
+        volatilities = [tile["relative_volatility"] or 0 for tile in tiles]
+        weights = [max(one, 0.05 * max(volatilities)) or 1 for one in volatilities]
         return [
             [
                 tile["symbol"],
                 date(tile["date"]),
                 figure(tile["price"]),
                 percent(tile["change_percent"]),
-                figure(tile["avg_price"]),
-                figure(tile["volatility"]),
+                NONE if tile["avg_price"] is None else figure(tile["avg_price"]),
+                NONE if tile["volatility"] is None else figure(tile["volatility"]),
                 share(tile["relative_volatility"]),
-                share(1 / len(tiles)),
+                share(weight / sum(weights)),
             ]
-            for tile in tiles
+            for tile, weight in zip(tiles, weights, strict=True)
         ]
 
     await_equal(page, lambda: rows(table), expected)
 
 
-def test_the_pipeline_table_shows_rates_and_ages(dashboard: str, open_page: Opener) -> None:
+def test_the_pipeline_table_shows_rates_and_times(dashboard: str, open_page: Opener) -> None:
     page = open_page(dashboard)
     table = panel(page, "Pipeline").get_by_role("table")
+    states = {"ok": "Fresh", "closed": "Closed", "stale": "Stale"}
 
-    def duration(seconds: float) -> str:
-        whole = round(seconds)
-        units = [(whole // 86_400, "d"), (whole // 3_600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
-        first = next((index for index, (count, _) in enumerate(units) if count), 3)
-        named = [f"{count} {unit}" for count, unit in units[first : first + 2] if count]
-        return " ".join(named) or "0 s"
+    def time(text: str | None) -> str:
+        # Dates are left out beside times of the same day.
+        return NONE if text is None else moment(text).split(", ")[-1]
 
     def expected() -> list[list[str]]:
         return [
             [
                 one["symbol"],
-                duration(one["freshness_seconds"]),
+                states[one["status"]],
                 figure(one["quotes_per_minute"]),
                 share(one["rejected_share"]),
-                moment(one["last_fetched_at"]).split(", ")[-1],
-                moment(one["last_loaded_at"]).split(", ")[-1],
-                moment(one["last_market_time"]).split(", ")[-1],
+                time(one["last_fetched_at"]),
+                time(one["last_loaded_at"]),
+                time(one["last_market_time"]),
             ]
             for one in ask(dashboard, "/api/health")["symbols"]
         ]
 
-    # Dates are left out beside times of the same day.
     def shown() -> list[list[str]]:
-        return [[*row[:4], *(cell.split(", ")[-1] for cell in row[4:])] for row in rows(table)]
+        # The age ticks.
+        return [[*row[:2], *row[3:5], *(cell.split(", ")[-1] for cell in row[5:])] for row in rows(table)]
 
     expect(table).to_be_visible()
     await_equal(page, shown, expected)
+    for row in ask(dashboard, "/api/health")["symbols"]:
+        assert row["last_loaded_at"] is None or row["last_fetched_at"] <= row["last_loaded_at"], "fetched, then loaded"
 
 
 def test_a_symbol_is_selected_by_its_tile_and_kept_in_the_url(dashboard: str, open_page: Opener) -> None:
     first, *_, last = (quote["symbol"] for quote in ask(dashboard, "/api/kpi")["quotes"])
-    page = open_page(f"{dashboard}/?interval=1m")
-    expect(panel(page, "Candles")).to_contain_text(first)
+    page = open_page(f"{dashboard}/?range=1d&interval=5m")
+    expect(panel(page, "Chart")).to_contain_text(first)
     page.locator(".tile", has_text=last).click()
-    expect(page.get_by_role("heading", name=f"Candles {last}")).to_be_visible()
+    expect(page.get_by_role("heading", name=f"Chart {last}")).to_be_visible()
     expect(page.locator(".tile[aria-current=true] .symbol")).to_have_text(last)
-    assert f"symbol={last}&interval=1m" in page.url
+    assert f"symbol={last}&range=1d&interval=5m" in page.url
     page.reload()
-    expect(page.get_by_role("heading", name=f"Candles {last}")).to_be_visible()
-    expect(page.get_by_role("radio", name="1 min")).to_be_checked()
+    expect(page.get_by_role("heading", name=f"Chart {last}")).to_be_visible()
+    expect(page.get_by_role("radio", name="5 min", exact=True)).to_be_checked()
     page.go_back()
-    expect(page.get_by_role("heading", name=f"Candles {first}")).to_be_visible()
+    expect(page.get_by_role("heading", name=f"Chart {first}")).to_be_visible()
 
 
 def test_a_phone_shows_everything_without_scrolling_sideways(dashboard: str, open_page: Opener) -> None:
     page = open_page(dashboard, width=360, height=740, has_touch=True, is_mobile=True)
-    expect(panel(page, "Candles").locator(".legend dd").first).to_be_visible()
-    for name in ("Candles", "Day change", "Pipeline"):
+    expect(panel(page, "Chart").locator(".legend dd").first).to_be_visible()
+    for name in ("Chart", "Day change", "Pipeline"):
         expect(panel(page, name)).to_be_visible()
     open_table(panel(page, "Day change"))
     assert page.evaluate("document.scrollingElement.scrollWidth") == 360

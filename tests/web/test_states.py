@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 from conftest import Opener
 from fake_api import OPENAPI, ROOT, FakeApi, validator
-from pagekit import LONGEST_BACK_OFF_MS, POLL_MS, await_equal, figure, open_table, panel, rows
+from pagekit import LONGEST_BACK_OFF_MS, POLL_MS, await_equal, figure, open_table, panel, percent, rows
 from playwright.sync_api import Page, expect
 
 Keep = Callable[[Page, str], Path]
+RECORDING = "Recording of Feb 14, 2019 · 60\u00d7"
 AXE = (ROOT / "dashboards/web/node_modules/axe-core/axe.min.js").read_text()
 
 
 def loaded(page: Page) -> Page:
     """Wait until every panel has its figures."""
-    expect(panel(page, "Candles").locator(".legend dd").first).to_be_visible()
-    for name in ("Candles", "Day change", "Pipeline", "History AAPL"):
-        expect(panel(page, name).get_by_text("Loading…")).to_have_count(0)
+    expect(panel(page, "Chart").locator(".legend dd").first).to_be_visible()
+    expect(page.locator(".skeleton")).to_have_count(0)
     return page
 
 
@@ -49,20 +49,12 @@ def test_an_answer_that_did_not_change_is_not_sent_again(api: FakeApi, open_page
     page = loaded(open_page(f"{api.url}/?symbol=AAPL"))
     api.requests.clear()
     page.clock.fast_forward(POLL_MS)
-    paths = (
-        "/api/kpi",
-        "/api/candles?symbol=AAPL&interval=1d",
-        "/api/history?symbol=AAPL",
-        "/api/treemap",
-        "/api/health",
-    )
-    await_equal(page, lambda: {one for one in paths if (one, 304) in api.requests}, lambda: set(paths))
-    assert {status for _, status in api.requests} == {304}
+    await_equal(page, lambda: set(api.requests), lambda: {("/api/snapshot?symbol=AAPL", 304)})
 
 
 def test_the_live_quote_joins_candles_that_are_older_until_newer_ones_come(api: FakeApi, open_page: Opener) -> None:
-    page = open_page(f"{api.url}/?symbol=AAPL&interval=5m")
-    table = open_table(panel(page, "Candles"))
+    page = open_page(f"{api.url}/?symbol=AAPL&range=5d&interval=5m")
+    table = open_table(panel(page, "Chart"))
     before = rows(table)
     api.held = copy.copy(api.market)
     for _ in range(6):
@@ -75,7 +67,7 @@ def test_the_live_quote_joins_candles_that_are_older_until_newer_ones_come(api: 
     assert joined[added + 1 :] == before[1:]
     assert joined[added][1] == before[0][1]
     api.held = None
-    candles = api.market.candles("AAPL", "5m")
+    candles = api.market.candles("AAPL", "5m", 5)
     prices = [[figure(candle[name]) for name in ("open", "high", "low", "close")] for candle in reversed(candles)]
     await_equal(page, lambda: [row[1:5] for row in rows(table)], lambda: prices)
 
@@ -100,19 +92,19 @@ def test_no_quotes_yet_is_said_plainly_and_passes_by_itself(api: FakeApi, open_p
     api.empty = True
     page = open_page(api.url)
     expect(page.get_by_role("heading", name="No quotes yet")).to_be_visible()
-    expect(page.locator(".status .badge")).to_have_text("No data yet")
+    expect(page.locator(".status .badge").last).to_have_text("No data yet")
     keep(page, "empty")
     assert violations(page) == []
     api.empty = False
     await_equal(page, lambda: page.locator(".tile").count(), lambda: 5)
-    expect(page.locator(".status .badge")).to_have_text("Live")
+    expect(page.locator(".status .badge")).to_have_text(RECORDING)
 
 
 def test_old_quotes_are_called_stale_with_their_age(api: FakeApi, open_page: Opener, keep: Keep) -> None:
     api.age = timedelta(minutes=12, seconds=5)
     page = loaded(open_page(f"{api.url}/?symbol=AAPL&interval=1m"))
-    expect(page.locator(".status .badge")).to_have_text("Stale")
-    expect(page.locator(".notice")).to_contain_text("No new quotes for 12\u00a0min 5\u00a0s")
+    expect(page.locator(".status .badge").last).to_have_text("Stale")
+    expect(page.locator(".notice")).to_contain_text("No new quotes for 12\u00a0min")
     expect(panel(page, "Pipeline").locator(".old")).to_have_count(5)
     keep(page, "stale")
     assert violations(page) == []
@@ -122,9 +114,9 @@ def test_the_last_figures_stay_marked_while_the_server_is_away(api: FakeApi, ope
     page = loaded(open_page(f"{api.url}/?symbol=AAPL&interval=5m"))
     figures = page.locator(".tile .price").all_inner_texts()
     api.stop()
-    await_equal(page, lambda: page.locator(".status .badge").inner_text(), lambda: "Not updating")
+    await_equal(page, lambda: page.locator(".status .badge").last.inner_text(), lambda: "Not updating")
     expect(page.locator(".notice")).to_contain_text("The server does not answer. These are the last figures, as of")
-    expect(page.get_by_text("Last figures", exact=True)).to_have_count(4)
+    expect(page.get_by_text("Last figures", exact=True)).to_have_count(3)
     assert page.locator(".tile .price").all_inner_texts() == figures
     expect(page.get_by_role("status")).to_contain_text("The server does not answer.")
     keep(page, "server-away")
@@ -132,7 +124,7 @@ def test_the_last_figures_stay_marked_while_the_server_is_away(api: FakeApi, ope
     api.market.tick(30)
     api.start()
     page.clock.fast_forward(LONGEST_BACK_OFF_MS)
-    await_equal(page, lambda: page.locator(".status .badge").inner_text(), lambda: "Live")
+    await_equal(page, lambda: page.locator(".status .badge").last.inner_text(), lambda: RECORDING)
     expect(page.locator(".notice")).to_have_count(0)
     expect(page.locator(".tile .price").first).to_have_text(figure(api.market.quote("AAPL")["price"]))
 
@@ -142,7 +134,7 @@ def test_tries_become_rarer_while_they_fail_and_can_be_asked_for(api: FakeApi, o
     api.unavailable = True
 
     def tries() -> int:
-        return sum(1 for path, status in api.requests if path == "/api/kpi" and status == 503)
+        return sum(1 for path, status in api.requests if path.startswith("/api/snapshot") and status == 503)
 
     for _ in range(6):
         before = tries()
@@ -157,7 +149,8 @@ def test_tries_become_rarer_while_they_fail_and_can_be_asked_for(api: FakeApi, o
     expect(page.locator(".notice")).to_contain_text("The warehouse does not answer.")
     api.unavailable = False
     page.get_by_role("button", name="Try now").click()
-    expect(page.locator(".status .badge")).to_have_text("Live")
+    expect(page.locator(".badge.outage")).to_have_count(0)
+    expect(page.locator(".status .badge")).to_have_text(RECORDING)
 
 
 def test_without_any_figures_an_outage_shows_nothing_but_itself(api: FakeApi, open_page: Opener, keep: Keep) -> None:
@@ -168,18 +161,19 @@ def test_without_any_figures_an_outage_shows_nothing_but_itself(api: FakeApi, op
     keep(page, "no-figures")
 
 
-@pytest.mark.parametrize(
-    ("symbol", "said"),
-    [("NONE", "No quotes of NONE."), ("%3Cb%3E", "'<b>' is no symbol."), ("..", "'..' is no symbol.")],
-)
-def test_a_symbol_without_quotes_is_named_and_the_rest_is_shown(
-    api: FakeApi, open_page: Opener, symbol: str, said: str
-) -> None:
-    page = open_page(f"{api.url}/?symbol={symbol}")
-    expect(panel(page, "Candles").locator(".note")).to_have_text(said)
-    expect(panel(page, "History").locator(".note")).to_have_text(said)
+def test_a_symbol_without_quotes_is_named_and_the_rest_is_shown(api: FakeApi, open_page: Opener) -> None:
+    page = open_page(f"{api.url}/?symbol=NONE")
+    note = panel(page, "Chart").locator(".note")
+    expect(note).to_contain_text("No quotes of NONE.")
     expect(page.locator(".tile")).to_have_count(5)
-    expect(page.locator(".status .badge")).to_have_text("Live")
+    note.get_by_role("button", name="Show AAPL").click()
+    expect(page.get_by_role("heading", name="Chart AAPL")).to_be_visible()
+
+
+@pytest.mark.parametrize("symbol", ["%3Cb%3E", "..", "A%2F..%2FB"])
+def test_what_is_no_symbol_is_passed_over(api: FakeApi, open_page: Opener, symbol: str) -> None:
+    page = loaded(open_page(f"{api.url}/?symbol={symbol}"))
+    expect(page.get_by_role("heading", name="Chart AAPL")).to_be_visible()
 
 
 @pytest.mark.parametrize("size", ["Equal", "Volatility"])
@@ -192,7 +186,7 @@ def test_the_treemaps_tiles_have_the_chosen_areas(api: FakeApi, open_page: Opene
     expect(page.locator(".tooltip")).to_be_visible()
     point_everywhere = """chart => {
         const box = chart.getBoundingClientRect();
-        const [columns, lines] = [30, 30];
+        const [columns, lines] = [60, 60];
         return Array.from({ length: columns * lines }, (_, place) => {
             const clientX = box.x + box.width * ((place % columns) + 0.5) / columns;
             const clientY = box.y + box.height * (Math.floor(place / columns) + 0.5) / lines;
@@ -218,7 +212,7 @@ def test_a_click_in_the_treemap_selects_its_symbol(api: FakeApi, open_page: Open
     chart.hover(position={"x": 20, "y": 20})
     symbol = page.locator(".tooltip dd").first.inner_text()
     chart.click(position={"x": 20, "y": 20})
-    expect(page.get_by_role("heading", name=f"Candles {symbol}")).to_be_visible()
+    expect(page.get_by_role("heading", name=f"Chart {symbol}")).to_be_visible()
 
 
 def test_everything_can_be_done_by_keyboard(api: FakeApi, open_page: Opener) -> None:
@@ -241,21 +235,25 @@ def test_everything_can_be_done_by_keyboard(api: FakeApi, open_page: Opener) -> 
 
     tab_to("MSFT")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Candles MSFT")).to_be_visible()
+    expect(page.get_by_role("heading", name="Chart MSFT")).to_be_visible()
     tab_to("1d")
     page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("radio", name="5 min")).to_be_checked()
-    assert "interval=5m" in page.url
+    expect(page.get_by_role("radio", name="5D")).to_be_checked()
+    assert "range=5d" in page.url
+    tab_to("5m")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("radio", name="15 min")).to_be_checked()
+    assert "interval=15m" in page.url
     tab_to("Zoom in")
     page.keyboard.press("Enter")
     tab_to("Show as a table")
     page.keyboard.press("Enter")
-    expect(panel(page, "Candles MSFT").locator("details table")).to_be_visible()
+    expect(panel(page, "Chart MSFT").locator("details table")).to_be_visible()
     tab_to("candles of MSFT")
     page.keyboard.press("End")
-    tab_to("equal")
+    tab_to("volatility")
     page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("radio", name="Volatility")).to_be_checked()
+    expect(page.get_by_role("radio", name="Equal")).to_be_checked()
 
 
 def test_the_theme_follows_the_system_until_it_is_chosen_and_is_kept(
@@ -280,11 +278,11 @@ def test_the_theme_follows_the_system_until_it_is_chosen_and_is_kept(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 360])
+@pytest.mark.parametrize("width", [1440, 1060, 390])
 def test_axe_finds_nothing_wrong(api: FakeApi, open_page: Opener, keep: Keep, scheme: str, width: int) -> None:
     page = loaded(open_page(f"{api.url}/?symbol=AAPL&interval=5m", color_scheme=scheme, width=width))
     keep(page, f"{scheme}-{width}")
-    for name in ("Candles", "Day change", "History AAPL"):
+    for name in ("Chart", "Day change"):
         open_table(panel(page, name))
     assert violations(page) == []
 
@@ -305,3 +303,184 @@ def test_what_a_screen_reader_is_told_does_not_follow_each_price(api: FakeApi, o
         price = figure(api.market.quote("AAPL")["price"])
         await_equal(page, lambda: page.locator(".tile .price").first.inner_text(), lambda price=price: price)
     assert page.evaluate("window.told") == 0
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("width", [1440, 1100, 1060, 900, 390, 320])
+def test_nothing_runs_over_its_frame(api: FakeApi, open_page: Opener, keep: Keep, width: int, many: bool) -> None:
+    """Long symbols, prices of six digits and many symbols included."""
+    if many:
+        api.market.add_symbols()
+    page = loaded(open_page(f"{api.url}/?symbol=AMZN", width=width))
+    over = page.evaluate(
+        """() => [...document.querySelectorAll('.tile, .chip, .panel, .stations li')].flatMap(frame => {
+            const { right } = frame.getBoundingClientRect();
+            return [...frame.querySelectorAll(':scope > *')]
+                .filter(part => part.getBoundingClientRect().right > right + 0.5)
+                .map(part => `${part.className} in ${frame.className}`);
+        })"""
+    )
+    keep(page, f"{'many' if many else 'five'}-{width}")
+    assert over == []
+    assert page.evaluate("document.scrollingElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize(
+    ("market", "said"),
+    [
+        ({"state": "open", "closes_at": "2026-11-25T21:00:00Z"}, "Open"),
+        ({"state": "closed", "next_open": "2026-11-27T14:30:00Z", "holiday": "Thanksgiving Day"}, "Closed until"),
+        ({"state": "recording", "speed": 1, "date": "2019-02-14"}, "Recording of Feb 14, 2019 · 1\u00d7"),
+    ],
+)
+def test_the_page_says_what_the_quotes_are_of(
+    api: FakeApi, open_page: Opener, keep: Keep, market: dict[str, Any], said: str
+) -> None:
+    api.market_state = market
+    page = loaded(open_page(api.url))
+    expect(page.locator(".badge.market")).to_contain_text(said)
+    keep(page, f"market-{market['state']}-{market.get('speed', '')}")
+    assert "Live" not in page.locator("body").inner_text()
+    assert violations(page) == []
+
+
+def test_the_age_of_the_last_quote_ticks(api: FakeApi, open_page: Opener) -> None:
+    page = loaded(open_page(api.url))
+    ages = []
+    for _ in range(3):
+        ages.append(page.locator(".age").inner_text())
+        page.clock.run_for(1_000)
+    assert len(set(ages)) == 3, ages
+    assert all(age.startswith("Last quote ") and age.endswith(" ago") for age in ages)
+
+
+def test_a_symbol_whose_times_are_unusable_is_named_and_the_others_are_shown(api: FakeApi, open_page: Opener) -> None:
+    api.unknown = "JPM"
+    page = loaded(open_page(api.url))
+    expect(page.locator(".notice")).to_contain_text("JPM: its latest quote was fetched in the future.")
+    expect(panel(page, "Pipeline").locator(".old")).to_have_count(1)
+    expect(page.locator(".tile")).to_have_count(5)
+
+
+def test_a_part_that_is_slow_holds_up_no_other(api: FakeApi, open_page: Opener) -> None:
+    api.slow = {"treemap"}
+    page = loaded(open_page(f"{api.url}/?symbol=AAPL"))
+    expect(page.locator(".tile")).to_have_count(5)
+    table = panel(page, "Day change")
+    api.slow = set()
+    page.clock.fast_forward(POLL_MS)
+    expect(open_table(table).locator("tbody tr")).to_have_count(5)
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("many", [False, True])
+def test_nothing_moves_while_the_page_loads(api: FakeApi, open_page: Opener, width: int, many: bool) -> None:
+    if many:
+        api.market.add_symbols()
+    page = loaded(open_page(f"{api.url}/?symbol=AAPL", width=width))
+    shift = page.evaluate(
+        """() => new Promise(resolve => {
+            let sum = 0;
+            new PerformanceObserver(list => {
+                sum += list.getEntries().filter(one => !one.hadRecentInput).reduce((all, one) => all + one.value, 0);
+            }).observe({ type: 'layout-shift', buffered: true });
+            requestAnimationFrame(() => requestAnimationFrame(() => resolve(sum)));
+        })"""
+    )
+    assert shift < 0.05
+
+
+def test_many_symbols_are_a_table_that_is_sorted_and_searched(api: FakeApi, open_page: Opener, keep: Keep) -> None:
+    api.market.add_symbols()
+    page = loaded(open_page(f"{api.url}/?symbol=AAPL"))
+    table = page.get_by_role("region", name="All quotes").get_by_role("table")
+    symbols = lambda: [row[0] for row in rows(table)]  # noqa: E731
+    assert symbols() == sorted(api.market.symbols)
+    page.get_by_role("button", name="Change %").click()
+    changes = {quote["symbol"]: quote["change_percent"] for quote in api.market.kpi()}
+    assert [changes[symbol] for symbol in symbols()] == sorted(changes.values(), reverse=True)
+    expect(page.get_by_role("columnheader", name="Change %")).to_have_attribute("aria-sort", "descending")
+    page.keyboard.press("/")
+    page.keyboard.type("btc")
+    expect(table.locator("tbody tr")).to_have_count(1)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Chart BINANCE:BTCUSDT")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(table.locator("tbody tr")).to_have_count(len(api.market.symbols))
+    keep(page, "many-sorted")
+    assert violations(page) == []
+
+
+def test_symbols_are_compared_in_percent_from_one_start(api: FakeApi, open_page: Opener, keep: Keep) -> None:
+    page = loaded(open_page(f"{api.url}/?symbol=AAPL&range=5d&interval=5m"))
+    for symbol in ("MSFT", "TSLA"):
+        page.get_by_label("Compare with", exact=True).select_option(symbol)
+    assert "compare=MSFT%2CTSLA" in page.url
+    chart = panel(page, "Chart")
+
+    def expected(symbol: str) -> str:
+        candles = api.market.candles(symbol, "5m", 5)
+        return percent(100 * (candles[-1]["close"] / candles[0]["open"] - 1))
+
+    for symbol in ("AAPL", "MSFT", "TSLA"):
+        legend = chart.locator(".legend div", has_text=symbol).locator("dd")
+        await_equal(
+            page,
+            lambda legend=legend: legend.inner_text().replace("\u00a0", " "),
+            lambda symbol=symbol: expected(symbol),
+        )
+    keep(page, "compared")
+    assert violations(page) == []
+    page.get_by_role("button", name="Do not compare with MSFT").click()
+    page.get_by_role("button", name="Do not compare with TSLA").click()
+    expect(chart.locator(".legend dt").nth(1)).to_have_text("Open")
+
+
+@pytest.mark.parametrize("kind", ["Candles", "Line", "Area"])
+def test_the_kind_of_chart_is_chosen_and_kept(api: FakeApi, open_page: Opener, keep: Keep, kind: str) -> None:
+    page = loaded(open_page(f"{api.url}/?symbol=AAPL&range=5d"))
+    page.get_by_role("radio", name=kind, exact=True).check()
+    keep(page, f"chart-{kind.lower()}")
+    page.reload()
+    expect(page.get_by_role("radio", name=kind, exact=True)).to_be_checked()
+
+
+def test_candles_of_one_quote_each_are_shown_as_a_line(api: FakeApi, open_page: Opener) -> None:
+    api.market.quotes_per_bar = 1
+    page = loaded(open_page(f"{api.url}/?symbol=AAPL"))
+    expect(page.get_by_role("radio", name="Line", exact=True)).to_be_checked()
+
+
+def test_keys_choose_the_symbol_the_interval_the_theme_and_the_clock(api: FakeApi, open_page: Opener) -> None:
+    page = loaded(open_page(f"{api.url}/?symbol=AAPL", timezone_id="Europe/Berlin"))
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("heading", name="Chart AMZN")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("heading", name="Chart AAPL")).to_be_visible()
+    page.keyboard.press("3")
+    expect(page.get_by_role("radio", name="15 min")).to_be_checked()
+    page.keyboard.press("t")
+    expect(page.get_by_role("button", name="Switch to the light theme")).to_be_visible()
+    time = page.locator(".tile .traded").first
+    expect(time).to_have_text("15:01:58")
+    page.keyboard.press("z")
+    expect(time).to_have_text("21:01:58")
+    page.reload()
+    expect(time).to_have_text("21:01:58")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert violations(page) == []
+
+
+def test_a_table_is_given_as_csv(api: FakeApi, open_page: Opener) -> None:
+    page = loaded(open_page(f"{api.url}/?symbol=AAPL&range=5d&interval=5m"))
+    open_table(panel(page, "Chart"))
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download candles-AAPL-5m as CSV").click()
+    lines = Path(download.value.path()).read_text().splitlines()
+    candles = api.market.candles("AAPL", "5m", 5)
+    assert lines[0] == "time,open,high,low,close,quotes"
+    assert len(lines) == len(candles) + 1
+    assert lines[1].split(",")[1:5] == [
+        repr(candles[0][name]).removesuffix(".0") for name in ("open", "high", "low", "close")
+    ]

@@ -123,6 +123,11 @@ impl fmt::Debug for Parameter {
 }
 
 impl Parameter {
+    /// Its name and its type.
+    pub(crate) fn kind(&self) -> (&'static str, &'static str) {
+        (self.name, self.kind)
+    }
+
     /// A `STRING`.
     #[must_use]
     pub fn string(name: &'static str, value: String) -> Self {
@@ -163,6 +168,8 @@ impl From<Parameter> for QueryParameter {
 /// What a statement answered.
 #[derive(Debug, Default)]
 pub struct Answer {
+    /// The columns' names.
+    pub columns: Vec<String>,
     /// The rows, each value as the text BigQuery sends (`None` for NULL).
     pub rows: Vec<Vec<Option<String>>>,
     /// How many rows a DML statement changed.
@@ -171,12 +178,15 @@ pub struct Answer {
 
 impl Answer {
     /// Adds a page of the answer; how many rows all pages have, where BigQuery says so.
-    fn take(&mut self, page: QueryResponse) -> Option<u64> {
+    pub(crate) fn take(&mut self, page: QueryResponse) -> Option<u64> {
         let text = |value: Option<Value>| match value {
             None | Some(Value::Null) => None,
             Some(Value::String(text)) => Some(text),
             Some(other) => Some(other.to_string()),
         };
+        if let Some(fields) = page.schema.and_then(|schema| schema.fields) {
+            self.columns = fields.into_iter().map(|field| field.name).collect();
+        }
         let rows = page.rows.unwrap_or_default().into_iter();
         let row = |row: TableRow| {
             row.columns.unwrap_or_default().into_iter().map(|cell| text(cell.value)).collect()
@@ -268,12 +278,7 @@ impl Warehouse {
         statement: &Statement,
         parameters: &[Parameter],
     ) -> Result<Answer, WarehouseError> {
-        if !parameters.iter().map(|given| (given.name, given.kind)).eq(statement.parameters().iter().copied())
-        {
-            let declared = statement.parameters();
-            let problem = format!("{} takes {declared:?}, not {parameters:?}", statement.name());
-            return Err(WarehouseError::Configuration(problem));
-        }
+        statement.check(parameters)?;
         let (statement, sql) = (statement.name(), statement.sql(&self.config));
         let backoff = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(200))
@@ -310,7 +315,7 @@ impl Warehouse {
         }
     }
 
-    fn failed(&self, statement: &'static str, error: BQError) -> WarehouseError {
+    pub(crate) fn failed(&self, statement: &'static str, error: BQError) -> WarehouseError {
         let mut error = WarehouseError::of(statement, error);
         // A token that was good when it was made: the next try brings another.
         if let (Some(google), WarehouseError::Refused { code: 401, passing, .. }) = (&self.google, &mut error)

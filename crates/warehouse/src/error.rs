@@ -85,6 +85,12 @@ impl WarehouseError {
         }
     }
 
+    /// The error of a job that was made and failed.
+    pub(crate) fn refused_with(statement: &'static str, code: i64, reason: &str, message: String) -> Self {
+        let errors = vec![[("reason".to_owned(), reason.to_owned())].into()];
+        Self::refused(statement, NestedResponseError { code, errors, message, status: String::new() })
+    }
+
     fn refused(statement: &'static str, error: NestedResponseError) -> Self {
         let reasons: Vec<&str> =
             error.errors.iter().filter_map(|error| error.get("reason")).map(String::as_str).collect();

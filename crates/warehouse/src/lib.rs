@@ -7,6 +7,7 @@ mod client;
 mod error;
 mod google;
 mod load;
+mod read;
 mod reconcile;
 pub mod statements;
 mod tables;

@@ -1,7 +1,7 @@
 //! Every statement that is sent to BigQuery. A [`Statement`] can be made here alone, and the list below is the
 //! only way to make one: none can be sent that is not in [`ALL`], which the tests give to GoogleSQL's analyzer.
 
-use crate::WarehouseConfig;
+use crate::{Parameter, WarehouseConfig, WarehouseError};
 
 /// A statement that the warehouse can be asked.
 #[derive(Debug)]
@@ -22,6 +22,16 @@ impl Statement {
     #[must_use]
     pub fn parameters(&self) -> &'static [(&'static str, &'static str)] {
         self.parameters
+    }
+
+    /// # Errors
+    /// [`WarehouseError::Configuration`] where `parameters` are not those that it declares.
+    pub(crate) fn check(&self, parameters: &[Parameter]) -> Result<(), WarehouseError> {
+        if parameters.iter().map(Parameter::kind).eq(self.parameters.iter().copied()) {
+            return Ok(());
+        }
+        let problem = format!("{} takes {:?}, not {parameters:?}", self.name, self.parameters);
+        Err(WarehouseError::Configuration(problem))
     }
 
     /// Its text for the configured project and datasets.
@@ -165,33 +175,35 @@ statements! {
        FORMAT_DATETIME('%Y-%m-%d %H:%M:%S', market_time_us)
      FROM `{dataset}_gold.gold_kpi` ORDER BY symbol";
 
-    /// Each symbol's latest quote. The API has 0 for a price of the day that is not known.
+    /// Each symbol's latest quote.
     KPI, "gold_kpi", (),
-    "SELECT symbol, current_price, change_amount, change_percent, COALESCE(day_high, 0), COALESCE(day_low, 0),
-       COALESCE(day_open, 0), prev_close, market_timestamp_raw,
-       FORMAT_DATETIME('%Y-%m-%dT%H:%M:%S', market_time_us), UNIX_MILLIS(fetched_at)
+    "SELECT symbol, current_price, change_amount, change_percent, day_high, day_low, day_open, prev_close,
+       market_timestamp_raw, FORMAT_DATETIME('%Y-%m-%dT%H:%M:%S', market_time_us) AS market_time_text,
+       UNIX_MILLIS(fetched_at) AS fetched_millis, UNIX_MILLIS(loaded_at) AS loaded_millis
      FROM `{dataset}_gold.gold_kpi`
      ORDER BY symbol";
 
     /// A symbol's candles of a part of a day, from a market date on.
     INTRADAY_CANDLES, "gold_candlestick_intraday", (symbol: STRING, interval_minutes: INT64, first_date: DATE),
-    "SELECT UNIX_SECONDS(candle_start_utc), market_date, candle_open, candle_high, candle_low, candle_close,
-       trend_line
+    "SELECT UNIX_SECONDS(candle_start_utc) AS start_second, market_date, candle_open, candle_high, candle_low,
+       candle_close, trend_line, quotes
      FROM `{dataset}_gold.gold_candlestick_intraday`
      WHERE symbol = @symbol AND interval_minutes = @interval_minutes AND market_date >= @first_date
      ORDER BY candle_start_utc";
 
     /// A symbol's candles of the latest dates that have quotes; 12 at most.
     DAILY_CANDLES, "gold_candlestick", (symbol: STRING),
-    "SELECT quotes, candle_date, candle_open, candle_high, candle_low, candle_close, trend_line
+    "SELECT candle_date AS market_date, candle_open, candle_high, candle_low, candle_close, trend_line, quotes
      FROM `{dataset}_gold.gold_candlestick`
      WHERE symbol = @symbol
      ORDER BY candle_date";
 
-    /// How many quotes a symbol has on each of its latest dates, the newest first.
-    QUOTES_BY_DATE, "the dates of gold_candlestick", (symbol: STRING),
-    "SELECT candle_date, quotes FROM `{dataset}_gold.gold_candlestick`
-     WHERE symbol = @symbol ORDER BY candle_date DESC";
+    /// Every symbol's closes of 5 minutes, from a market date on.
+    CLOSES, "the closes of gold_candlestick_intraday", (first_date: DATE),
+    "SELECT symbol, market_date, candle_close
+     FROM `{dataset}_gold.gold_candlestick_intraday`
+     WHERE interval_minutes = 5 AND market_date >= @first_date
+     ORDER BY symbol, candle_start_utc";
 
     /// A symbol's latest quotes, `limit` at most, from a market date on.
     HISTORY, "gold_kpi_history", (symbol: STRING, first_date: DATE, limit: INT64),
@@ -207,10 +219,12 @@ statements! {
      FROM `{dataset}_gold.gold_treechart`
      ORDER BY symbol";
 
-    /// How fresh each symbol is.
+    /// How fresh each symbol is. The times are of one quote, the latest valid one; only a symbol that never had one
+    /// has the time of its latest fetch.
     HEALTH, "gold_pipeline_health", (),
-    "SELECT health.symbol, UNIX_MILLIS(health.last_fetched_at), UNIX_MILLIS(latest.loaded_at),
-       UNIX_MILLIS(health.last_market_time_utc), health.quotes_per_minute, health.rejected_share
+    "SELECT health.symbol, UNIX_MILLIS(COALESCE(latest.fetched_at, health.last_fetched_at)) AS fetched_millis,
+       UNIX_MILLIS(latest.loaded_at) AS loaded_millis, UNIX_MILLIS(latest.market_time_utc) AS market_millis,
+       health.quotes_per_minute, health.rejected_share
      FROM `{dataset}_gold.gold_pipeline_health` AS health
      LEFT JOIN `{dataset}_gold.gold_kpi` AS latest ON health.symbol = latest.symbol
      ORDER BY health.symbol";

@@ -89,6 +89,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/sparklines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Each symbol's closes of its latest date */
+        get: operations["getSparklines"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/snapshot": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All that the page shows */
+        get: operations["getSnapshot"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/openapi.json": {
         parameters: {
             query?: never;
@@ -118,17 +152,12 @@ export interface components {
          */
         Symbol: string;
         /**
-         * @description Length of a candle: one New York calendar day, five minutes or one minute.
+         * @description Length of a candle; 1d is one New York calendar day.
          * @enum {string}
          */
-        Interval: "1d" | "5m" | "1m";
+        Interval: "1m" | "5m" | "15m" | "1h" | "1d";
         /** @description Each symbol's latest quote. */
         KpiAnswer: {
-            /**
-             * Format: date-time
-             * @description When the answer was read from the warehouse. RFC 3339, UTC.
-             */
-            as_of: string;
             /** @description One for each symbol; empty before the first quote. */
             quotes: components["schemas"]["Kpi"][];
         };
@@ -147,8 +176,8 @@ export interface components {
             day_low: number;
             /** @description The day's opening price, in the instrument's currency; 0 is unknown. */
             day_open: number;
-            /** @description The previous trading day's last price. In the instrument's currency. */
-            prev_close: number;
+            /** @description The previous trading day's last price, in the instrument's currency; null where it is not known. */
+            prev_close: number | null;
             /**
              * Format: date-time
              * @description When the price was traded. RFC 3339, UTC.
@@ -164,24 +193,26 @@ export interface components {
              * @description When the quote was fetched. RFC 3339, UTC.
              */
             fetched_at: string;
+            /**
+             * Format: date-time
+             * @description When the quote was loaded into bronze. RFC 3339, UTC.
+             */
+            loaded_at: string | null;
         };
         /** @description A symbol's candles, oldest first. */
         CandlesAnswer: {
-            /**
-             * Format: date-time
-             * @description When the answer was read from the warehouse. RFC 3339, UTC.
-             */
-            as_of: string;
             symbol: components["schemas"]["Symbol"];
             interval: components["schemas"]["Interval"];
-            /** @description 1d: the latest 12 New York dates that have quotes; 5m and 1m: the latest such dates' buckets. Only buckets with quotes: closed hours have none. Ascending; empty for a symbol without quotes. */
+            /** @description Only buckets with quotes: closed hours have none. Ascending; empty for a symbol without quotes. */
             candles: components["schemas"]["Candle"][];
             /** @description The latest candle's day; null without candles. */
             day: components["schemas"]["Day"] | null;
+            /** @description The range that is shown; null where an interval alone was asked for. */
+            range: components["schemas"]["Range"] | null;
         };
         /** @description Prices observed within one day or bucket. */
         Candle: {
-            /** @description The candle's key: a date for 1d, epoch seconds for 5m and 1m. */
+            /** @description The candle's key: a date for 1d, epoch seconds for the others. */
             time: string | number;
             /**
              * Format: date
@@ -196,8 +227,10 @@ export interface components {
             low: number;
             /** @description Last price observed. In the instrument's currency. */
             close: number;
-            /** @description Mean of the prices observed on the candle's New York date, for 5m and 1m up to the candle's end; null where it is not known. In the instrument's currency. */
+            /** @description Mean of the prices observed on the candle's New York date, for intervals below a day up to the candle's end; null where it is not known. In the instrument's currency. */
             trend: number | null;
+            /** @description How many quotes it is made of. */
+            quotes: number;
         };
         /** @description The New York day of the latest candle. */
         Day: {
@@ -211,11 +244,6 @@ export interface components {
         };
         /** @description A symbol's latest quotes, oldest first. */
         HistoryAnswer: {
-            /**
-             * Format: date-time
-             * @description When the answer was read from the warehouse. RFC 3339, UTC.
-             */
-            as_of: string;
             symbol: components["schemas"]["Symbol"];
             /** @description Ascending by market time, each time once; empty for a symbol without quotes. */
             points: components["schemas"]["HistoryPoint"][];
@@ -234,11 +262,6 @@ export interface components {
         };
         /** @description Each symbol's day change and volatility. */
         TreemapAnswer: {
-            /**
-             * Format: date-time
-             * @description When the answer was read from the warehouse. RFC 3339, UTC.
-             */
-            as_of: string;
             /** @description One for each symbol; empty before the first quote. */
             tiles: components["schemas"]["Tile"][];
         };
@@ -252,56 +275,51 @@ export interface components {
             date: string;
             /** @description The day's latest price. In the instrument's currency. */
             price: number;
-            /** @description Mean of the day's observed prices. In the instrument's currency. */
-            avg_price: number;
+            /** @description Mean of the day's observed prices, in the instrument's currency; null where it is not known. */
+            avg_price: number | null;
             /** @description Change since the previous close in percent; null where it is not known. */
             change_percent: number | null;
-            /** @description Population standard deviation of the observed prices, in the instrument's currency. */
-            volatility: number;
-            /** @description Volatility divided by the mean of the observed prices; no unit. */
+            /** @description Population standard deviation of the prices observed over the latest days (dbt's variable says how many), in the instrument's currency; null where it is not known. */
+            volatility: number | null;
+            /** @description Volatility divided by the mean of the same prices; no unit; null where it is not known. */
             relative_volatility: number | null;
         };
         /** @description How fresh the warehouse is. */
         HealthAnswer: {
-            /**
-             * Format: date-time
-             * @description When the answer was read from the warehouse. RFC 3339, UTC.
-             */
-            as_of: string;
-            /**
-             * @description ok: quotes come; stale: none was fetched for more than stale_after_seconds; empty: there has been none.
-             * @enum {string}
-             */
-            status: "ok" | "stale" | "empty";
-            /** @description Age of the latest quote, in seconds, from which on the status is stale. */
+            status: components["schemas"]["Status"];
+            /** @description Age of a symbol's latest quote, in seconds, from which on it is stale. */
             stale_after_seconds: number;
             /** @description One for each symbol; empty before the first quote. */
             symbols: components["schemas"]["SymbolHealth"][];
+            market: components["schemas"]["Market"];
         };
         /** @description The state of one symbol's quotes. */
         SymbolHealth: {
             symbol: components["schemas"]["Symbol"];
             /**
              * Format: date-time
-             * @description When its latest quote was fetched. RFC 3339, UTC.
+             * @description When its latest valid quote was fetched; of a symbol that never had one, its latest quote; null where it is not known. RFC 3339, UTC.
              */
-            last_fetched_at: string;
+            last_fetched_at: string | null;
             /**
              * Format: date-time
-             * @description When its latest valid quote was loaded into bronze; null where it has none. RFC 3339, UTC.
+             * @description When that quote was loaded into bronze; null where it has no valid one. RFC 3339, UTC.
              */
             last_loaded_at: string | null;
             /**
              * Format: date-time
-             * @description When its latest valid quote's price was traded; null where it has none. RFC 3339, UTC.
+             * @description When that quote's price was traded; null where it has no valid one. RFC 3339, UTC.
              */
             last_market_time: string | null;
-            /** @description Time from the latest fetch to as_of, in seconds. */
-            freshness_seconds: number;
-            /** @description Quotes a minute over the latest minutes. */
-            quotes_per_minute: number;
+            /** @description Age of that quote now, in whole seconds; null where it is not known. A snapshot leaves it out. */
+            freshness_seconds?: number | null;
+            /** @description Quotes a minute over the latest minutes; null where it is not known. */
+            quotes_per_minute: number | null;
             /** @description Share of its latest quotes that broke a rule, from 0 to 1; null where there are none. */
             rejected_share: number | null;
+            status: components["schemas"]["Status"];
+            /** @description Why the status is unknown; else null. */
+            reason: string | null;
         };
         /** @description RFC 9457 problem details. */
         Problem: {
@@ -319,6 +337,68 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        /**
+         * @description How many New York dates that have quotes: the latest, the latest five, or all that there are candles of (12).
+         * @enum {string}
+         */
+        Range: "1d" | "5d" | "all";
+        /** @description Each symbol's closes of its latest New York date, thinned out. */
+        SparklinesAnswer: {
+            /** @description One for each symbol with candles. */
+            symbols: components["schemas"]["Sparkline"][];
+        };
+        /** @description One symbol's closes. */
+        Sparkline: {
+            symbol: components["schemas"]["Symbol"];
+            /** @description At most 40, the oldest first. In the instrument's currency. */
+            closes: number[];
+        };
+        /**
+         * @description closed: the market is closed, and quotes came until its end; ok: quotes come; stale: none was fetched for more than stale_after_seconds while the market was open; unknown: there is no usable time of the latest quote, or one in the future; empty: there has been no quote. The whole has the worst of its symbols' states.
+         * @enum {string}
+         */
+        Status: "closed" | "ok" | "stale" | "unknown" | "empty";
+        /** @description What the quotes are of. US stocks trade by New York's calendar; a symbol with an exchange (BINANCE:BTCUSDT) trades always. */
+        Market: {
+            /** @enum {string} */
+            state: "recording" | "open" | "closed";
+            /** @description recording: how much faster than the market it is replayed. */
+            speed?: number;
+            /**
+             * Format: date
+             * @description recording: the New York date that is replayed; null before the first quote.
+             */
+            date?: string | null;
+            /**
+             * Format: date-time
+             * @description open: when it closes; null for markets that never do. RFC 3339, UTC.
+             */
+            closes_at?: string | null;
+            /**
+             * Format: date-time
+             * @description closed: when it opens again. RFC 3339, UTC.
+             */
+            next_open?: string;
+            /** @description closed: the holiday for which it is closed today; null without one. */
+            holiday?: string | null;
+        };
+        /** @description All that the page shows. A part that cannot be given is null, and named in missing. */
+        SnapshotAnswer: {
+            /** @description Whose candles these are: the one asked for, else the first there is. */
+            symbol: components["schemas"]["Symbol"] | null;
+            kpi: components["schemas"]["KpiAnswer"] | null;
+            /** @description Null without any symbol, too. */
+            candles: components["schemas"]["CandlesAnswer"] | null;
+            /** @description The candles of the symbols to compare with, of the same interval and range. */
+            compared: components["schemas"]["CandlesAnswer"][] | null;
+            treemap: components["schemas"]["TreemapAnswer"] | null;
+            sparklines: components["schemas"]["SparklinesAnswer"] | null;
+            health: components["schemas"]["HealthAnswer"] | null;
+            /** @description The parts that are not there, and why. */
+            missing: {
+                [key: string]: string;
+            };
+        };
     };
     responses: {
         /** @description The client's answer is still right. */
@@ -326,6 +406,7 @@ export interface components {
             headers: {
                 "Cache-Control": components["headers"]["CacheControl"];
                 ETag: components["headers"]["ETag"];
+                "Quoteflow-As-Of": components["headers"]["AsOf"];
                 [name: string]: unknown;
             };
             content?: never;
@@ -355,6 +436,10 @@ export interface components {
         Symbol: components["schemas"]["Symbol"];
         /** @description ETag of the answer that the client has. */
         IfNoneMatch: string;
+        /** @description How many dates; left out: what suits the interval, or the quotes. */
+        Range: components["schemas"]["Range"];
+        /** @description Length of a candle; left out: the shortest that the quotes fill with at least 30 candles. */
+        Interval: components["schemas"]["Interval"];
     };
     requestBodies: never;
     headers: {
@@ -364,6 +449,8 @@ export interface components {
         ETag: string;
         /** @description Seconds after which to ask again. */
         RetryAfter: number;
+        /** @description Everything that was loaded up to this moment is in the answer. RFC 3339, UTC; of a snapshot each part's name and its moment, as in `kpi="2026-08-03T14:05:12Z", candles="2026-08-03T14:05:00Z"`. It is no part of the body, so that what did not change is 304. */
+        AsOf: string;
     };
     pathItems: never;
 }
@@ -386,6 +473,7 @@ export interface operations {
                 headers: {
                     "Cache-Control": components["headers"]["CacheControl"];
                     ETag: components["headers"]["ETag"];
+                    "Quoteflow-As-Of": components["headers"]["AsOf"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -401,8 +489,10 @@ export interface operations {
             query: {
                 /** @description Whose figures. */
                 symbol: components["parameters"]["Symbol"];
-                /** @description Length of a candle. */
-                interval: components["schemas"]["Interval"];
+                /** @description Length of a candle; left out: the shortest that the quotes fill with at least 30 candles. */
+                interval?: components["parameters"]["Interval"];
+                /** @description How many dates; left out: what suits the interval, or the quotes. */
+                range?: components["parameters"]["Range"];
             };
             header?: {
                 /** @description ETag of the answer that the client has. */
@@ -418,6 +508,7 @@ export interface operations {
                 headers: {
                     "Cache-Control": components["headers"]["CacheControl"];
                     ETag: components["headers"]["ETag"];
+                    "Quoteflow-As-Of": components["headers"]["AsOf"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -451,6 +542,7 @@ export interface operations {
                 headers: {
                     "Cache-Control": components["headers"]["CacheControl"];
                     ETag: components["headers"]["ETag"];
+                    "Quoteflow-As-Of": components["headers"]["AsOf"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -479,6 +571,7 @@ export interface operations {
                 headers: {
                     "Cache-Control": components["headers"]["CacheControl"];
                     ETag: components["headers"]["ETag"];
+                    "Quoteflow-As-Of": components["headers"]["AsOf"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -506,6 +599,7 @@ export interface operations {
                 headers: {
                     "Cache-Control": components["headers"]["CacheControl"];
                     ETag: components["headers"]["ETag"];
+                    "Quoteflow-As-Of": components["headers"]["AsOf"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -513,6 +607,72 @@ export interface operations {
                 };
             };
             304: components["responses"]["NotModified"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getSparklines: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description ETag of the answer that the client has. */
+                "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Each symbol's closes of its latest date */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["CacheControl"];
+                    ETag: components["headers"]["ETag"];
+                    "Quoteflow-As-Of": components["headers"]["AsOf"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SparklinesAnswer"];
+                };
+            };
+            304: components["responses"]["NotModified"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getSnapshot: {
+        parameters: {
+            query?: {
+                /** @description Whose candles; left out: the first symbol there is. */
+                symbol?: components["schemas"]["Symbol"];
+                /** @description Length of a candle; left out: the shortest that the quotes fill with at least 30 candles. */
+                interval?: components["parameters"]["Interval"];
+                /** @description How many dates; left out: what suits the interval, or the quotes. */
+                range?: components["parameters"]["Range"];
+                /** @description Up to four symbols to compare with, separated by commas. */
+                compare?: string;
+            };
+            header?: {
+                /** @description ETag of the answer that the client has. */
+                "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All that the page shows */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["CacheControl"];
+                    ETag: components["headers"]["ETag"];
+                    "Quoteflow-As-Of": components["headers"]["AsOf"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SnapshotAnswer"];
+                };
+            };
+            304: components["responses"]["NotModified"];
+            400: components["responses"]["BadRequest"];
             503: components["responses"]["Unavailable"];
         };
     };

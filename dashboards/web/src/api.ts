@@ -8,12 +8,14 @@ export type Kpi = Schemas["Kpi"];
 export type KpiAnswer = Schemas["KpiAnswer"];
 export type Candle = Schemas["Candle"];
 export type CandlesAnswer = Schemas["CandlesAnswer"];
-export type HistoryPoint = Schemas["HistoryPoint"];
-export type HistoryAnswer = Schemas["HistoryAnswer"];
+export type Range = Schemas["Range"];
 export type Tile = Schemas["Tile"];
 export type TreemapAnswer = Schemas["TreemapAnswer"];
 export type HealthAnswer = Schemas["HealthAnswer"];
 export type SymbolHealth = Schemas["SymbolHealth"];
+export type Market = Schemas["Market"];
+export type Sparkline = Schemas["Sparkline"];
+export type SnapshotAnswer = Schemas["SnapshotAnswer"];
 
 const TIMEOUT_MS = 10_000;
 
@@ -34,6 +36,17 @@ export class Failure extends Error {
   }
 }
 
+/** An answer, and what its headers say of it. */
+export interface Answered {
+  body: unknown;
+  /** Up to when everything that was loaded is in each part of it, in milliseconds since 1970. */
+  asOf: ReadonlyMap<string, number>;
+  /** The server's clock less ours, in milliseconds; none where it says nothing. */
+  clockOffset: number | undefined;
+  /** When it is worth asking again. */
+  maxAgeSeconds: number | undefined;
+}
+
 /** Asks the API, and not for bytes that it has: an answer that did not change is the same object again. */
 export class Client {
   readonly #known = new Map<string, { etag: string; body: unknown }>();
@@ -42,10 +55,10 @@ export class Client {
    * @param path Path and query, such as `/api/kpi`.
    * @throws {Failure} where no figures come; the signal's reason where it was aborted.
    */
-  async get(path: string, signal: AbortSignal): Promise<unknown> {
+  async get(path: string, signal: AbortSignal): Promise<Answered> {
     const known = this.#known.get(path);
     const response = await this.#fetch(path, signal, known?.etag);
-    if (response.status === 304 && known) return known.body;
+    if (response.status === 304 && known) return { ...toldBy(response.headers), body: known.body };
     if (!response.ok) throw await failureOf(response);
     const body = await response.json().catch(() => {
       signal.throwIfAborted();
@@ -53,7 +66,7 @@ export class Client {
     });
     const etag = response.headers.get("ETag");
     if (etag) this.#known.set(path, { etag, body });
-    return body;
+    return { ...toldBy(response.headers), body };
   }
 
   async #fetch(path: string, signal: AbortSignal, etag: string | undefined): Promise<Response> {
@@ -71,6 +84,17 @@ export class Client {
   }
 }
 
+function toldBy(headers: Headers): Omit<Answered, "body"> {
+  const parts = (headers.get("Quoteflow-As-Of") ?? "").matchAll(/(\w+)="([^"]+)"/g);
+  const date = Date.parse(headers.get("Date") ?? "");
+  const maxAge = /max-age=(\d+)/.exec(headers.get("Cache-Control") ?? "")?.[1];
+  return {
+    asOf: new Map([...parts].map(([, name = "", time = ""]) => [name, Date.parse(time)])),
+    clockOffset: Number.isNaN(date) ? undefined : date - Date.now(),
+    maxAgeSeconds: maxAge === undefined ? undefined : Number(maxAge),
+  };
+}
+
 async function failureOf(response: Response): Promise<Failure> {
   const problem = await response.json().catch(() => ({}));
   const detail = problem.detail ?? problem.title ?? `The server answers ${response.status}`;
@@ -83,11 +107,21 @@ function sentence(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1).replace(/\.$/, "");
 }
 
-/** The requests of a page, by what they are for. */
-export const path = {
-  kpi: "/api/kpi",
-  treemap: "/api/treemap",
-  health: "/api/health",
-  candles: (symbol: string, interval: Interval) => `/api/candles?${new URLSearchParams({ symbol, interval })}`,
-  history: (symbol: string) => `/api/history?${new URLSearchParams({ symbol })}`,
-};
+/** What a page asks for. */
+export interface Asked {
+  symbol: string | undefined;
+  interval: Interval | undefined;
+  range: Range | undefined;
+  compared: readonly string[];
+}
+
+/** The page's one request: path and query. */
+export function snapshotPath({ symbol, interval, range, compared }: Asked): string {
+  const query = new URLSearchParams({
+    ...(symbol && { symbol }),
+    ...(interval && { interval }),
+    ...(range && { range }),
+    ...(compared.length > 0 && { compare: compared.join(",") }),
+  });
+  return query.size > 0 ? `/api/snapshot?${query}` : "/api/snapshot";
+}

@@ -1,8 +1,8 @@
 // Candles and quotes as the charts take them, without a break where history meets the live quote.
 
-import type { Candle, CandlesAnswer, HistoryPoint, Interval, Kpi, KpiAnswer } from "./api";
+import type { Candle, CandlesAnswer, Interval, Kpi, KpiAnswer } from "./api";
 
-const SECONDS: Record<Exclude<Interval, "1d">, number> = { "5m": 300, "1m": 60 };
+const SECONDS: Record<Exclude<Interval, "1d">, number> = { "1m": 60, "5m": 300, "15m": 900, "1h": 3_600 };
 
 /** The time of the candle that a quote belongs to. */
 export function bucketOf(quote: Kpi, interval: Interval): string | number {
@@ -16,11 +16,17 @@ export function bucketOf(quote: Kpi, interval: Interval): string | number {
  *
  * Both come from the warehouse, read at different moments. A quote that was read before the candles is in them already;
  * one whose market time lies before the newest candle (Finnhub's goes back at times) changes nothing.
+ *
+ * @param isNewer Whether the quotes were read after the candles.
  */
-export function joinLive({ candles, interval, symbol, as_of }: CandlesAnswer, kpi: KpiAnswer | undefined): Candle[] {
+export function joinLive(
+  { candles, interval, symbol }: CandlesAnswer,
+  kpi: KpiAnswer | undefined,
+  isNewer: boolean,
+): Candle[] {
   const quote = kpi?.quotes.find((one) => one.symbol === symbol);
   const newest = candles.at(-1);
-  if (!quote || !newest || Date.parse(kpi?.as_of ?? "") <= Date.parse(as_of)) return candles;
+  if (!quote || !newest || !isNewer) return candles;
   const time = bucketOf(quote, interval);
   if (time < newest.time) return candles;
   const dayRange = interval === "1d" ? [quote.day_high, quote.day_low].filter((price) => price > 0) : [];
@@ -39,25 +45,29 @@ export function joinLive({ candles, interval, symbol, as_of }: CandlesAnswer, kp
     low: Math.min(...prices),
     close: quote.price,
     trend: date === newest.date ? newest.trend : null,
+    quotes: 1,
   };
   return [...candles, next];
 }
 
-/** The day's line at a candle: its own, else that of the answer's day where the candle is in it. */
-export function trendAt(candle: Candle, day: CandlesAnswer["day"]): number | null {
-  return candle.trend ?? (candle.date === day?.date ? day.trend_line : null);
+/** What a candle's close adds to the close before it, to its own open where it is the first. */
+export function changeOf(bars: readonly Candle[], index: number): { amount: number; percent: number | null } {
+  const bar = bars[index];
+  if (!bar) return { amount: 0, percent: null };
+  const before = bars[index - 1]?.close ?? bar.open;
+  return { amount: bar.close - before, percent: before > 0 ? (100 * (bar.close - before)) / before : null };
 }
 
-/** A point of the history's line: seconds since 1970 and the price. */
-export interface LinePoint {
-  time: number;
-  value: number;
+/** Whether most candles are of one quote each: dashes, which a line shows better. */
+export function areDashes(bars: readonly Candle[]): boolean {
+  return bars.length > 1 && bars.filter((bar) => bar.quotes <= 1).length > bars.length / 2;
 }
 
-/** The history's line. A chart takes one point a second: of several, the last. */
-export function lineOf(points: readonly HistoryPoint[]): LinePoint[] {
-  const bySecond = new Map(points.map((point) => [Math.floor(Date.parse(point.market_time) / 1_000), point.price]));
-  return [...bySecond].map(([time, value]) => ({ time, value })).sort((a, b) => a.time - b.time);
+/** Each candle's close in percent of the first one's open. */
+export function percentLine(bars: readonly Candle[]): { time: Candle["time"]; value: number }[] {
+  const base = bars[0]?.open ?? 0;
+  if (base <= 0) return [];
+  return bars.map(({ time, close }) => ({ time, value: 100 * (close / base - 1) }));
 }
 
 /**

@@ -1,20 +1,22 @@
-// What the page knows: the latest answer to each request, and whether the server answers.
+// What the page knows: the latest answer of each part, and whether the server answers.
 
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import {
+  type Answered,
+  type Asked as AskedFor,
   type CandlesAnswer,
   Client,
   Failure,
   type HealthAnswer,
-  type HistoryAnswer,
-  type Interval,
   type KpiAnswer,
-  path,
+  type SnapshotAnswer,
+  type Sparkline,
+  snapshotPath,
   type TreemapAnswer,
 } from "./api";
 import { Poller } from "./polling";
 
-/** The state of one request. Figures stay when a later try fails; both are missing while the first one runs. */
+/** The state of one part. Figures stay when a later try fails; both are missing while the first one runs. */
 export interface Asked<Answer> {
   answer?: Answer | undefined;
   failure?: Failure | undefined;
@@ -23,65 +25,109 @@ export interface Asked<Answer> {
 export interface Figures {
   kpi: Asked<KpiAnswer>;
   candles: Asked<CandlesAnswer>;
-  history: Asked<HistoryAnswer>;
+  compared: readonly CandlesAnswer[];
   treemap: Asked<TreemapAnswer>;
+  sparklines: ReadonlyMap<string, Sparkline>;
   health: Asked<HealthAnswer>;
-  /** The symbol that candles and history are of: the one asked for, else the first there is. */
+  /** The symbol that the candles are of: the one asked for, else the first there is. */
   symbol: string | undefined;
+  /** Whether the quotes were read after the candles. */
+  quotesAreNewer: boolean;
+  /** Up to when everything that was loaded is on the page, in milliseconds since 1970. */
+  asOf: number | undefined;
+  /** The server's clock less ours, in milliseconds. */
+  clockOffset: number;
   /** Why the latest figures are not there, while that may pass. */
   outage: Failure | undefined;
 }
 
-/** Keeps the figures of a symbol (none: the first there is) up to date, and gives a way to ask at once. */
-export function useFigures(wanted: string | undefined, interval: Interval): [Figures, () => void] {
-  const [answers, setAnswers] = useState<ReadonlyMap<string, Asked<unknown>>>(new Map());
-  const [outage, setOutage] = useState<Failure>();
+type Part = "kpi" | "candles" | "compared" | "treemap" | "sparklines" | "health";
+type Parts = Pick<SnapshotAnswer, Part>;
+
+interface Known {
+  /** What was asked for: the candles of another symbol are not shown. */
+  path: string;
+  parts: Partial<Parts>;
+  missing: SnapshotAnswer["missing"];
+  symbol: string | undefined;
+  asOf: Answered["asOf"];
+  clockOffset: number;
+  failure?: Failure | undefined;
+}
+
+const NOTHING: Known = { path: "", parts: {}, missing: {}, symbol: undefined, asOf: new Map(), clockOffset: 0 };
+
+/** The parts that a new snapshot leaves: those that it has, and of the others what was there before. */
+export function joined(before: Partial<Parts>, { missing, ...snapshot }: SnapshotAnswer): Partial<Parts> {
+  const parts: Partial<Parts> = { ...before };
+  for (const name of ["kpi", "candles", "compared", "treemap", "sparklines", "health"] as const) {
+    if (!(name in missing)) Object.assign(parts, { [name]: snapshot[name] });
+  }
+  return parts;
+}
+
+/** Keeps what is asked for up to date, and gives a way to ask at once. */
+export function useFigures(asked: AskedFor): [Figures, () => void] {
+  const [known, setKnown] = useState(NOTHING);
   const client = useRef(new Client());
   const poller = useRef<Poller>(undefined);
-
-  const asked = <Answer>(key: string | undefined) => ((key && answers.get(key)) || {}) as Asked<Answer>;
-  const kpi = asked<KpiAnswer>(path.kpi);
-  const symbol = wanted ?? kpi.answer?.quotes[0]?.symbol;
-  const candles = symbol && path.candles(symbol, interval);
-  const history = symbol && path.history(symbol);
+  const path = snapshotPath(asked);
 
   useEffect(() => {
-    const requests = [path.kpi, path.treemap, path.health, candles, history].filter((key) => key !== undefined);
     const current = new Poller(async (signal) => {
-      const failures: Failure[] = [];
-      await Promise.all(
-        requests.map(async (key) => {
-          try {
-            const answer = await client.current.get(key, signal);
-            setAnswers((all) =>
-              all.get(key)?.answer === answer && !all.get(key)?.failure ? all : new Map(all).set(key, { answer }),
-            );
-          } catch (error) {
-            if (signal.aborted) return;
-            const failure = error instanceof Failure ? error : new Failure(String(error), false);
-            if (!failure.permanent) failures.push(failure);
-            setAnswers((all) => new Map(all).set(key, { answer: all.get(key)?.answer, failure }));
-          }
-        }),
-      );
-      if (!signal.aborted) setOutage(failures[0]);
-      return { failed: failures.length > 0, retryAfterSeconds: failures[0]?.retryAfterSeconds };
+      try {
+        const answered = await client.current.get(path, signal);
+        const snapshot = answered.body as SnapshotAnswer;
+        setKnown((before) => ({
+          path,
+          parts: joined(before.parts, snapshot),
+          missing: snapshot.missing,
+          symbol: snapshot.symbol ?? undefined,
+          asOf: new Map([...before.asOf, ...answered.asOf]),
+          clockOffset: answered.clockOffset ?? before.clockOffset,
+        }));
+        return { failed: false, maxAgeSeconds: answered.maxAgeSeconds };
+      } catch (error) {
+        if (signal.aborted) return { failed: true };
+        const failure = error instanceof Failure ? error : new Failure(String(error), false);
+        setKnown((before) => ({ ...before, path, failure }));
+        return { failed: !failure.permanent, retryAfterSeconds: failure.retryAfterSeconds };
+      }
     });
     poller.current = current;
     return () => current.stop();
-  }, [candles, history]);
+  }, [path]);
 
   const now = useCallback(() => poller.current?.now(), []);
-  return [
-    {
-      kpi,
-      candles: asked(candles),
-      history: asked(history),
-      treemap: asked(path.treemap),
-      health: asked(path.health),
-      symbol,
-      outage,
-    },
-    now,
-  ];
+  return [figuresOf(known, asked), now];
+}
+
+const PENDING = "it is still being read";
+
+function figuresOf({ parts, missing, symbol, asOf, clockOffset, failure }: Known, asked: AskedFor): Figures {
+  const shown = asked.symbol ?? symbol;
+  const of = <Answer>(name: Part, answer: Answer | null | undefined): Asked<Answer> => {
+    const reason = missing[name];
+    const missed = reason === undefined || reason === PENDING ? undefined : new Failure(sentence(reason), false);
+    return { answer: answer ?? undefined, failure: failure ?? missed };
+  };
+  const candles = parts.candles?.symbol === shown ? parts.candles : undefined;
+  const quotesAreNewer = (asOf.get("kpi") ?? 0) > (asOf.get("candles") ?? 0);
+  return {
+    kpi: of("kpi", parts.kpi),
+    candles: of("candles", candles),
+    compared: (parts.compared ?? []).filter((one) => asked.compared.includes(one.symbol)),
+    treemap: of("treemap", parts.treemap),
+    sparklines: new Map(parts.sparklines?.symbols.map((one) => [one.symbol, one])),
+    health: of("health", parts.health),
+    symbol: shown,
+    quotesAreNewer,
+    asOf: asOf.get("kpi"),
+    clockOffset,
+    outage: failure?.permanent === false ? failure : undefined,
+  };
+}
+
+function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }

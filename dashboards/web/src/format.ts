@@ -1,7 +1,8 @@
-// Figures and times as text. All times on the page are New York's.
+// Figures and times as text. Times are New York's, or the reader's where that is chosen; dates of candles are always New
+// York's.
 
 const LOCALE = "en-US";
-const ZONE = "America/New_York";
+const NEW_YORK = "America/New_York";
 /** Stands where there is no figure. */
 export const NONE = "–";
 
@@ -16,27 +17,51 @@ const shareFormat = new Intl.NumberFormat(LOCALE, {
   minimumFractionDigits: 2,
   maximumFractionDigits: 2,
 });
-const dateFormat = new Intl.DateTimeFormat(LOCALE, { timeZone: ZONE, month: "short", day: "numeric", year: "numeric" });
-const dayFormat = new Intl.DateTimeFormat(LOCALE, { timeZone: ZONE, month: "short", day: "numeric" });
-const clockFormat = new Intl.DateTimeFormat(LOCALE, { timeZone: ZONE, timeStyle: "medium", hourCycle: "h23" });
-const minuteFormat = new Intl.DateTimeFormat(LOCALE, { timeZone: ZONE, timeStyle: "short", hourCycle: "h23" });
-const zoneFormat = new Intl.DateTimeFormat(LOCALE, { timeZone: ZONE, timeZoneName: "short" });
-const isoDateFormat = new Intl.DateTimeFormat("en-CA", { timeZone: ZONE });
+/** Whose clock the times are shown on. */
+export type Zone = "market" | "reader";
+
+function formatsOf(timeZone: string | undefined) {
+  return {
+    date: new Intl.DateTimeFormat(LOCALE, { timeZone, month: "short", day: "numeric", year: "numeric" }),
+    day: new Intl.DateTimeFormat(LOCALE, { timeZone, month: "short", day: "numeric" }),
+    weekday: new Intl.DateTimeFormat(LOCALE, { timeZone, weekday: "short" }),
+    clock: new Intl.DateTimeFormat(LOCALE, { timeZone, timeStyle: "medium", hourCycle: "h23" }),
+    minute: new Intl.DateTimeFormat(LOCALE, { timeZone, timeStyle: "short", hourCycle: "h23" }),
+    zone: new Intl.DateTimeFormat(LOCALE, { timeZone, timeZoneName: "short" }),
+    isoDate: new Intl.DateTimeFormat("en-CA", { timeZone }),
+  };
+}
+
+const market = formatsOf(NEW_YORK);
+let shown = market;
+
+/** Shows times on another clock from now on. */
+export function setZone(zone: Zone) {
+  shown = zone === "market" ? market : formatsOf(undefined);
+}
 
 // A hyphen is read as nothing or as a dash; the minus sign is read as one.
 const withMinus = (text: string) => text.replace("-", "\u2212");
 
 // Making a format is slow.
 const priceFormats = new Map<string, Intl.NumberFormat>();
-function priceFormat(decimals: number, signDisplay: "auto" | "exceptZero"): Intl.NumberFormat {
-  const key = `${decimals} ${signDisplay}`;
+function priceFormat(decimals: number, signDisplay: "auto" | "exceptZero", isHuge: boolean): Intl.NumberFormat {
+  const key = `${decimals} ${signDisplay} ${isHuge}`;
   let format = priceFormats.get(key);
   if (!format) {
-    format = new Intl.NumberFormat(LOCALE, { minimumFractionDigits: 2, maximumFractionDigits: decimals, signDisplay });
+    format = new Intl.NumberFormat(LOCALE, {
+      minimumFractionDigits: 2,
+      maximumFractionDigits: decimals,
+      signDisplay,
+      notation: isHuge ? "scientific" : "standard",
+    });
     priceFormats.set(key, format);
   }
   return format;
 }
+
+/** From which amount on its digits say nothing, and would fill the page. */
+const HUGE = 1e12;
 
 /** Decimals that a price is shown with: cents, and four significant digits below 1. */
 export function decimalsOf(price: number): number {
@@ -51,7 +76,7 @@ export function price(value: number): string {
 
 /** An amount in a price's currency, with the price's own decimals: `0.53`. */
 export function amount(value: number, of: number): string {
-  return withMinus(priceFormat(decimalsOf(of), "auto").format(value));
+  return withMinus(priceFormat(decimalsOf(of), "auto", Math.abs(value) >= HUGE).format(value));
 }
 
 /** A price that the source does not know is 0. */
@@ -61,7 +86,9 @@ export function knownPrice(value: number): string {
 
 /** A change of a price, with its sign and the price's own decimals: `+0.21`. */
 export function change(value: number | null, of: number): string {
-  return value === null ? NONE : withMinus(priceFormat(decimalsOf(of), "exceptZero").format(value));
+  return value === null
+    ? NONE
+    : withMinus(priceFormat(decimalsOf(of), "exceptZero", Math.abs(value) >= HUGE).format(value));
 }
 
 /** A change in percent, with its sign: `−0.22 %`. */
@@ -106,50 +133,60 @@ export function direction(changePercent: number | null): Direction {
   return shown > 0 ? "up" : "down";
 }
 
-/** The New York date of a moment, `YYYY-MM-DD`. */
-export function newYorkDate(at: Date): string {
-  return isoDateFormat.format(at);
+/** The date of a moment, `YYYY-MM-DD`. */
+export function dateOf(at: Date): string {
+  return shown.isoDate.format(at);
 }
 
 /** A moment: `Feb 15, 2019, 15:59:58`. */
 export function moment(at: Date): string {
-  return `${dateFormat.format(at)}, ${clockFormat.format(at)}`;
+  return `${shown.date.format(at)}, ${shown.clock.format(at)}`;
 }
 
-/** A moment with New York's time of the year: `Feb 15, 2019, 15:59:58 EST`. */
+/** The clock's name at a moment: `EST`. */
+export function zoneName(at: Date): string {
+  return shown.zone.formatToParts(at).find((part) => part.type === "timeZoneName")?.value ?? "";
+}
+
+/** A moment with its clock's name: `Feb 15, 2019, 15:59:58 EST`. */
 export function momentWithZone(at: Date): string {
-  const zone = zoneFormat.formatToParts(at).find((part) => part.type === "timeZoneName");
-  return `${moment(at)} ${zone?.value ?? ""}`.trimEnd();
+  return `${moment(at)} ${zoneName(at)}`.trimEnd();
 }
 
 /** A moment, as short as it can be beside another one: without the date where it is the same day. */
 export function momentBeside(at: Date, other: Date): string {
-  return newYorkDate(at) === newYorkDate(other) ? clock(at) : moment(at);
+  return dateOf(at) === dateOf(other) ? clock(at) : moment(at);
+}
+
+/** A moment of the coming days: `Fri 09:30`; later ones with their date. */
+export function opening(at: Date, now: Date): string {
+  const isSoon = at.getTime() - now.getTime() < 6 * 86_400_000;
+  return `${isSoon ? shown.weekday.format(at) : shown.day.format(at)} ${shown.minute.format(at)}`;
 }
 
 /** A moment's time of day: `15:59:58`. */
 export function clock(at: Date): string {
-  return clockFormat.format(at);
+  return shown.clock.format(at);
 }
 
 /** A moment's time of day to the minute: `15:59`. */
 export function minute(at: Date): string {
-  return minuteFormat.format(at);
+  return shown.minute.format(at);
 }
 
 /** A moment's day: `Feb 15`. */
 export function day(at: Date): string {
-  return dayFormat.format(at);
+  return shown.day.format(at);
 }
 
 /** A calendar date `YYYY-MM-DD` that is New York's already: `Feb 15, 2019`. */
 export function calendarDate(date: string): string {
-  return dateFormat.format(noonOf(date));
+  return market.date.format(noonOf(date));
 }
 
 /** The same without its year: `Feb 15`. */
 export function calendarDay(date: string): string {
-  return dayFormat.format(noonOf(date));
+  return market.day.format(noonOf(date));
 }
 
 // 17:00 UTC is the same date in New York all year.

@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
+import { type Cell, csvOf, download } from "./csv";
 import type { Asked } from "./figures";
 
 interface PanelProps {
@@ -30,20 +31,22 @@ export function Panel({ id, title, tools, asked, children }: PanelProps) {
 /** Says that figures are on their way, or do not come. */
 export function Note({ asked: { answer, failure } }: { asked: Asked<unknown> }) {
   if (answer) return null;
-  return <p class="note">{failure ? `${failure.message}.` : "Loading…"}</p>;
+  return failure ? <p class="note">{failure.message}.</p> : <p class="unseen">Loading…</p>;
 }
 
 interface ChoiceProps<Value extends string> {
   legend: string;
   options: readonly (readonly [value: Value, label: string])[];
-  chosen: Value;
+  chosen: Value | undefined;
+  isDisabled?: boolean;
   choose: (value: Value) => void;
 }
 
 /** One of a few values. Radio buttons: the arrow keys move between them. */
-export function Choice<Value extends string>({ legend, options, chosen, choose }: ChoiceProps<Value>) {
+export function Choice<Value extends string>(props: ChoiceProps<Value>) {
+  const { legend, options, chosen, isDisabled, choose } = props;
   return (
-    <fieldset class="choice">
+    <fieldset class="choice" disabled={isDisabled ?? false}>
       <legend class="unseen">{legend}</legend>
       {options.map(([value, label]) => (
         <label key={value}>
@@ -92,13 +95,41 @@ export function FiguresTable({ caption, head, rows }: FiguresTableProps) {
   );
 }
 
+interface CsvProps {
+  /** The file's name, without its ending. */
+  name: string;
+  head: readonly string[];
+  rows: () => readonly (readonly Cell[])[];
+}
+
+/** Gives a table as a file. */
+export function CsvButton({ name, head, rows }: CsvProps) {
+  return (
+    <button
+      type="button"
+      class="csv"
+      aria-label={`Download ${name} as CSV`}
+      onClick={() => download(`${name}.csv`, csvOf(head, rows()))}
+    >
+      CSV
+    </button>
+  );
+}
+
+type AlternativeProps = Omit<FiguresTableProps, "rows"> & { rows: () => FiguresTableProps["rows"]; csv: CsvProps };
+
 /** A chart's figures for those who do not see it, or want the numbers. The rows are made when they are asked for. */
-export function TableAlternative(props: Omit<FiguresTableProps, "rows"> & { rows: () => FiguresTableProps["rows"] }) {
+export function TableAlternative({ csv, ...table }: AlternativeProps) {
   const [open, setOpen] = useState(false);
   return (
     <details onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>Show as a table</summary>
-      {open && <FiguresTable {...props} rows={props.rows()} />}
+      {open && (
+        <>
+          <FiguresTable {...table} rows={table.rows()} />
+          <CsvButton {...csv} />
+        </>
+      )}
     </details>
   );
 }

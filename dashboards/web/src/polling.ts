@@ -1,5 +1,6 @@
 // When the page asks again: every few seconds, less often while it fails, never while nobody looks.
 
+const SHORTEST_MS = 1_000;
 const INTERVAL_MS = 5_000;
 const LONGEST_MS = 60_000;
 
@@ -7,12 +8,22 @@ const LONGEST_MS = 60_000;
  * How long to wait before the next cycle.
  *
  * @param failures Cycles that failed in a row; 0 after a success.
+ * @param maxAgeSeconds For how long the answer serves, where the server said so.
  * @param retryAfterSeconds What the server asked for, where it did.
  * @param random From 0 to 1: spreads many pages' tries over time.
  * @returns Milliseconds.
  */
-export function delayAfter(failures: number, retryAfterSeconds = 0, random = Math.random()): number {
-  if (failures === 0) return INTERVAL_MS;
+export function delayAfter(
+  failures: number,
+  retryAfterSeconds = 0,
+  maxAgeSeconds: number | undefined = undefined,
+  random = Math.random(),
+): number {
+  if (failures === 0) {
+    const asked = maxAgeSeconds === undefined ? INTERVAL_MS : maxAgeSeconds * 1_000;
+    // A little later: the answers of all pages end at one moment.
+    return Math.min(Math.max(asked, SHORTEST_MS), LONGEST_MS) + 250 * random;
+  }
   const backOff = Math.min(1_000 * 2 ** failures, LONGEST_MS) * (0.75 + 0.25 * random);
   return Math.max(backOff, Math.min(retryAfterSeconds * 1_000, LONGEST_MS));
 }
@@ -21,6 +32,7 @@ export function delayAfter(failures: number, retryAfterSeconds = 0, random = Mat
 export interface Outcome {
   failed: boolean;
   retryAfterSeconds?: number | undefined;
+  maxAgeSeconds?: number | undefined;
 }
 
 /** Runs cycles until it is stopped: one at once, then each after the delay that the last one's outcome asks for. */
@@ -61,6 +73,6 @@ export class Poller {
     const outcome = await this.#cycle(running.signal);
     if (running.signal.aborted) return;
     this.#failures = outcome.failed ? this.#failures + 1 : 0;
-    this.#timer = setTimeout(this.now, delayAfter(this.#failures, outcome.retryAfterSeconds));
+    this.#timer = setTimeout(this.now, delayAfter(this.#failures, outcome.retryAfterSeconds, outcome.maxAgeSeconds));
   }
 }

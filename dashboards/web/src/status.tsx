@@ -1,52 +1,96 @@
-// What is said about the figures as a whole: how old they are, and why there are no newer ones.
+// What is said about the figures as a whole: what they are of, how old they are, and why there are no newer ones.
 
-import type { Kpi } from "./api";
+import type { HealthAnswer, Kpi, Market } from "./api";
+import { useNow } from "./clock";
 import type { Figures } from "./figures";
-import { duration, momentWithZone } from "./format";
+import { calendarDate, duration, momentWithZone, opening, zoneName } from "./format";
 
-type State = "loading" | "ok" | "stale" | "empty" | "outage";
-
-const BADGE: Record<State, string> = {
-  loading: "Loading",
-  ok: "Live",
-  stale: "Stale",
-  empty: "No data yet",
-  outage: "Not updating",
-};
+type State = "loading" | HealthAnswer["status"] | "outage";
 
 function stateOf({ health, kpi, outage }: Figures): State {
   if (outage) return "outage";
   return health.answer?.status ?? (kpi.answer ? "ok" : "loading");
 }
 
-/** The badge and when the figures were read. */
+/** What the quotes are of. "Live" is never said: it is not known how old the prices are at their source. */
+export function marketText(market: Market, now: Date): string {
+  switch (market.state) {
+    case "recording":
+      return `Recording${market.date ? ` of ${calendarDate(market.date)}` : ""} · ${market.speed}×`;
+    case "closed":
+      return `Closed until ${opening(new Date(market.next_open ?? 0), now)}`;
+    case "open":
+      return "Open";
+  }
+}
+
+/** The seconds since the newest quote was fetched. */
+function ageOf({ kpi, health }: Figures, now: Date): number | undefined {
+  const times = [
+    ...(kpi.answer?.quotes ?? []).map((quote) => Date.parse(quote.fetched_at)),
+    ...(health.answer?.symbols ?? [])
+      .filter((one) => one.status !== "unknown" && one.last_fetched_at !== null)
+      .map((one) => Date.parse(one.last_fetched_at ?? "")),
+  ];
+  return times.length === 0 ? undefined : Math.max(0, (now.getTime() - Math.max(...times)) / 1_000);
+}
+
+const PROBLEM: Partial<Record<State, string>> = {
+  stale: "Stale",
+  unknown: "Times unclear",
+  empty: "No data yet",
+  outage: "Not updating",
+};
+
+/** What the quotes are of, and how old the newest is. */
 export function Status({ figures }: { figures: Figures }) {
+  const now = useNow(figures.clockOffset);
   const state = stateOf(figures);
-  const asOf = figures.kpi.answer?.as_of;
+  const market = figures.health.answer?.market;
+  const age = ageOf(figures, now);
+  const problem = PROBLEM[state];
   return (
     <p class="status">
-      <span class={`badge ${state}`}>{BADGE[state]}</span>
-      {asOf && (
-        <span class="as-of">
-          As of <time dateTime={asOf}>{momentWithZone(new Date(asOf))}</time>
+      {market ? (
+        <span class={`badge market ${market.state}`} title={titleOf(market, now)}>
+          {marketText(market, now)}
         </span>
+      ) : (
+        state === "loading" && <span class="badge loading">Loading</span>
       )}
+      {problem && <span class={`badge ${state}`}>{problem}</span>}
+      {age !== undefined && <span class="age">Last quote {duration(age)} ago</span>}
     </p>
   );
 }
 
+function titleOf(market: Market, now: Date): string | undefined {
+  const zone = zoneName(now);
+  if (market.holiday) return `${market.holiday}. Times are ${zone}.`;
+  if (market.state === "closed") return `The US market. Times are ${zone}.`;
+  if (market.closes_at) return `The US market, until ${opening(new Date(market.closes_at), now)} ${zone}.`;
+  return undefined;
+}
+
+const STALE: Record<Market["state"], string> = {
+  recording: "The recording stands still",
+  open: "The market is open",
+  closed: "The quotes ended before the market closed",
+};
+
 /** Says in words when figures do not come, or are old. */
 export function ConnectionNotice({ figures, retry }: { figures: Figures; retry: () => void }) {
-  const { outage, kpi, health } = figures;
+  const { outage, kpi, asOf, health } = figures;
+  const now = useNow(figures.clockOffset);
   if (outage) {
     return (
       <div class="notice outage">
         <p>
           <strong>{outage.message}.</strong>{" "}
-          {kpi.answer
-            ? `These are the last figures, as of ${momentWithZone(new Date(kpi.answer.as_of))}.`
+          {kpi.answer && asOf !== undefined
+            ? `These are the last figures, as of ${momentWithZone(new Date(asOf))}.`
             : "There are no figures to show."}{" "}
-          The page keeps trying.
+          The page keeps trying. On your own machine: is <code>make local</code> running?
         </p>
         <button type="button" onClick={retry}>
           Try now
@@ -54,14 +98,28 @@ export function ConnectionNotice({ figures, retry }: { figures: Figures; retry: 
       </div>
     );
   }
+  const bad = (health.answer?.symbols ?? []).filter((one) => one.status === health.answer?.status);
+  if (health.answer?.status === "unknown") {
+    return (
+      <div class="notice unknown">
+        <p>
+          <strong>{bad.map((one) => one.symbol).join(", ")}:</strong> {bad[0]?.reason}. The other symbols are not
+          affected.
+        </p>
+      </div>
+    );
+  }
   if (health.answer?.status !== "stale") return null;
-  const { symbols, stale_after_seconds } = health.answer;
-  const freshest = Math.min(...symbols.map((one) => one.freshness_seconds));
+  const all = bad.length === health.answer.symbols.length;
+  const ages = bad.map((one) => (now.getTime() - Date.parse(one.last_fetched_at ?? "")) / 1_000);
   return (
     <div class="notice stale">
       <p>
-        <strong>No new quotes{symbols.length > 0 && ` for ${duration(freshest)}`}.</strong> More than{" "}
-        {duration(stale_after_seconds)} is stale: the market may be closed, or the pipeline stands still.
+        <strong>
+          No new quotes{all ? "" : ` of ${bad.map((one) => one.symbol).join(", ")}`} for{" "}
+          {duration(Math.max(0, Math.min(...ages)))}.
+        </strong>{" "}
+        {STALE[health.answer.market.state]}; more than {duration(health.answer.stale_after_seconds)} is stale.
       </p>
     </div>
   );
@@ -73,7 +131,9 @@ export function Announcement({ figures, quote }: { figures: Figures; quote: Kpi 
   const told: Record<State, string> = {
     loading: "Loading the figures.",
     ok: "Figures are up to date.",
+    closed: "The market is closed. These are its last figures.",
     stale: "The figures are stale.",
+    unknown: "Figures are up to date, but for one symbol.",
     empty: "No quotes yet.",
     outage: `${figures.outage?.message}. The last figures stay.`,
   };

@@ -1,6 +1,7 @@
 // The colour scheme: the system's, until the reader chooses the other one.
 
 import { useEffect, useState } from "preact/hooks";
+import { store, stored } from "./storage";
 
 export type Theme = "light" | "dark";
 
@@ -12,22 +13,8 @@ function systemTheme(): Theme {
 }
 
 function chosenTheme(): Theme | undefined {
-  // A browser may forbid storage; then a choice lasts as long as the page.
-  try {
-    const stored = localStorage.getItem(KEY);
-    return stored === "light" || stored === "dark" ? stored : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function store(theme: Theme | undefined) {
-  try {
-    if (theme) localStorage.setItem(KEY, theme);
-    else localStorage.removeItem(KEY);
-  } catch {
-    // As above.
-  }
+  const known = stored(KEY);
+  return known === "light" || known === "dark" ? known : undefined;
 }
 
 /** The theme in use and a toggle. Choosing what the system has means following the system again. */
@@ -45,13 +32,26 @@ export function useTheme(): [Theme, () => void] {
   const toggle = () => {
     const next = theme === "dark" ? "light" : "dark";
     const choice = next === systemTheme() ? undefined : next;
-    store(choice);
+    store(KEY, choice);
     setChosen(choice);
   };
   return [theme, toggle];
 }
 
-const NAMES = ["ink", "muted", "line", "panel", "up", "down", "neutral", "trend", "accent"] as const;
+const NAMES = [
+  "ink",
+  "muted",
+  "line",
+  "panel",
+  "up",
+  "down",
+  "neutral",
+  "accent",
+  "first",
+  "second",
+  "third",
+  "fourth",
+] as const;
 export type Colours = Record<(typeof NAMES)[number], string>;
 
 /** The style sheet's colours under the theme in use, as `rgb(…)`: a canvas knows no CSS variables. */

@@ -8,7 +8,24 @@ export type Size = "equal" | "volatility";
 export const SMALLEST = 0.05;
 
 /** The day change, in percent, from which on a colour does not get stronger. A fixed scale: colours compare across days. */
-export const STRONGEST_PERCENT = 3;
+export const STRONGEST_PERCENT = 2;
+
+/** The tiles from the largest rise to the largest fall; those without a known change last. */
+export function byChange(tiles: readonly Tile[]): Tile[] {
+  const change = (tile: Tile) => tile.change_percent ?? Number.NEGATIVE_INFINITY;
+  return tiles.toSorted((one, other) => change(other) - change(one) || (one.symbol < other.symbol ? -1 : 1));
+}
+
+/**
+ * The size of a tile's name, in pixels: as large as fits a square tile of that area.
+ *
+ * @param area The tile's part of the whole, which is `width` by `height` pixels.
+ */
+export function fontOf(area: number, width: number, height: number, name: string): number {
+  const side = Math.sqrt(area * width * height);
+  // A letter is about 0.7 of the size wide, the text below is as wide as 7 letters of it, and a tile may be narrow.
+  return Math.round(Math.min(Math.max(side / Math.max(name.length, 7), 9), 24));
+}
 
 /** Each tile's part of the whole area, in the tiles' order; together 1. */
 export function areasOf(tiles: readonly Tile[], size: Size): number[] {

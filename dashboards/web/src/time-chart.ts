@@ -1,4 +1,4 @@
-// What the candle and the history chart share: bars side by side, so that closed hours take no room, and New York's time.
+// The time chart: bars side by side, so that closed hours take no room, and the times of the chosen clock.
 
 import {
   type ChartOptions,
@@ -11,14 +11,14 @@ import {
   type Time,
 } from "lightweight-charts";
 import { changedFrom } from "./bars";
-import { calendarDate, calendarDay, clock, day, minute, moment, newYorkDate, price } from "./format";
+import { calendarDate, calendarDay, clock, dateOf, day, minute, moment, price } from "./format";
 import type { Colours } from "./theme";
 
 /** Room for the second half of the newest label. */
 const RIGHT_PIXELS = 18;
 
 /** Makes an empty chart that fills its element. */
-export function timeChart(element: HTMLElement, seconds: boolean): IChartApi {
+export function timeChart(element: HTMLElement): IChartApi {
   return createChart(element, {
     autoSize: true,
     layout: { attributionLogo: false, fontSize: 11, fontFamily: getComputedStyle(document.body).fontFamily },
@@ -28,7 +28,7 @@ export function timeChart(element: HTMLElement, seconds: boolean): IChartApi {
     timeScale: {
       borderVisible: false,
       timeVisible: true,
-      secondsVisible: seconds,
+      secondsVisible: false,
       maxBarSpacing: 48,
       rightOffsetPixels: RIGHT_PIXELS,
       shiftVisibleRangeOnNewBar: true,
@@ -52,7 +52,7 @@ export function coloursOf({ muted, line, panel }: Colours): DeepPartial<ChartOpt
 }
 
 /**
- * Labels of the time axis: the day where a New York day begins, else the time of day.
+ * Labels of the time axis: the day where a day begins, else the time of day.
  *
  * The chart ranks its labels by UTC's days. A market that never closes has bars at UTC's midnight, in New York's evening:
  * they must not be labelled as a day.
@@ -63,7 +63,7 @@ export function axisLabels(times: readonly number[]): (time: Time, type: TickMar
   const dayStarts = new Set<number>();
   let before = "";
   for (const time of times) {
-    const date = newYorkDate(new Date(time * 1_000));
+    const date = dateOf(new Date(time * 1_000));
     if (date !== before) dayStarts.add(time);
     before = date;
   }
@@ -84,11 +84,17 @@ function isoDate(time: Exclude<Time, number>): string {
   return [time.year, String(time.month).padStart(2, "0"), String(time.day).padStart(2, "0")].join("-");
 }
 
-/** Shows the latest bars: as many as fit at a readable width, or all of them where there is room. */
-export function showLatest(chart: IChartApi, count: number, barWidth: number) {
-  const fitting = Math.floor(chart.timeScale().width() / barWidth);
-  if (count <= fitting) chart.timeScale().fitContent();
-  else chart.timeScale().setVisibleLogicalRange({ from: count - fitting, to: count + RIGHT_PIXELS / barWidth });
+/** How narrow bars may be, in pixels, for all of them to be shown. */
+const NARROWEST = 1.8;
+/** How wide they are where not all of them are. */
+const READABLE = 4;
+
+/** Shows all bars, or the latest where they would be too narrow. */
+export function showLatest(chart: IChartApi, count: number) {
+  const width = chart.timeScale().width();
+  if (count * NARROWEST <= width) chart.timeScale().fitContent();
+  else
+    chart.timeScale().setVisibleLogicalRange({ from: count - width / READABLE, to: count + RIGHT_PIXELS / READABLE });
 }
 
 /** Makes a chart's bars wider (factor above 1) or narrower, keeping the latest visible one in place. */

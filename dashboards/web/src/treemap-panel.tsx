@@ -2,19 +2,19 @@ import { TreemapChart } from "echarts/charts";
 import { TooltipComponent } from "echarts/components";
 import { type ECharts, init, use } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Tile, TreemapAnswer } from "./api";
 import type { Asked } from "./figures";
-import { amount, calendarDate, percent, price, share } from "./format";
+import { amount, calendarDate, NONE, percent, price, share } from "./format";
 import { Choice, Panel, TableAlternative } from "./panel";
 import { currentColours, type Theme } from "./theme";
-import { areasOf, fillOf, type Size, STRONGEST_PERCENT, textOn } from "./tiles";
+import { areasOf, byChange, fillOf, fontOf, type Size, STRONGEST_PERCENT, textOn } from "./tiles";
 
 use([TreemapChart, TooltipComponent, CanvasRenderer]);
 
 const SIZES = [
-  ["equal", "Equal"],
   ["volatility", "Volatility"],
+  ["equal", "Equal"],
 ] as const;
 
 interface Props {
@@ -24,9 +24,11 @@ interface Props {
 }
 
 export function TreemapPanel({ asked, select, theme }: Props) {
-  const [size, setSize] = useState<Size>("equal");
-  const tiles = asked.answer?.tiles ?? [];
-  const areas = areasOf(tiles, size);
+  const [size, setSize] = useState<Size>("volatility");
+  const { answer } = asked;
+  // From the largest rise to the largest fall.
+  const tiles = useMemo(() => byChange(answer?.tiles ?? []), [answer]);
+  const areas = useMemo(() => areasOf(tiles, size), [tiles, size]);
   return (
     <Panel
       id="treemap"
@@ -45,12 +47,26 @@ export function TreemapPanel({ asked, select, theme }: Props) {
             calendarDate(tile.date),
             price(tile.price),
             percent(tile.change_percent),
-            price(tile.avg_price),
-            amount(tile.volatility, tile.price),
+            tile.avg_price === null ? NONE : price(tile.avg_price),
+            tile.volatility === null ? NONE : amount(tile.volatility, tile.price),
             share(tile.relative_volatility),
             share(areas[index] ?? 0),
           ])
         }
+        csv={{
+          name: "day-changes",
+          head: ["symbol", "date", "price", "change_percent", "avg_price", "volatility", "relative_volatility"],
+          rows: () =>
+            tiles.map((tile) => [
+              tile.symbol,
+              tile.date,
+              tile.price,
+              tile.change_percent,
+              tile.avg_price,
+              tile.volatility,
+              tile.relative_volatility,
+            ]),
+        }}
       />
     </Panel>
   );
@@ -86,23 +102,31 @@ interface CanvasProps {
 function TreemapCanvas({ tiles, areas, size, select, theme }: CanvasProps) {
   const element = useRef<HTMLDivElement>(null);
   const chart = useRef<ECharts>(null);
+  const [box, setBox] = useState("");
+  // The chart lives as long as the page; what a click does may change.
+  const click = useRef(select);
+  click.current = select;
 
   useEffect(() => {
     if (!element.current) return;
     const made = init(element.current);
     chart.current = made;
-    const resized = new ResizeObserver(() => made.resize());
+    const resized = new ResizeObserver(() => {
+      made.resize();
+      setBox(`${made.getWidth()} ${made.getHeight()}`);
+    });
     resized.observe(element.current);
-    made.on("click", ({ name }) => select(name));
+    made.on("click", ({ name }) => click.current(name));
     return () => {
       resized.disconnect();
       made.dispose();
     };
-  }, [select]);
+  }, []);
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the colours are the theme's
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the colours are the theme's, the text's size is the box's
   useEffect(() => {
     const colours = currentColours();
+    const [width, height] = [chart.current?.getWidth() ?? 0, chart.current?.getHeight() ?? 0];
     chart.current?.setOption({
       animation: !window.matchMedia("(prefers-reduced-motion: reduce)").matches,
       animationDurationUpdate: 300,
@@ -115,6 +139,7 @@ function TreemapCanvas({ tiles, areas, size, select, theme }: CanvasProps) {
       },
       series: {
         type: "treemap",
+        sort: false,
         roam: false,
         nodeClick: false,
         breadcrumb: { show: false },
@@ -124,6 +149,7 @@ function TreemapCanvas({ tiles, areas, size, select, theme }: CanvasProps) {
         bottom: 0,
         itemStyle: { gapWidth: 2, borderWidth: 0, borderColor: colours.panel },
         data: tiles.map((tile, index) => {
+          const font = fontOf(areas[index] ?? 0, width, height, tile.symbol);
           const fill = fillOf(tile.change_percent, colours);
           const figure = size === "volatility" ? `σ ${share(tile.relative_volatility)}` : price(tile.price);
           return {
@@ -131,18 +157,20 @@ function TreemapCanvas({ tiles, areas, size, select, theme }: CanvasProps) {
             value: areas[index],
             itemStyle: { color: fill },
             label: {
-              formatter: `{symbol|${tile.symbol}}\n${percent(tile.change_percent)}\n${figure}`,
+              formatter: `{symbol|${tile.symbol}}\n${percent(tile.change_percent)}${font < 11 ? "" : `\n${figure}`}`,
+              fontSize: font * 0.8,
+              lineHeight: font * 1.1,
               color: textOn(fill),
-              rich: { symbol: { fontWeight: 600, fontSize: 13, lineHeight: 18, color: textOn(fill) } },
+              rich: { symbol: { fontWeight: 600, fontSize: font, lineHeight: font * 1.3, color: textOn(fill) } },
             },
           };
         }),
-        label: { position: "inside", fontSize: 11, lineHeight: 15, padding: [6, 1] },
+        label: { position: ["50%", "50%"], align: "center", verticalAlign: "middle", overflow: "truncate" },
       },
     });
-  }, [tiles, areas, size, theme]);
+  }, [tiles, areas, size, theme, box]);
 
-  return <div ref={element} class="chart" role="img" aria-label={summaryOf(tiles, size)} />;
+  return <div ref={element} class="canvas" role="img" aria-label={summaryOf(tiles, size)} />;
 }
 
 function details(tile: Tile | undefined): HTMLElement | string {

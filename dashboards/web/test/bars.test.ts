@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import type { Candle, CandlesAnswer, HistoryPoint, Kpi, KpiAnswer } from "../src/api";
-import { bucketOf, changedFrom, joinLive, lineOf, trendAt } from "../src/bars";
+import type { Candle, CandlesAnswer, Kpi, KpiAnswer } from "../src/api";
+import { areDashes, bucketOf, changedFrom, changeOf, joinLive, percentLine } from "../src/bars";
 
 const BUCKET = Date.parse("2019-02-15T20:55:00Z") / 1_000;
 
@@ -16,6 +16,7 @@ const quote: Kpi = {
   market_time: "2019-02-15T20:59:58Z",
   market_time_us: "2019-02-15T15:59:58",
   fetched_at: "2026-08-03T14:05:06Z",
+  loaded_at: "2026-08-03T14:05:08Z",
 };
 
 const candle: Candle = {
@@ -26,11 +27,11 @@ const candle: Candle = {
   low: 170.5,
   close: 170.55,
   trend: 170.51,
+  quotes: 10,
 };
 
-function kpi(change: Partial<Kpi> = {}, as_of = "2026-08-03T14:05:12Z"): KpiAnswer {
+function kpi(change: Partial<Kpi> = {}): KpiAnswer {
   return {
-    as_of,
     quotes: [
       { ...quote, symbol: "AMZN", price: 1 },
       { ...quote, ...change },
@@ -39,13 +40,15 @@ function kpi(change: Partial<Kpi> = {}, as_of = "2026-08-03T14:05:12Z"): KpiAnsw
 }
 
 function answer(candles: Candle[], interval: CandlesAnswer["interval"] = "5m"): CandlesAnswer {
-  return { as_of: "2026-08-03T14:05:10Z", symbol: "AAPL", interval, candles, day: null };
+  return { symbol: "AAPL", interval, range: "1d", candles, day: null };
 }
 
 describe("a quote's candle", () => {
-  test("is five minutes, one minute or New York's day", () => {
+  test("is one minute to one hour, or New York's day", () => {
     expect(bucketOf(quote, "5m")).toBe(BUCKET);
     expect(bucketOf(quote, "1m")).toBe(BUCKET + 240);
+    expect(bucketOf(quote, "15m")).toBe(Date.parse("2019-02-15T20:45:00Z") / 1_000);
+    expect(bucketOf(quote, "1h")).toBe(Date.parse("2019-02-15T20:00:00Z") / 1_000);
     expect(
       bucketOf({ ...quote, market_time: "2019-02-16T01:00:00Z", market_time_us: "2019-02-15T20:00:00" }, "1d"),
     ).toBe("2019-02-15");
@@ -64,67 +67,82 @@ describe("a quote's candle", () => {
 describe("the live quote", () => {
   test("changes the newest candle in place", () => {
     const before = { ...candle, time: BUCKET - 300 };
-    expect(joinLive(answer([before, candle]), kpi())).toEqual([before, { ...candle, low: 170.42, close: 170.42 }]);
+    expect(joinLive(answer([before, candle]), kpi(), true)).toEqual([
+      before,
+      { ...candle, low: 170.42, close: 170.42 },
+    ]);
   });
 
   test("begins the next candle with its own price and the day's line", () => {
     const before = { ...candle, time: BUCKET - 300 };
-    expect(joinLive(answer([before]), kpi())).toEqual([
+    expect(joinLive(answer([before]), kpi(), true)).toEqual([
       before,
-      { time: BUCKET, date: "2019-02-15", open: 170.42, high: 170.42, low: 170.42, close: 170.42, trend: 170.51 },
+      {
+        time: BUCKET,
+        date: "2019-02-15",
+        open: 170.42,
+        high: 170.42,
+        low: 170.42,
+        close: 170.42,
+        trend: 170.51,
+        quotes: 1,
+      },
     ]);
   });
 
   test("does not carry yesterday's line into a new day", () => {
     const yesterday = { ...candle, time: BUCKET - 86_400, date: "2019-02-14" };
-    expect(joinLive(answer([yesterday]), kpi()).at(-1)?.trend).toBeNull();
+    expect(joinLive(answer([yesterday]), kpi(), true).at(-1)?.trend).toBeNull();
   });
 
   test("widens a day's candle to the day's range, where that is known", () => {
     const day = { ...candle, time: "2019-02-15" };
-    expect(joinLive(answer([day], "1d"), kpi())).toEqual([{ ...day, high: 171.7, low: 169.75, close: 170.42 }]);
-    expect(joinLive(answer([day], "1d"), kpi({ day_low: 0, day_high: 0 }))).toEqual([
+    expect(joinLive(answer([day], "1d"), kpi(), true)).toEqual([{ ...day, high: 171.7, low: 169.75, close: 170.42 }]);
+    expect(joinLive(answer([day], "1d"), kpi({ day_low: 0, day_high: 0 }), true)).toEqual([
       { ...day, low: 170.42, close: 170.42 },
     ]);
   });
 
   test("of an earlier market time changes nothing", () => {
     const later = [{ ...candle, time: BUCKET + 300 }];
-    expect(joinLive(answer(later), kpi())).toBe(later);
+    expect(joinLive(answer(later), kpi(), true)).toBe(later);
   });
 
   test("that was read before the candles changes nothing", () => {
     const candles = [candle];
-    expect(joinLive(answer(candles), kpi({}, "2026-08-03T14:05:10Z"))).toBe(candles);
+    expect(joinLive(answer(candles), kpi(), false)).toBe(candles);
   });
 
   test("makes no candle where there is none, and none of another symbol", () => {
-    expect(joinLive(answer([]), kpi())).toEqual([]);
-    expect(joinLive({ ...answer([candle]), symbol: "JPM" }, kpi())).toEqual([candle]);
-    expect(joinLive(answer([candle]), undefined)).toEqual([candle]);
+    expect(joinLive(answer([]), kpi(), true)).toEqual([]);
+    expect(joinLive({ ...answer([candle]), symbol: "JPM" }, kpi(), true)).toEqual([candle]);
+    expect(joinLive(answer([candle]), undefined, true)).toEqual([candle]);
   });
 });
 
-describe("the day's line", () => {
-  const day = { date: "2019-02-15", trend_line: 170.4 };
-  test("is the candle's own", () => expect(trendAt(candle, day)).toBe(170.51));
-  test("is the day's where the candle has none", () => expect(trendAt({ ...candle, trend: null }, day)).toBe(170.4));
-  test("is not another day's", () => expect(trendAt({ ...candle, trend: null, date: "2019-02-14" }, day)).toBeNull());
+describe("a candle's change", () => {
+  const bars = [candle, { ...candle, time: BUCKET + 300, open: 9, close: 341.1 }];
+  test("is from the close before it", () => expect(changeOf(bars, 1)).toEqual({ amount: 170.55, percent: 100 }));
+  test("is from its own open where it is the first", () => expect(changeOf(bars, 0).amount).toBeCloseTo(-0.05));
+  test("has no percent of nothing", () => expect(changeOf([{ ...candle, open: 0 }], 0).percent).toBeNull());
 });
 
-describe("the history's line", () => {
-  const point = (market_time: string, price: number): HistoryPoint => ({ market_time, price, change_percent: null });
-  test("has one point a second, the last one", () => {
-    const points = [
-      point("1970-01-01T00:00:01Z", 1),
-      point("1970-01-01T00:00:01.900Z", 2),
-      point("1970-01-01T00:00:03Z", 3),
-    ];
-    expect(lineOf(points)).toEqual([
-      { time: 1, value: 2 },
-      { time: 3, value: 3 },
-    ]);
-  });
+test("candles of one quote each are dashes", () => {
+  const dash = { ...candle, quotes: 1 };
+  expect(areDashes([dash, dash, candle])).toBe(true);
+  expect(areDashes([dash, candle, candle])).toBe(false);
+  expect(areDashes([dash])).toBe(false);
+});
+
+test("a comparison begins at the first open and is in percent", () => {
+  const bars = [
+    { ...candle, open: 100, close: 101 },
+    { ...candle, time: BUCKET + 300, close: 50 },
+  ];
+  const [first, second] = percentLine(bars);
+  expect(first?.value).toBeCloseTo(1);
+  expect(second).toEqual({ time: BUCKET + 300, value: -50 });
+  expect(percentLine([{ ...candle, open: 0 }])).toEqual([]);
 });
 
 describe("a drawn series", () => {

@@ -79,8 +79,8 @@ describe("New York's time", () => {
 
   test("midnight is hour 00 of the next date", () => {
     expect(format.moment(new Date("2019-02-15T05:00:00Z"))).toBe("Feb 15, 2019, 00:00:00");
-    expect(format.newYorkDate(new Date("2019-02-15T04:59:59Z"))).toBe("2019-02-14");
-    expect(format.newYorkDate(new Date("2019-02-15T05:00:00Z"))).toBe("2019-02-15");
+    expect(format.dateOf(new Date("2019-02-15T04:59:59Z"))).toBe("2019-02-14");
+    expect(format.dateOf(new Date("2019-02-15T05:00:00Z"))).toBe("2019-02-15");
   });
 
   test("a calendar date stays the same date all year", () => {
@@ -93,4 +93,26 @@ describe("New York's time", () => {
     expect(format.momentBeside(new Date("2019-02-15T05:00:00Z"), asOf)).toBe("00:00:00");
     expect(format.momentBeside(new Date("2019-02-15T04:59:59Z"), asOf)).toBe("Feb 14, 2019, 23:59:59");
   });
+});
+
+describe("the reader's own time", () => {
+  test("is chosen, and New York's comes back", () => {
+    const at = new Date("2019-02-15T20:59:58Z");
+    format.setZone("reader");
+    expect(format.clock(at)).toBe("21:59:58");
+    expect(format.calendarDate("2019-02-15")).toBe("Feb 15, 2019");
+    format.setZone("market");
+    expect(format.clock(at)).toBe("15:59:58");
+  });
+});
+
+test("an opening is a weekday, or a date where it is far", () => {
+  const now = new Date("2026-11-26T15:00:00Z");
+  expect(format.opening(new Date("2026-11-27T14:30:00Z"), now)).toBe("Fri 09:30");
+  expect(format.opening(new Date("2026-12-07T14:30:00Z"), now)).toBe("Dec 7 09:30");
+});
+
+test("an absurd price does not fill the page", () => {
+  expect(format.price(1.797e308).length).toBeLessThan(12);
+  expect(format.change(-1.797e308, 1).length).toBeLessThan(12);
 });

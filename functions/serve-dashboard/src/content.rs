@@ -28,6 +28,8 @@ const SECURITY: [(HeaderName, &str); 3] = [
     (REFERRER_POLICY, "no-referrer"),
 ];
 
+const AS_OF: HeaderName = HeaderName::from_static("quoteflow-as-of");
+
 /// Text to be sent, kept compressed.
 #[derive(Debug, Clone)]
 pub struct Content {
@@ -49,11 +51,6 @@ impl Content {
     /// UTF-8 text that is compressed already.
     pub fn compressed(content_type: &'static str, gzip: &'static [u8]) -> Self {
         Self { content_type, gzip: gzip.into() }
-    }
-
-    /// How many bytes it takes.
-    pub fn len(&self) -> usize {
-        self.gzip.len()
     }
 
     /// 200 with the text, compressed where the client takes that, or 304 where the client has it.
@@ -97,6 +94,14 @@ impl Content {
         tag.push_str(if is_gzip { "-gzip\"" } else { "\"" });
         tag
     }
+}
+
+/// Adds up to when all that was loaded is in the answer. It is no part of the body, which so stays the same.
+pub fn as_of(mut response: Response<Body>, time: &str) -> Response<Body> {
+    if let Ok(time) = HeaderValue::from_str(time) {
+        response.headers_mut().insert(AS_OF, time);
+    }
+    response
 }
 
 /// Adds what every answer has, and takes away what an answer to HEAD has not.

@@ -1,390 +1,343 @@
-//! What is read of the gold tables, and how it is told. `dbt_stocks/models/gold` says what the tables hold.
+//! What is asked of the gold models, and the figures that come of it. `dbt_stocks/models/gold` says what they hold.
+//!
+//! A row with a column that cannot be used costs that row's figure, and never the answer.
 
-use std::{str::FromStr, time::Duration};
+use std::str::FromStr;
 
-use backon::{ConstantBuilder, Retryable};
-use function_kit::Retry;
-use jiff::{Timestamp, civil};
+use jiff::{SignedDuration, Timestamp, civil::Date};
 use quotes::Symbol;
 use serde::Serialize;
 use warehouse::{
-    Parameter, Warehouse, WarehouseError,
+    Answer, Parameter,
     statements::{self, Statement},
 };
 
-use crate::question::{Interval, Question};
+/// How far a clock may be ahead of ours before what it says counts as the future.
+const AHEAD: SignedDuration = SignedDuration::from_mins(5);
+/// How many unusable rows of one answer are logged.
+const LOGGED: usize = 3;
 
-/// A stand-in of BigQuery lacks a table for a moment while dbt replaces it.
-const REPLACING: Duration = Duration::from_millis(100);
-const REPLACING_TRIES: usize = 4;
-
-/// Why there are no figures.
-#[derive(Debug, thiserror::Error)]
-pub enum GoldError {
-    /// The warehouse did not answer, or refused.
-    #[error(transparent)]
-    Warehouse(#[from] WarehouseError),
-    /// It did not answer in time.
-    #[error("the warehouse did not answer within {0:?}")]
-    Late(Duration),
-    /// A column holds what it should not.
-    #[error("the column {column} of {statement} is {value:?}")]
-    Value {
-        /// The statement.
-        statement: &'static str,
-        /// The column's number in the statement, from 0 on.
-        column: usize,
-        /// What it holds.
-        value: Option<String>,
-    },
-    /// The answer cannot be written.
-    #[error("the answer cannot be written")]
-    Write(#[from] std::io::Error),
+/// What is asked of the warehouse. The answer is the same for whoever asks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Read {
+    Kpi,
+    Daily { symbol: Symbol },
+    Intraday { symbol: Symbol, minutes: i64, first_date: Date },
+    History { symbol: Symbol, first_date: Date, limit: u32 },
+    Treemap,
+    Closes { first_date: Date },
+    Health,
 }
 
-impl Retry for GoldError {
-    fn is_retryable(&self) -> bool {
-        match self {
-            Self::Warehouse(error) => error.is_retryable(),
-            Self::Late(_) => true,
-            Self::Value { .. } | Self::Write(_) => false,
-        }
-    }
+/// The rows of a [`Read`], as figures.
+#[derive(Debug)]
+pub enum Figures {
+    Kpi(Vec<Kpi>),
+    Candles(Vec<Candle>),
+    Points(Vec<Point>),
+    Tiles(Vec<Tile>),
+    Closes(Vec<Close>),
+    Arrivals(Vec<Arrival>),
 }
 
-#[derive(Serialize)]
-struct Kpi {
-    symbol: String,
-    price: f64,
-    change: Option<f64>,
-    change_percent: Option<f64>,
-    day_high: f64,
-    day_low: f64,
-    day_open: f64,
-    prev_close: f64,
-    market_time: Timestamp,
-    market_time_us: String,
-    fetched_at: Timestamp,
+#[derive(Debug, Clone, Serialize)]
+pub struct Kpi {
+    pub symbol: String,
+    pub price: f64,
+    pub change: Option<f64>,
+    pub change_percent: Option<f64>,
+    pub day_high: f64,
+    pub day_low: f64,
+    pub day_open: f64,
+    pub prev_close: Option<f64>,
+    pub market_time: Timestamp,
+    pub market_time_us: String,
+    pub fetched_at: Timestamp,
+    pub loaded_at: Option<Timestamp>,
 }
 
-#[derive(Serialize)]
-struct Candle {
-    time: CandleTime,
-    date: civil::Date,
-    open: f64,
-    high: f64,
-    low: f64,
-    close: f64,
-    trend: Option<f64>,
+#[derive(Debug, Clone, Serialize)]
+pub struct Candle {
+    pub time: CandleTime,
+    pub date: Date,
+    pub open: f64,
+    pub high: f64,
+    pub low: f64,
+    pub close: f64,
+    pub trend: Option<f64>,
+    pub quotes: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-enum CandleTime {
-    Date(civil::Date),
+pub enum CandleTime {
+    Date(Date),
     Seconds(i64),
 }
 
-#[derive(Serialize)]
-struct Day {
-    date: civil::Date,
-    trend_line: Option<f64>,
+#[derive(Debug, Clone)]
+pub struct Close {
+    pub symbol: String,
+    pub date: Date,
+    pub price: f64,
 }
 
-#[derive(Serialize)]
-struct Point {
-    market_time: Timestamp,
-    price: f64,
-    change_percent: Option<f64>,
+#[derive(Debug, Clone, Serialize)]
+pub struct Point {
+    pub market_time: Timestamp,
+    pub price: f64,
+    pub change_percent: Option<f64>,
 }
 
-#[derive(Serialize)]
-struct Tile {
-    symbol: String,
-    date: civil::Date,
-    price: f64,
-    avg_price: f64,
-    change_percent: Option<f64>,
-    volatility: f64,
-    relative_volatility: Option<f64>,
+#[derive(Debug, Clone, Serialize)]
+pub struct Tile {
+    pub symbol: String,
+    pub date: Date,
+    pub price: f64,
+    pub avg_price: Option<f64>,
+    pub change_percent: Option<f64>,
+    pub volatility: Option<f64>,
+    pub relative_volatility: Option<f64>,
 }
 
-#[derive(Serialize)]
-struct SymbolHealth {
-    symbol: String,
-    last_fetched_at: Timestamp,
-    last_loaded_at: Option<Timestamp>,
-    last_market_time: Option<Timestamp>,
-    freshness_seconds: f64,
-    quotes_per_minute: f64,
-    rejected_share: Option<f64>,
+/// How a symbol's quotes arrive.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    pub symbol: String,
+    pub fetched_at: Option<Timestamp>,
+    pub loaded_at: Option<Timestamp>,
+    pub market_time: Option<Timestamp>,
+    pub quotes_per_minute: Option<f64>,
+    pub rejected_share: Option<f64>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    Ok,
-    Stale,
-    Empty,
-}
-
-/// The answers of openapi.json.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Answer<'a> {
-    Kpi {
-        as_of: Timestamp,
-        quotes: Vec<Kpi>,
-    },
-    Candles {
-        as_of: Timestamp,
-        symbol: &'a Symbol,
-        interval: Interval,
-        candles: Vec<Candle>,
-        day: Option<Day>,
-    },
-    History {
-        as_of: Timestamp,
-        symbol: &'a Symbol,
-        points: Vec<Point>,
-    },
-    Treemap {
-        as_of: Timestamp,
-        tiles: Vec<Tile>,
-    },
-    Health {
-        as_of: Timestamp,
-        status: Status,
-        stale_after_seconds: u32,
-        symbols: Vec<SymbolHealth>,
-    },
-}
-
-/// When `question` was read, and its answer as JSON.
-///
-/// # Errors
-/// [`GoldError`].
-pub async fn read(
-    warehouse: &Warehouse,
-    question: &Question,
-    stale_after_seconds: u32,
-) -> Result<(Timestamp, String), GoldError> {
-    // Whatever is loaded from now on may be lacking.
-    let as_of = now();
-    let answer = match question {
-        Question::Kpi => Answer::Kpi { as_of, quotes: kpi(warehouse).await? },
-        Question::Candles { symbol, interval } => {
-            let candles = candles(warehouse, symbol, *interval).await?;
-            let day = candles.last().map(|last| Day { date: last.date, trend_line: last.trend });
-            Answer::Candles { as_of, symbol, interval: *interval, candles, day }
+impl Read {
+    /// The statement and its parameters.
+    pub fn statement(&self) -> (Statement, Vec<Parameter>) {
+        let of = |symbol: &Symbol| Parameter::string("symbol", symbol.to_string());
+        let from = |date: &Date| Parameter::date("first_date", *date);
+        match self {
+            Self::Kpi => (statements::KPI, Vec::new()),
+            Self::Daily { symbol } => (statements::DAILY_CANDLES, vec![of(symbol)]),
+            Self::Intraday { symbol, minutes, first_date } => (
+                statements::INTRADAY_CANDLES,
+                vec![of(symbol), Parameter::int("interval_minutes", *minutes), from(first_date)],
+            ),
+            Self::History { symbol, first_date, limit } => (
+                statements::HISTORY,
+                vec![of(symbol), from(first_date), Parameter::int("limit", (*limit).into())],
+            ),
+            Self::Treemap => (statements::TREEMAP, Vec::new()),
+            Self::Closes { first_date } => (statements::CLOSES, vec![from(first_date)]),
+            Self::Health => (statements::HEALTH, Vec::new()),
         }
-        Question::History { symbol, limit } => {
-            Answer::History { as_of, symbol, points: history(warehouse, symbol, *limit).await? }
-        }
-        Question::Treemap => Answer::Treemap { as_of, tiles: treemap(warehouse).await? },
-        Question::Health => {
-            let symbols = health(warehouse, as_of).await?;
-            let freshest = symbols.iter().map(|one| one.freshness_seconds).reduce(f64::min);
-            let status = match freshest {
-                None => Status::Empty,
-                Some(age) if age > f64::from(stale_after_seconds) => Status::Stale,
-                Some(_) => Status::Ok,
-            };
-            Answer::Health { as_of, status, stale_after_seconds, symbols }
-        }
-    };
-    Ok((as_of, serde_json::to_string(&answer).map_err(std::io::Error::from)?))
-}
-
-/// Now, in whole milliseconds.
-fn now() -> Timestamp {
-    let now = Timestamp::now();
-    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
-}
-
-async fn kpi(warehouse: &Warehouse) -> Result<Vec<Kpi>, GoldError> {
-    let kpi = |row: &Row| {
-        Ok(Kpi {
-            symbol: row.get(0)?,
-            price: row.get(1)?,
-            change: row.optional(2)?,
-            change_percent: row.optional(3)?,
-            day_high: row.get(4)?,
-            day_low: row.get(5)?,
-            day_open: row.get(6)?,
-            prev_close: row.get(7)?,
-            market_time: row.seconds(8)?,
-            market_time_us: row.get(9)?,
-            fetched_at: row.millis(10)?,
-        })
-    };
-    rows(warehouse, &statements::KPI, &[], kpi).await
-}
-
-async fn candles(
-    warehouse: &Warehouse,
-    symbol: &Symbol,
-    interval: Interval,
-) -> Result<Vec<Candle>, GoldError> {
-    let (minutes, dates) = match interval {
-        Interval::Day => return daily(warehouse, symbol).await,
-        Interval::FiveMinutes => (5, 5),
-        Interval::Minute => (1, 2),
-    };
-    let daily = daily(warehouse, symbol).await?;
-    let Some(first) = daily.get(daily.len().saturating_sub(dates)) else { return Ok(Vec::new()) };
-    let parameters = [
-        Parameter::string("symbol", symbol.to_string()),
-        Parameter::int("interval_minutes", minutes),
-        Parameter::date("first_date", first.date),
-    ];
-    let candle = |row: &Row| row.candle(CandleTime::Seconds(row.get(0)?));
-    rows(warehouse, &statements::INTRADAY_CANDLES, &parameters, candle).await
-}
-
-/// The candles of the latest dates that have quotes; 12 at most.
-async fn daily(warehouse: &Warehouse, symbol: &Symbol) -> Result<Vec<Candle>, GoldError> {
-    let parameters = [Parameter::string("symbol", symbol.to_string())];
-    let candle = |row: &Row| row.candle(CandleTime::Date(row.get(1)?));
-    rows(warehouse, &statements::DAILY_CANDLES, &parameters, candle).await
-}
-
-async fn history(warehouse: &Warehouse, symbol: &Symbol, limit: u32) -> Result<Vec<Point>, GoldError> {
-    let Some(first_date) = first_date(warehouse, symbol, limit).await? else { return Ok(Vec::new()) };
-    let parameters = [
-        Parameter::string("symbol", symbol.to_string()),
-        Parameter::date("first_date", first_date),
-        Parameter::int("limit", limit.into()),
-    ];
-    let point = |row: &Row| {
-        Ok(Point { market_time: row.seconds(0)?, price: row.get(1)?, change_percent: row.optional(2)? })
-    };
-    rows(warehouse, &statements::HISTORY, &parameters, point).await
-}
-
-/// From which date on the symbol has `limit` quotes, so that not all partitions of its history are read; `None` where
-/// it has no quotes.
-async fn first_date(
-    warehouse: &Warehouse,
-    symbol: &Symbol,
-    limit: u32,
-) -> Result<Option<civil::Date>, GoldError> {
-    let parameters = [Parameter::string("symbol", symbol.to_string())];
-    let day = |row: &Row| Ok((row.get::<civil::Date>(0)?, row.get::<u64>(1)?));
-    let days = rows(warehouse, &statements::QUOTES_BY_DATE, &parameters, day).await?;
-    if days.is_empty() {
-        return Ok(None);
     }
-    let mut quotes = 0;
-    let enough = days.into_iter().find(|(_, count)| {
-        quotes += count;
-        quotes >= limit.into()
-    });
-    // The table's dates do not suffice: a symbol with few quotes a day.
-    Ok(Some(enough.map_or(civil::date(1, 1, 1), |(date, _)| date)))
-}
 
-async fn treemap(warehouse: &Warehouse) -> Result<Vec<Tile>, GoldError> {
-    let tile = |row: &Row| {
-        Ok(Tile {
-            symbol: row.get(0)?,
-            date: row.get(1)?,
-            price: row.get(2)?,
-            avg_price: row.get(3)?,
-            change_percent: row.optional(4)?,
-            volatility: row.get(5)?,
-            relative_volatility: row.optional(6)?,
+    /// The figures in `answer`. What cannot be used is left out, and logged.
+    ///
+    /// # Errors
+    /// [`MissingColumn`].
+    pub fn decode(&self, answer: &Answer, now: Timestamp) -> Result<Figures, MissingColumn> {
+        let table = Table { name: self.statement().0.name(), answer };
+        Ok(match self {
+            Self::Kpi => Figures::Kpi(table.rows(|row| kpi(row, now))?),
+            Self::Daily { .. } => {
+                Figures::Candles(table.rows(|row| candle(row, CandleTime::Date(row.get("market_date")?)))?)
+            }
+            Self::Intraday { .. } => Figures::Candles(
+                table.rows(|row| candle(row, CandleTime::Seconds(row.get("start_second")?)))?,
+            ),
+            Self::History { .. } => Figures::Points(table.rows(point)?),
+            Self::Treemap => Figures::Tiles(table.rows(tile)?),
+            Self::Closes { .. } => Figures::Closes(table.rows(close)?),
+            Self::Health => Figures::Arrivals(table.rows(arrival)?),
         })
-    };
-    rows(warehouse, &statements::TREEMAP, &[], tile).await
-}
+    }
 
-async fn health(warehouse: &Warehouse, as_of: Timestamp) -> Result<Vec<SymbolHealth>, GoldError> {
-    let symbol = |row: &Row| {
-        let last_fetched_at = row.millis(1)?;
-        Ok(SymbolHealth {
-            symbol: row.get(0)?,
-            last_fetched_at,
-            last_loaded_at: row.optional_millis(2)?,
-            last_market_time: row.optional_millis(3)?,
-            freshness_seconds: as_of.duration_since(last_fetched_at).as_secs_f64().max(0.0),
-            quotes_per_minute: row.get(4)?,
-            rejected_share: row.optional(5)?,
-        })
-    };
-    rows(warehouse, &statements::HEALTH, &[], symbol).await
-}
-
-/// The rows that the statement gives; none where its table is not there yet.
-async fn rows<T>(
-    warehouse: &Warehouse,
-    statement: &Statement,
-    parameters: &[Parameter],
-    decode: impl Fn(&Row) -> Result<T, GoldError>,
-) -> Result<Vec<T>, GoldError> {
-    let backoff = ConstantBuilder::default().with_delay(REPLACING).with_max_times(REPLACING_TRIES);
-    let answer = (|| warehouse.run(statement, parameters)).retry(backoff).when(is_missing).await;
-    let rows = match answer {
-        Err(error) if is_missing(&error) => {
-            tracing::info!("before the first run of dbt: {error}");
-            Vec::new()
+    /// The figures where there is no such table yet: before the first run of dbt.
+    pub fn nothing(&self) -> Figures {
+        match self {
+            Self::Kpi => Figures::Kpi(Vec::new()),
+            Self::Daily { .. } | Self::Intraday { .. } => Figures::Candles(Vec::new()),
+            Self::History { .. } => Figures::Points(Vec::new()),
+            Self::Treemap => Figures::Tiles(Vec::new()),
+            Self::Closes { .. } => Figures::Closes(Vec::new()),
+            Self::Health => Figures::Arrivals(Vec::new()),
         }
-        answer => answer?.rows,
-    };
-    rows.into_iter().map(|values| decode(&Row { statement: statement.name(), values })).collect()
+    }
 }
 
-fn is_missing(error: &WarehouseError) -> bool {
-    matches!(error, WarehouseError::Refused { code: 404, .. })
+/// Whether `time` lies further ahead than clocks may differ.
+pub fn is_future(time: Timestamp, now: Timestamp) -> bool {
+    time.duration_since(now) > AHEAD
+}
+
+fn kpi(row: &Row, now: Timestamp) -> Result<Kpi, Unusable> {
+    let second: i64 = row.get("market_timestamp_raw")?;
+    let market_time = Timestamp::from_second(second).map_err(|_| row.unusable("market_timestamp_raw"))?;
+    let fetched_at = row.millis("fetched_millis")?.ok_or_else(|| row.unusable("fetched_millis"))?;
+    if is_future(fetched_at, now) {
+        return Err(row.unusable("fetched_millis"));
+    }
+    // The API has 0 for a price of the day that is not known.
+    let of_day = |column| Ok(row.optional_number(column)?.unwrap_or_default());
+    Ok(Kpi {
+        symbol: row.get("symbol")?,
+        price: row.number("current_price")?,
+        change: row.optional_number("change_amount")?,
+        change_percent: row.optional_number("change_percent")?,
+        day_high: of_day("day_high")?,
+        day_low: of_day("day_low")?,
+        day_open: of_day("day_open")?,
+        prev_close: row.optional_number("prev_close")?,
+        market_time,
+        market_time_us: row.get("market_time_text")?,
+        fetched_at,
+        loaded_at: row.millis("loaded_millis")?,
+    })
+}
+
+fn candle(row: &Row, time: CandleTime) -> Result<Candle, Unusable> {
+    Ok(Candle {
+        time,
+        date: row.get("market_date")?,
+        open: row.number("candle_open")?,
+        high: row.number("candle_high")?,
+        low: row.number("candle_low")?,
+        close: row.number("candle_close")?,
+        trend: row.optional_number("trend_line")?,
+        quotes: row.optional("quotes")?.unwrap_or_default(),
+    })
+}
+
+fn close(row: &Row) -> Result<Close, Unusable> {
+    Ok(Close {
+        symbol: row.get("symbol")?,
+        date: row.get("market_date")?,
+        price: row.number("candle_close")?,
+    })
+}
+
+fn point(row: &Row) -> Result<Point, Unusable> {
+    let second: i64 = row.get("market_timestamp_raw")?;
+    Ok(Point {
+        market_time: Timestamp::from_second(second).map_err(|_| row.unusable("market_timestamp_raw"))?,
+        price: row.number("current_price")?,
+        change_percent: row.optional_number("change_percent")?,
+    })
+}
+
+fn tile(row: &Row) -> Result<Tile, Unusable> {
+    Ok(Tile {
+        symbol: row.get("symbol")?,
+        date: row.get("latest_date")?,
+        price: row.number("last_price")?,
+        avg_price: row.optional_number("avg_price")?,
+        change_percent: row.optional_number("day_change_percent")?,
+        volatility: row.optional_number("volatility")?,
+        relative_volatility: row.optional_number("relative_volatility")?,
+    })
+}
+
+/// Only the symbol must be there: that the rest is not is what is to be shown.
+fn arrival(row: &Row) -> Result<Arrival, Unusable> {
+    Ok(Arrival {
+        symbol: row.get("symbol")?,
+        fetched_at: row.millis("fetched_millis")?,
+        loaded_at: row.millis("loaded_millis")?,
+        market_time: row.millis("market_millis")?,
+        quotes_per_minute: row.optional_number("quotes_per_minute")?,
+        rejected_share: row.optional_number("rejected_share")?,
+    })
+}
+
+/// A statement's answer lacks a column: the statement and this code do not fit.
+#[derive(Debug, thiserror::Error)]
+#[error("{statement} has no column {column}")]
+pub struct MissingColumn {
+    statement: &'static str,
+    column: &'static str,
+}
+
+/// Why a row is left out.
+enum Unusable {
+    Value { column: &'static str, value: Option<String> },
+    Missing(MissingColumn),
+}
+
+struct Table<'a> {
+    name: &'static str,
+    answer: &'a Answer,
+}
+
+impl Table<'_> {
+    fn rows<T>(&self, decode: impl Fn(&Row) -> Result<T, Unusable>) -> Result<Vec<T>, MissingColumn> {
+        let (mut figures, mut unusable) = (Vec::new(), 0);
+        for values in &self.answer.rows {
+            let row = Row { table: self, values };
+            match decode(&row) {
+                Ok(figure) => figures.push(figure),
+                Err(Unusable::Missing(error)) => return Err(error),
+                Err(Unusable::Value { column, value }) => {
+                    unusable += 1;
+                    if unusable <= LOGGED {
+                        let symbol = row.value("symbol").ok().flatten().unwrap_or_default();
+                        let model = self.name;
+                        tracing::warn!(
+                            model,
+                            symbol,
+                            column,
+                            value,
+                            "a row is left out: its column is unusable"
+                        );
+                    }
+                }
+            }
+        }
+        if unusable > LOGGED {
+            tracing::warn!(model = self.name, "{unusable} rows are left out");
+        }
+        Ok(figures)
+    }
 }
 
 /// A row, its values as BigQuery's text.
-struct Row {
-    statement: &'static str,
-    values: Vec<Option<String>>,
+struct Row<'a> {
+    table: &'a Table<'a>,
+    values: &'a [Option<String>],
 }
 
-impl Row {
-    fn optional<T: FromStr>(&self, column: usize) -> Result<Option<T>, GoldError> {
-        let Some(text) = self.values.get(column).and_then(Option::as_deref) else { return Ok(None) };
-        text.parse().map(Some).map_err(|_| self.wrong(column))
+impl Row<'_> {
+    fn value(&self, column: &'static str) -> Result<Option<&str>, Unusable> {
+        let at = self.table.answer.columns.iter().position(|name| name == column);
+        let missing = || Unusable::Missing(MissingColumn { statement: self.table.name, column });
+        Ok(self.values.get(at.ok_or_else(missing)?).and_then(Option::as_deref))
     }
 
-    fn get<T: FromStr>(&self, column: usize) -> Result<T, GoldError> {
-        self.optional(column)?.ok_or_else(|| self.wrong(column))
+    fn unusable(&self, column: &'static str) -> Unusable {
+        let value = self.value(column).ok().flatten().map(str::to_owned);
+        Unusable::Value { column, value }
     }
 
-    fn optional_millis(&self, column: usize) -> Result<Option<Timestamp>, GoldError> {
-        let time = self.optional(column)?.map(Timestamp::from_millisecond);
-        time.transpose().map_err(|_| self.wrong(column))
+    /// What can be used of a column that may be NULL.
+    fn optional<T: FromStr>(&self, column: &'static str) -> Result<Option<T>, Unusable> {
+        Ok(self.value(column)?.and_then(|text| text.parse().ok()))
     }
 
-    fn millis(&self, column: usize) -> Result<Timestamp, GoldError> {
-        self.optional_millis(column)?.ok_or_else(|| self.wrong(column))
+    fn get<T: FromStr>(&self, column: &'static str) -> Result<T, Unusable> {
+        self.optional(column)?.ok_or_else(|| self.unusable(column))
     }
 
-    fn seconds(&self, column: usize) -> Result<Timestamp, GoldError> {
-        Timestamp::from_second(self.get(column)?).map_err(|_| self.wrong(column))
+    /// JSON has no NaN and no infinity.
+    fn optional_number(&self, column: &'static str) -> Result<Option<f64>, Unusable> {
+        Ok(self.optional(column)?.filter(|number: &f64| number.is_finite()))
     }
 
-    /// The candle in the columns 1 to 6.
-    fn candle(&self, time: CandleTime) -> Result<Candle, GoldError> {
-        Ok(Candle {
-            time,
-            date: self.get(1)?,
-            open: self.get(2)?,
-            high: self.get(3)?,
-            low: self.get(4)?,
-            close: self.get(5)?,
-            trend: self.optional(6)?,
-        })
+    fn number(&self, column: &'static str) -> Result<f64, Unusable> {
+        self.optional_number(column)?.ok_or_else(|| self.unusable(column))
     }
 
-    fn wrong(&self, column: usize) -> GoldError {
-        GoldError::Value {
-            statement: self.statement,
-            column,
-            value: self.values.get(column).cloned().flatten(),
-        }
+    fn millis(&self, column: &'static str) -> Result<Option<Timestamp>, Unusable> {
+        Ok(self.optional(column)?.and_then(|millis| Timestamp::from_millisecond(millis).ok()))
     }
 }

@@ -1,44 +1,59 @@
 //! serve-dashboard: HTTP requests → the gold tables as JSON, and the page that shows them.
 //!
-//! `openapi.json` describes the API. A read of the warehouse serves every request of the next seconds.
+//! `openapi.json` describes the API. The warehouse is asked as seldom as its figures change: see [`reads`].
 
-mod cache;
+mod answers;
+mod chart;
 mod content;
 mod gold;
+mod market;
 mod page;
 mod problem;
 mod question;
+mod reads;
 
 use std::time::Duration;
 
 use function_kit::{ConfigError, Environment, Retry, chain};
-use jiff::Timestamp;
+use jiff::SignedDuration;
 use lambda_http::{Body, Request, Response, http::Method};
-use tokio::sync::Mutex;
 use warehouse::{Warehouse, WarehouseConfig};
 
-use crate::{cache::Cache, content::Content, gold::GoldError, problem::Problem, question::Question};
+use crate::{
+    answers::{AnswerError, Answers, Setting},
+    content::Content,
+    problem::Problem,
+    question::Question,
+    reads::{Pace, Reads},
+};
 
 /// What `--help` prints.
 pub const ABOUT: &str = "serve-dashboard: HTTP -> gold tables as JSON, and a web page. A Lambda function: it is run by \
      the Lambda Runtime API (AWS_LAMBDA_RUNTIME_API) and configured by the environment: BIGQUERY_PROJECT, \
      BIGQUERY_DATASET, BIGQUERY_ENDPOINT, GOOGLE_CREDENTIALS_JSON or GOOGLE_CREDENTIALS_SECRET or \
-     GOOGLE_APPLICATION_CREDENTIALS, DASHBOARD_CACHE_SECONDS, DASHBOARD_STALE_AFTER_SECONDS, LOG_LEVEL. See \
+     GOOGLE_APPLICATION_CREDENTIALS, DASHBOARD_CACHE_SECONDS, DASHBOARD_CHART_SECONDS, \
+     DASHBOARD_STALE_AFTER_SECONDS, DASHBOARD_RECORDING_SPEED, LOG_LEVEL. See \
      functions/serve-dashboard/README.md.";
 
 const OPENAPI: &str = include_str!("../openapi.json");
-/// How long the warehouse may take: the page waits for 10 s.
+/// How long the warehouse may take: clients wait for 10 s.
 const PATIENCE: Duration = Duration::from_secs(9);
+/// How long it may take for a snapshot, which is given without what takes longer.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_millis(2500);
 
 /// The configuration of serve-dashboard.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Where gold is: in the dataset of this name with `_gold` added.
     pub warehouse: WarehouseConfig,
-    /// `DASHBOARD_CACHE_SECONDS`: how long one read of the warehouse serves.
+    /// `DASHBOARD_CACHE_SECONDS`: how long one read of the tiles' figures serves.
     pub cache_seconds: u32,
+    /// `DASHBOARD_CHART_SECONDS`: how long one read of any other figures serves.
+    pub chart_seconds: u32,
     /// `DASHBOARD_STALE_AFTER_SECONDS`: from which age of the latest quote on the status is `stale`.
     pub stale_after_seconds: u32,
+    /// `DASHBOARD_RECORDING_SPEED`: the quotes are of a recording, which is replayed this much faster.
+    pub recording_speed: Option<f64>,
 }
 
 impl Config {
@@ -48,12 +63,23 @@ impl Config {
     /// All that is wrong with it.
     pub fn read(mut environment: Environment) -> Result<Self, ConfigError> {
         let warehouse = WarehouseConfig::read(&mut environment);
-        let cache_seconds = environment.or("DASHBOARD_CACHE_SECONDS", 5);
+        let cache_seconds = environment.or("DASHBOARD_CACHE_SECONDS", 6);
+        let chart_seconds = environment.or("DASHBOARD_CHART_SECONDS", 60);
         let stale_after_seconds = environment.or("DASHBOARD_STALE_AFTER_SECONDS", 60);
         if stale_after_seconds == 0 {
             environment.problem("DASHBOARD_STALE_AFTER_SECONDS: 0 is less than 1".to_owned());
         }
-        environment.finish(warehouse.map(|warehouse| Self { warehouse, cache_seconds, stale_after_seconds }))
+        let recording_speed: Option<f64> = environment.optional("DASHBOARD_RECORDING_SPEED");
+        if let Some(speed) = recording_speed.filter(|speed| !speed.is_finite() || *speed <= 0.0) {
+            environment.problem(format!("DASHBOARD_RECORDING_SPEED: {speed} is not above 0"));
+        }
+        environment.finish(warehouse.map(|warehouse| Self {
+            warehouse,
+            cache_seconds,
+            chart_seconds,
+            stale_after_seconds,
+            recording_speed,
+        }))
     }
 }
 
@@ -69,18 +95,20 @@ impl Retry for Never {
 
 /// The function.
 pub struct ServeDashboard {
-    warehouse: Warehouse,
-    stale_after_seconds: u32,
-    /// A Lambda process has one request at a time. Where there are more, the lock makes them wait for one read.
-    cache: Mutex<Cache>,
+    answers: Answers,
 }
 
 impl ServeDashboard {
     /// The function, reading from `warehouse`.
     #[must_use]
     pub fn new(warehouse: Warehouse, config: &Config) -> Self {
-        let cache = Mutex::new(Cache::new(config.cache_seconds));
-        Self { warehouse, stale_after_seconds: config.stale_after_seconds, cache }
+        let seconds = |seconds: u32| SignedDuration::from_secs(seconds.into());
+        let pace = Pace { tiles: seconds(config.cache_seconds), charts: seconds(config.chart_seconds) };
+        let setting = Setting {
+            stale_after: seconds(config.stale_after_seconds),
+            recording_speed: config.recording_speed,
+        };
+        Self { answers: Answers::new(Reads::new(warehouse, pace), setting) }
     }
 
     /// Answers a request, whatever happens.
@@ -104,33 +132,34 @@ impl ServeDashboard {
             return Ok(json(OPENAPI)?.respond(request.headers(), "no-cache"));
         }
         let question = Question::parse(path, request.uri().query().unwrap_or_default())?;
-        let (content, seconds) = self.ask(question).await?;
-        Ok(content.respond(request.headers(), &format!("public, max-age={seconds}")))
-    }
-
-    /// The answer to `question`, and for how many seconds it may be used.
-    async fn ask(&self, question: Question) -> Result<(Content, u64), Problem> {
-        let mut cache = self.cache.lock().await;
-        if let Some(known) = cache.get(&question, Timestamp::now()) {
-            return Ok(known);
-        }
-        let read = gold::read(&self.warehouse, &question, self.stale_after_seconds);
-        let read = tokio::time::timeout(PATIENCE, read).await.unwrap_or(Err(GoldError::Late(PATIENCE)));
-        let (as_of, text) = read.map_err(|error| unavailable(&error))?;
-        Ok(cache.put(question, json(&text)?, as_of))
+        let patience = if matches!(question, Question::Snapshot(_)) { SNAPSHOT_PATIENCE } else { PATIENCE };
+        let answer =
+            Box::pin(self.answers.answer(&question, patience)).await.map_err(|error| unavailable(&error))?;
+        let caching = format!("public, max-age={}", answer.lifetime.as_secs());
+        Ok(content::as_of(json(&answer.json)?.respond(request.headers(), &caching), &answer.as_of))
     }
 }
 
 fn json(text: &str) -> Result<Content, Problem> {
-    Content::text("application/json", text).map_err(|error| unavailable(&error.into()))
+    Content::text("application/json", text).map_err(|error| {
+        tracing::error!("an answer cannot be compressed: {}", chain(&error));
+        Problem::Unavailable
+    })
 }
 
 /// Tells the log why; a client is told no more than that it may ask again.
-fn unavailable(error: &GoldError) -> Problem {
-    if error.is_retryable() {
+fn unavailable(error: &AnswerError) -> Problem {
+    log(error);
+    Problem::Unavailable
+}
+
+/// One line for each failure, when it happens.
+pub(crate) fn log(error: &AnswerError) {
+    if error.is_known() {
+        tracing::debug!("no figures: {}", chain(error));
+    } else if error.is_retryable() {
         tracing::warn!("no figures: {}", chain(error));
     } else {
         tracing::error!("no figures: {}", chain(error));
     }
-    Problem::Unavailable
 }

@@ -1,30 +1,41 @@
 use std::{
-    sync::{Arc, Mutex},
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
+    routing::{get, post},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use test_support::Executable;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_serve-dashboard");
 
 /// An HTTP status and the body of an error.
 pub type Refusal = (u16, Value);
-/// Gets a statement and its parameters by name; gives its rows, or an error.
+/// Gets a statement and its parameters by name; gives its rows as objects, or an error.
 type Script = dyn Fn(&str, &Value) -> Result<Value, Refusal> + Send + Sync;
 
 struct Shared {
     script: Box<Script>,
     asked: Mutex<Vec<(String, Value)>>,
+    jobs: Mutex<HashMap<String, Result<Value, Refusal>>>,
+    /// Models whose statements do not end.
+    slow: Mutex<HashSet<String>>,
+    changed_at: AtomicI64,
+    looked: AtomicUsize,
+    refuses_metadata: Mutex<bool>,
 }
 
-/// A server of BigQuery's kind.
+/// A server of BigQuery's kind: jobs with names, their results, and when a table was changed.
 pub struct BigQuery {
     url: String,
     shared: Arc<Shared>,
@@ -35,10 +46,23 @@ impl BigQuery {
     pub async fn start(
         script: impl Fn(&str, &Value) -> Result<Value, Refusal> + Send + Sync + 'static,
     ) -> Self {
-        let shared = Arc::new(Shared { script: Box::new(script), asked: Mutex::default() });
+        let shared = Arc::new(Shared {
+            script: Box::new(script),
+            asked: Mutex::default(),
+            jobs: Mutex::default(),
+            slow: Mutex::default(),
+            // As of a table that was never changed, or of a stand-in that does not know.
+            changed_at: AtomicI64::new(CREATED),
+            looked: AtomicUsize::new(0),
+            refuses_metadata: Mutex::new(false),
+        });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
+        let router = Router::new()
+            .route("/bigquery/v2/projects/test/jobs", post(insert))
+            .route("/bigquery/v2/projects/test/queries/{job}", get(results))
+            .route("/bigquery/v2/projects/test/datasets/{dataset}/tables/{table}", get(table))
+            .with_state(Arc::clone(&shared));
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { url, shared, server }
     }
@@ -48,11 +72,44 @@ impl BigQuery {
         Dashboard::of(&self.url, env)
     }
 
-    /// Each statement that came, and its parameters by name.
+    /// Each statement that was run, and its parameters by name.
     pub fn asked(&self) -> Vec<(String, Value)> {
         self.shared.asked.lock().unwrap().clone()
     }
+
+    /// How many statements of the model were run.
+    pub fn asked_of(&self, model: &str) -> usize {
+        let from = format!("stock_gold.{model}`");
+        self.asked().iter().filter(|(sql, _)| sql.contains(&from)).count()
+    }
+
+    /// Something was loaded at this moment, in milliseconds since 1970.
+    pub fn change(&self, at: i64) {
+        self.shared.changed_at.store(at, Ordering::Relaxed);
+    }
+
+    /// How often it was asked when a table was changed.
+    pub fn looked(&self) -> usize {
+        self.shared.looked.load(Ordering::Relaxed)
+    }
+
+    /// The statements of the model do not end, or end again.
+    pub fn slow(&self, model: &str, is_slow: bool) {
+        let mut slow = self.shared.slow.lock().unwrap();
+        if is_slow {
+            slow.insert(model.to_owned())
+        } else {
+            slow.remove(model)
+        };
+    }
+
+    /// It says of no table when it was changed.
+    pub fn refuse_metadata(&self) {
+        *self.shared.refuses_metadata.lock().unwrap() = true;
+    }
 }
+
+const CREATED: i64 = 1_785_000_000_000;
 
 impl Drop for BigQuery {
     fn drop(&mut self) {
@@ -60,27 +117,85 @@ impl Drop for BigQuery {
     }
 }
 
-async fn answer(State(shared): State<Arc<Shared>>, Json(request): Json<Value>) -> Response {
-    let sql = request["query"].as_str().unwrap().to_owned();
-    let parameters = request["queryParameters"].as_array().unwrap().iter();
+async fn insert(State(shared): State<Arc<Shared>>, Json(job): Json<Value>) -> Response {
+    let id = job["jobReference"]["jobId"].as_str().unwrap().to_owned();
+    let query = &job["configuration"]["query"];
+    assert_eq!(query["useLegacySql"], json!(false));
+    let sql = query["query"].as_str().unwrap().to_owned();
+    let parameters = query["queryParameters"].as_array().unwrap().iter();
     let parameters: Value = parameters
         .map(|one| (one["name"].as_str().unwrap().to_owned(), one["parameterValue"]["value"].clone()))
-        .collect::<serde_json::Map<_, _>>()
+        .collect::<Map<_, _>>()
         .into();
-    shared.asked.lock().unwrap().push((sql.clone(), parameters.clone()));
-    match (shared.script)(&sql, &parameters) {
-        Err((status, error)) => (StatusCode::from_u16(status).unwrap(), Json(error)).into_response(),
-        Ok(rows) => {
-            let row = |row: &Value| {
-                let cells: Vec<_> = row.as_array().unwrap().iter().map(|cell| json!({ "v": cell })).collect();
-                json!({ "f": cells })
-            };
-            let rows: Vec<_> = rows.as_array().unwrap().iter().map(row).collect();
-            Json(json!({ "jobComplete": true, "rows": rows,
-                         "jobReference": { "projectId": "test", "jobId": "1" } }))
-            .into_response()
-        }
+    let mut jobs = shared.jobs.lock().unwrap();
+    if jobs.contains_key(&id) {
+        return refusal(refused(409, "duplicate"));
     }
+    shared.asked.lock().unwrap().push((sql.clone(), parameters.clone()));
+    let model = sql.split("_gold.").nth(1).and_then(|rest| rest.split('`').next()).unwrap_or_default();
+    let answer = (shared.script)(&sql, &parameters);
+    jobs.insert(id.clone(), answer.map(|rows| json!({ "model": model, "rows": rows })));
+    let reference = json!({ "projectId": "test", "jobId": id, "location": "EU" });
+    Json(json!({ "jobReference": reference, "status": { "state": "RUNNING" } })).into_response()
+}
+
+async fn results(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    axum::extract::Query(query): axum::extract::Query<HashMap<String, String>>,
+) -> Response {
+    assert_eq!(query["location"], "EU", "outside the US a job is found by its location only");
+    let answer = shared.jobs.lock().unwrap()[&id].clone();
+    let job = match answer {
+        Err(refusal_of_job) => return refusal(refusal_of_job),
+        Ok(job) => job,
+    };
+    let reference = json!({ "projectId": "test", "jobId": id, "location": "EU" });
+    if shared.slow.lock().unwrap().contains(job["model"].as_str().unwrap()) {
+        let wait: u64 = query["timeoutMs"].parse().unwrap();
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        return Json(json!({ "jobComplete": false, "jobReference": reference })).into_response();
+    }
+    // One row a page.
+    let rows = job["rows"].as_array().unwrap();
+    let page: usize = query.get("pageToken").map_or(0, |token| token.parse().unwrap());
+    let columns: Vec<&String> =
+        rows.first().map(|row| row.as_object().unwrap().keys().collect()).unwrap_or_default();
+    let fields: Vec<_> = columns.iter().map(|name| json!({ "name": name, "type": "STRING" })).collect();
+    let cells = |row: &Value| {
+        let cells: Vec<_> = columns.iter().map(|name| json!({ "v": row[name.as_str()] })).collect();
+        json!({ "f": cells })
+    };
+    let of_page: Vec<_> = rows.iter().skip(page).take(1).map(cells).collect();
+    let mut body = json!({ "jobComplete": true, "rows": of_page, "schema": { "fields": fields }, "jobReference": reference });
+    if page + 1 < rows.len() {
+        body["pageToken"] = json!((page + 1).to_string());
+    }
+    Json(body).into_response()
+}
+
+async fn table(
+    State(shared): State<Arc<Shared>>,
+    Path((dataset, table)): Path<(String, String)>,
+) -> Response {
+    shared.looked.fetch_add(1, Ordering::Relaxed);
+    if *shared.refuses_metadata.lock().unwrap() {
+        return refusal(refused(403, "accessDenied"));
+    }
+    if dataset != "stock" {
+        return refusal(refused(404, "notFound"));
+    }
+    let changed_at = shared.changed_at.load(Ordering::Relaxed);
+    Json(json!({
+        "tableReference": { "projectId": "test", "datasetId": dataset, "tableId": table },
+        "schema": { "fields": [] }, "location": "EU",
+        "creationTime": CREATED.to_string(), "lastModifiedTime": changed_at.to_string()
+    }))
+    .into_response()
+}
+
+fn refusal((status, error): Refusal) -> Response {
+    (StatusCode::from_u16(status).unwrap(), Json(error)).into_response()
 }
 
 /// An error as BigQuery words it.
@@ -103,7 +218,7 @@ impl Dashboard {
     /// The response to a request: a path with its query, and headers.
     pub async fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let headers: serde_json::Map<_, _> =
+        let headers: Map<_, _> =
             headers.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         let mut event: Value = serde_json::from_str(include_str!("../payloads/function-url.json")).unwrap();
         event["rawPath"] = json!(path);

@@ -2,4 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bigquery;
+mod odd_rows;
 mod requests;
+mod seldom;

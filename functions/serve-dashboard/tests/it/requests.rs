@@ -5,74 +5,107 @@ use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 use test_support::{assert_configuration_problems, assert_help};
 
-use crate::bigquery::{BigQuery, Dashboard, PROGRAM, refused};
+use crate::bigquery::{Answer, BigQuery, Dashboard, PROGRAM, refused};
 
-/// The gold tables of one symbol; every other one is unknown.
+/// The gold models of one symbol; every other one is unknown. Columns come in the order of their names.
 fn gold(sql: &str, parameters: &Value) -> Value {
     if !matches!(parameters["symbol"].as_str(), None | Some("AAPL")) {
         return json!([]);
     }
-    let of = |table: &str| sql.contains(&format!("FROM `test.stock_gold.{table}`"));
-    if of("gold_kpi") {
-        json!([[
-            "AAPL",
-            "170.42",
-            null,
-            "-0.2225",
-            "0.0",
-            "169.75",
-            "171.25",
-            "170.8",
-            "1550264398",
-            "2019-02-15T15:59:58",
-            "1785765906000"
-        ]])
-    } else if of("gold_candlestick") && sql.contains("SELECT candle_date, quotes") {
-        json!([["2019-02-15", "3900"], ["2019-02-14", "3900"]])
-    } else if of("gold_candlestick") {
-        json!([
-            ["3900", "2019-02-14", "169.71", "171.2615", "169.38", "170.8", "170.4"],
-            ["3900", "2019-02-15", "171.25", "171.7", "169.75", "170.42", "170.51"]
-        ])
-    } else if of("gold_candlestick_intraday") {
-        json!([["1550264100", "2019-02-15", "170.61", "170.7", "170.3", "170.42", "170.51"]])
-    } else if of("gold_kpi_history") {
-        json!([["1550264392", "170.45", "-0.2049"], ["1550264398", "170.42", null]])
-    } else if of("gold_treechart") {
-        json!([["AAPL", "2019-02-15", "170.42", "170.51", "-0.2225", "0.82", "0.0048"]])
-    } else {
-        assert!(of("gold_pipeline_health"), "{sql}");
-        json!([
-            ["AAPL", "1785765906000", "1785765908000", "1550264398000", "10.0", "0.0"],
-            ["NONE", "1785765906000", null, null, "1.0", null]
-        ])
+    match model(sql) {
+        "gold_kpi" => json!([{
+            "symbol": "AAPL", "current_price": "170.42", "change_amount": null, "change_percent": "-0.2225",
+            "day_high": null, "day_low": "169.75", "day_open": "171.25", "prev_close": "170.8",
+            "market_timestamp_raw": "1550264398", "market_time_text": "2019-02-15T15:59:58",
+            "fetched_millis": "1785765906000", "loaded_millis": "1785765908000" }]),
+        "gold_candlestick" => json!([
+            candle_row(
+                json!({ "market_date": "2019-02-14" }),
+                ["169.71", "171.2615", "169.38", "170.8", "170.4"]
+            ),
+            candle_row(
+                json!({ "market_date": "2019-02-15" }),
+                ["171.25", "171.7", "169.75", "170.42", "170.51"]
+            )
+        ]),
+        "gold_candlestick_intraday" if sql.contains("market_date, candle_close") => json!([
+            { "symbol": "AAPL", "market_date": "2019-02-14", "candle_close": "170.8" },
+            { "symbol": "AAPL", "market_date": "2019-02-15", "candle_close": "170.5" },
+            { "symbol": "AAPL", "market_date": "2019-02-15", "candle_close": "170.42" }]),
+        "gold_candlestick_intraday" => json!([candle_row(
+            json!({ "start_second": "1550264100", "market_date": "2019-02-15" }),
+            ["170.61", "170.7", "170.3", "170.42", "170.51"]
+        )]),
+        "gold_kpi_history" => json!([
+            { "market_timestamp_raw": "1550264392", "current_price": "170.45", "change_percent": "-0.2049" },
+            { "market_timestamp_raw": "1550264398", "current_price": "170.42", "change_percent": null }]),
+        "gold_treechart" => json!([{
+            "symbol": "AAPL", "latest_date": "2019-02-15", "last_price": "170.42", "avg_price": "170.51",
+            "day_change_percent": "-0.2225", "volatility": "0.82", "relative_volatility": "0.0048" }]),
+        "gold_pipeline_health" => json!([
+            { "symbol": "AAPL", "fetched_millis": "1785765906000", "loaded_millis": "1785765908000",
+              "market_millis": "1550264398000", "quotes_per_minute": "10.0", "rejected_share": "0.0" },
+            { "symbol": "NONE", "fetched_millis": "1785765906000", "loaded_millis": null, "market_millis": null,
+              "quotes_per_minute": "1.0", "rejected_share": null }]),
+        other => panic!("{other}: {sql}"),
     }
+}
+
+fn candle_row(mut row: Value, prices: [&str; 5]) -> Value {
+    let names = ["candle_open", "candle_high", "candle_low", "candle_close", "trend_line"];
+    for (name, price) in names.into_iter().zip(prices) {
+        row[name] = json!(price);
+    }
+    row["quotes"] = json!("3900");
+    row
+}
+
+/// The model that the statement reads first.
+fn model(sql: &str) -> &str {
+    sql.split("`test.stock_gold.").nth(1).and_then(|rest| rest.split('`').next()).unwrap_or_default()
 }
 
 async fn warehouse() -> BigQuery {
     BigQuery::start(|sql, parameters| Ok(gold(sql, parameters))).await
 }
 
-/// The answer without the time it was read.
-fn without_as_of(mut answer: Value) -> Value {
-    let as_of = answer.as_object_mut().unwrap().remove("as_of").unwrap();
-    let as_of = as_of.as_str().unwrap();
-    assert!(as_of.ends_with('Z') && as_of.starts_with("20"), "{as_of}");
-    answer
+/// The answer, whose header has when it was read.
+fn read(answer: &Answer) -> Value {
+    let as_of = answer.header("quoteflow-as-of");
+    assert!(as_of.ends_with('Z') && as_of.starts_with("20"), "{answer:?}");
+    answer.json()
 }
 
 #[test]
 fn help_names_every_variable() {
     assert_help(
         PROGRAM,
-        &["BIGQUERY_PROJECT", "BIGQUERY_DATASET", "DASHBOARD_CACHE_SECONDS", "DASHBOARD_STALE_AFTER_SECONDS"],
+        &[
+            "BIGQUERY_PROJECT",
+            "BIGQUERY_DATASET",
+            "DASHBOARD_CACHE_SECONDS",
+            "DASHBOARD_CHART_SECONDS",
+            "DASHBOARD_STALE_AFTER_SECONDS",
+            "DASHBOARD_RECORDING_SPEED",
+        ],
     );
 }
 
 #[tokio::test]
 async fn a_bad_configuration_ends_with_one_json_line_that_names_every_variable() {
-    let env = [("DASHBOARD_CACHE_SECONDS", "soon"), ("DASHBOARD_STALE_AFTER_SECONDS", "0")];
-    let names = ["BIGQUERY_PROJECT", "DASHBOARD_CACHE_SECONDS", "DASHBOARD_STALE_AFTER_SECONDS"];
+    let env = [
+        ("DASHBOARD_CACHE_SECONDS", "soon"),
+        ("DASHBOARD_CHART_SECONDS", "-1"),
+        ("DASHBOARD_STALE_AFTER_SECONDS", "0"),
+        ("DASHBOARD_RECORDING_SPEED", "0"),
+    ];
+    let names = [
+        "BIGQUERY_PROJECT",
+        "DASHBOARD_CACHE_SECONDS",
+        "DASHBOARD_CHART_SECONDS",
+        "DASHBOARD_STALE_AFTER_SECONDS",
+        "DASHBOARD_RECORDING_SPEED",
+    ];
     assert_configuration_problems(PROGRAM, &env, &names).await;
 }
 
@@ -80,7 +113,7 @@ async fn a_bad_configuration_ends_with_one_json_line_that_names_every_variable()
 async fn each_question_is_answered_from_its_gold_table() {
     let warehouse = warehouse().await;
     let dashboard = warehouse.dashboard(&[]);
-    let candle = |time: Value, date: &str, [open, high, low, close, trend]: [f64; 5]| json!({ "time": time, "date": date, "open": open, "high": high, "low": low, "close": close, "trend": trend });
+    let candle = |time: Value, date: &str, [open, high, low, close, trend]: [f64; 5]| json!({ "time": time, "date": date, "open": open, "high": high, "low": low, "close": close, "trend": trend, "quotes": 3900 });
     let day = json!({ "date": "2019-02-15", "trend_line": 170.51 });
     for (target, expected) in [
         (
@@ -88,19 +121,26 @@ async fn each_question_is_answered_from_its_gold_table() {
             json!({ "quotes": [{
                 "symbol": "AAPL", "price": 170.42, "change": null, "change_percent": -0.2225, "day_high": 0.0,
                 "day_low": 169.75, "day_open": 171.25, "prev_close": 170.8, "market_time": "2019-02-15T20:59:58Z",
-                "market_time_us": "2019-02-15T15:59:58", "fetched_at": "2026-08-03T14:05:06Z" }] }),
+                "market_time_us": "2019-02-15T15:59:58", "fetched_at": "2026-08-03T14:05:06Z",
+                "loaded_at": "2026-08-03T14:05:08Z" }] }),
         ),
         (
             "/api/candles?symbol=AAPL&interval=1d",
-            json!({ "symbol": "AAPL", "interval": "1d", "day": day, "candles": [
+            json!({ "symbol": "AAPL", "interval": "1d", "range": null, "day": day, "candles": [
                 candle(json!("2019-02-14"), "2019-02-14", [169.71, 171.2615, 169.38, 170.8, 170.4]),
                 candle(json!("2019-02-15"), "2019-02-15", [171.25, 171.7, 169.75, 170.42, 170.51])] }),
         ),
         (
             "/api/candles?symbol=AAPL&interval=5m",
-            json!({ "symbol": "AAPL", "interval": "5m", "day": day, "candles": [
+            json!({ "symbol": "AAPL", "interval": "5m", "range": null, "day": day, "candles": [
                 candle(json!(1_550_264_100), "2019-02-15", [170.61, 170.7, 170.3, 170.42, 170.51])] }),
         ),
+        (
+            "/api/candles?symbol=AAPL&interval=1h&range=all",
+            json!({ "symbol": "AAPL", "interval": "1h", "range": "all", "day": day, "candles": [
+                candle(json!(1_550_260_800), "2019-02-15", [170.61, 170.7, 170.3, 170.42, 170.51])] }),
+        ),
+        ("/api/sparklines", json!({ "symbols": [{ "symbol": "AAPL", "closes": [170.5, 170.42] }] })),
         (
             "/api/history?symbol=AAPL",
             json!({ "symbol": "AAPL", "points": [
@@ -116,35 +156,11 @@ async fn each_question_is_answered_from_its_gold_table() {
         let answer = dashboard.get(target).await;
         assert_eq!(answer.status(), 200, "{target}: {answer:?}");
         assert_eq!(answer.header("content-type"), "application/json");
-        assert_eq!(answer.header("cache-control"), "public, max-age=5");
-        assert_eq!(without_as_of(answer.json()), expected, "{target}");
+        let lifetime: u32 =
+            answer.header("cache-control").strip_prefix("public, max-age=").unwrap().parse().unwrap();
+        assert!(lifetime <= 60, "{answer:?}");
+        assert_eq!(read(&answer), expected, "{target}");
     }
-    dashboard.0.stop().await;
-}
-
-#[tokio::test]
-async fn health_tells_the_age_of_each_symbol_and_knows_stale_from_empty() {
-    let warehouse = warehouse().await;
-    for (limit, status) in [("60", "stale"), ("4000000000", "ok")] {
-        let dashboard = warehouse.dashboard(&[("DASHBOARD_STALE_AFTER_SECONDS", limit)]);
-        let mut answer = without_as_of(dashboard.get("/api/health").await.json());
-        dashboard.0.stop().await;
-        let symbols = answer["symbols"].as_array_mut().unwrap();
-        for symbol in symbols.iter_mut() {
-            let age = symbol.as_object_mut().unwrap().remove("freshness_seconds").unwrap();
-            assert!(age.as_f64().unwrap() >= 0.0, "{age}");
-        }
-        let silent = json!({ "symbol": "NONE", "last_fetched_at": "2026-08-03T14:05:06Z", "last_loaded_at": null,
-            "last_market_time": null, "quotes_per_minute": 1.0, "rejected_share": null });
-        assert_eq!(symbols[1], silent);
-        assert_eq!(
-            (&answer["status"], &answer["stale_after_seconds"]),
-            (&json!(status), &json!(limit.parse::<u32>().unwrap()))
-        );
-    }
-    let nothing = BigQuery::start(|_, _| Ok(json!([]))).await;
-    let dashboard = nothing.dashboard(&[]);
-    assert_eq!(dashboard.get("/api/health").await.json()["status"], "empty");
     dashboard.0.stop().await;
 }
 
@@ -156,15 +172,20 @@ async fn tables_that_are_not_there_yet_count_as_empty() {
         ("/api/kpi", json!({ "quotes": [] })),
         (
             "/api/candles?symbol=AAPL&interval=1m",
-            json!({ "symbol": "AAPL", "interval": "1m", "candles": [], "day": null }),
+            json!({ "symbol": "AAPL", "interval": "1m", "range": null, "candles": [], "day": null }),
         ),
         ("/api/history?symbol=AAPL", json!({ "symbol": "AAPL", "points": [] })),
         ("/api/treemap", json!({ "tiles": [] })),
-        ("/api/health", json!({ "status": "empty", "stale_after_seconds": 60, "symbols": [] })),
+        ("/api/sparklines", json!({ "symbols": [] })),
     ] {
         let answer = dashboard.get(target).await;
-        assert_eq!((answer.status(), without_as_of(answer.json())), (200, expected), "{target}");
+        assert_eq!((answer.status(), read(&answer)), (200, expected), "{target}");
     }
+    let health = dashboard.get("/api/health").await.json();
+    assert_eq!((&health["status"], &health["symbols"]), (&json!("empty"), &json!([])));
+    let snapshot = dashboard.get("/api/snapshot").await.json();
+    assert_eq!((&snapshot["symbol"], &snapshot["candles"]), (&Value::Null, &Value::Null));
+    assert_eq!((&snapshot["kpi"]["quotes"], &snapshot["missing"]), (&json!([]), &json!({})));
     dashboard.0.stop().await;
 }
 
@@ -199,8 +220,8 @@ async fn what_a_client_says_reaches_the_warehouse_as_a_parameter_only() {
     // 3,900 quotes of the latest date are too few.
     let last = &asked.last().unwrap().1;
     assert_eq!(last, &json!({ "symbol": "AAPL", "first_date": "2019-02-14", "limit": "4999" }));
-    // Of an unknown symbol nothing else is asked.
-    assert_eq!(asked.len(), 4);
+    // Of an unknown symbol nothing else is asked, and its dates once.
+    assert_eq!(asked.len(), 3);
 }
 
 #[tokio::test]
@@ -209,8 +230,11 @@ async fn bad_input_is_told_with_problem_details_and_asks_the_warehouse_nothing()
     let dashboard = warehouse.dashboard(&[]);
     for (target, detail) in [
         ("/api/candles?interval=1d", "symbol is missing"),
-        ("/api/candles?symbol=AAPL", "interval is missing"),
-        ("/api/candles?symbol=AAPL&interval=2m", "interval is \"2m\"; it must be 1d, 5m or 1m"),
+        ("/api/candles?symbol=AAPL&interval=2m", "interval is \"2m\"; it must be one of 1m, 5m, 15m, 1h, 1d"),
+        ("/api/candles?symbol=AAPL&range=1y", "range is \"1y\"; it must be one of 1d, 5d, all"),
+        ("/api/snapshot?symbol=..%2Fx", "the symbol \"../x\""),
+        ("/api/snapshot?compare=A,B,C,D,E", "compare has 5 symbols; it must have at most 4"),
+        ("/api/snapshot?compare=A,..", "the symbol \"..\""),
         ("/api/candles?symbol=..%2Fx&interval=1d", "the symbol \"../x\""),
         ("/api/history?symbol=%27%3B%20DROP", "the symbol \"'; DROP\""),
         ("/api/history?symbol=AAPL&limit=0", "it must be from 1 to 5000"),
@@ -263,6 +287,29 @@ async fn one_read_serves_the_next_requests_and_an_etag_saves_the_bytes() {
 }
 
 #[tokio::test]
+async fn figures_that_were_read_again_and_did_not_change_are_304() {
+    let warehouse = warehouse().await;
+    let dashboard =
+        warehouse.dashboard(&[("DASHBOARD_CACHE_SECONDS", "0"), ("DASHBOARD_CHART_SECONDS", "0")]);
+    for target in [
+        "/api/kpi",
+        "/api/candles?symbol=AAPL&interval=1d",
+        "/api/history?symbol=AAPL",
+        "/api/treemap",
+        "/api/sparklines",
+        "/api/snapshot?symbol=AAPL",
+    ] {
+        let first = dashboard.get(target).await;
+        let before = warehouse.asked().len();
+        let again = dashboard.ask("GET", target, &[("if-none-match", first.header("etag"))]).await;
+        assert!(warehouse.asked().len() > before, "{target}");
+        assert_eq!((again.status(), again.body()), (304, ""), "{target}");
+        assert_ne!(again.header("quoteflow-as-of"), first.header("quoteflow-as-of"), "{target}");
+    }
+    dashboard.0.stop().await;
+}
+
+#[tokio::test]
 async fn without_a_cache_each_request_is_a_read() {
     let warehouse = warehouse().await;
     let dashboard = warehouse.dashboard(&[("DASHBOARD_CACHE_SECONDS", "0")]);
@@ -294,7 +341,7 @@ async fn who_takes_gzip_gets_it_with_a_tag_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_outage_of_the_warehouse_is_503_and_over_with_the_next_request() {
+async fn an_outage_of_the_warehouse_is_503_and_passes_by_itself() {
     let is_down = std::sync::atomic::AtomicBool::new(true);
     let warehouse = BigQuery::start(move |sql, parameters| {
         let failed = is_down.swap(false, std::sync::atomic::Ordering::Relaxed);
@@ -307,7 +354,13 @@ async fn an_outage_of_the_warehouse_is_503_and_over_with_the_next_request() {
     assert_eq!((down.status(), down.header("content-type")), (503, "application/problem+json"));
     assert!(down.header("retry-after").parse::<u32>().unwrap() >= 1);
     assert_eq!(down.json()["detail"], "the warehouse does not answer");
-    assert_eq!(dashboard.get("/api/kpi").await.status(), 200);
+    // It is left alone for a moment; then it answers.
+    let mut status = 503;
+    while status == 503 {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        status = dashboard.get("/api/kpi").await.status();
+    }
+    assert_eq!((status, warehouse.asked().len()), (200, 2));
     let log = dashboard.0.stop().await;
     let line = log.iter().find(|line| line["level"] == "ERROR").unwrap().to_string();
     assert!(line.contains("403") && line.contains("accessDenied"), "{line}");
@@ -324,18 +377,6 @@ async fn a_warehouse_that_cannot_be_reached_is_503_with_a_warning_and_the_page_i
             .any(|line| line["level"] == "WARN" && line["message"].as_str().unwrap().contains("no figures"))
     );
     assert!(log.iter().all(|line| line["level"] != "ERROR"), "{log:?}");
-}
-
-#[tokio::test]
-async fn a_column_that_holds_no_figure_is_503_and_named_in_the_log() {
-    let warehouse = BigQuery::start(|_, _| Ok(json!([["AAPL", "much"]]))).await;
-    let dashboard = warehouse.dashboard(&[]);
-    assert_eq!(dashboard.get("/api/kpi").await.status(), 503);
-    let log = dashboard.0.stop().await;
-    assert!(
-        log.iter().any(|line| line["message"] == "no figures: the column 1 of gold_kpi is Some(\"much\")"),
-        "{log:?}"
-    );
 }
 
 #[tokio::test]

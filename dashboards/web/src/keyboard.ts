@@ -1,0 +1,61 @@
+// What keys do. None does anything while the reader types or moves within a control that uses it.
+
+import { useEffect } from "preact/hooks";
+import type { Kpi } from "./api";
+import { INTERVALS, type Selection } from "./selection";
+
+export const KEYS = [
+  ["← →", "The symbol before, the next one"],
+  ["1 … 5", "1 min, 5 min, 15 min, 1 h, 1 day"],
+  ["/", "Search (from eight symbols on)"],
+  ["t", "Light or dark"],
+  ["z", "New York’s time or yours"],
+  ["?", "This list"],
+] as const;
+
+interface Actions {
+  quotes: readonly Kpi[];
+  symbol: string | undefined;
+  select: (change: Partial<Selection>) => void;
+  toggleTheme: () => void;
+  toggleZone: () => void;
+  help: () => void;
+}
+
+export function useKeyboard(actions: Actions) {
+  useEffect(() => {
+    const act = (event: KeyboardEvent) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || isTyped(event)) return;
+      if (actOn(event.key, actions)) event.preventDefault();
+    };
+    document.addEventListener("keydown", act);
+    return () => document.removeEventListener("keydown", act);
+  });
+}
+
+function isTyped({ target, key }: KeyboardEvent): boolean {
+  if (!(target instanceof HTMLElement)) return false;
+  // The arrows move a list of choices and what scrolls.
+  const takes = key.startsWith("Arrow")
+    ? "input, select, textarea, .scroll, dialog"
+    : "input:not([type=radio]), select, textarea";
+  return target.closest(takes) !== null;
+}
+
+/** Whether the key did something. */
+export function actOn(key: string, { quotes, symbol, select, toggleTheme, toggleZone, help }: Actions): boolean {
+  const interval = INTERVALS[Number(key) - 1];
+  if (key === "ArrowLeft" || key === "ArrowRight") {
+    const at = quotes.findIndex((quote) => quote.symbol === symbol);
+    const next = quotes.at((at + (key === "ArrowRight" ? 1 : -1)) % quotes.length);
+    if (next) select({ symbol: next.symbol });
+    return next !== undefined;
+  }
+  if (interval) select({ interval, range: undefined });
+  else if (key === "t") toggleTheme();
+  else if (key === "z") toggleZone();
+  else if (key === "?") help();
+  else if (key === "/") document.querySelector<HTMLInputElement>("input[type=search]")?.focus();
+  else return false;
+  return true;
+}

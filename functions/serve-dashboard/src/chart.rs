@@ -1,0 +1,164 @@
+//! Which candles suit a symbol's quotes, and longer candles made of shorter ones.
+
+use jiff::civil::Date;
+
+use crate::{
+    gold::{Candle, CandleTime},
+    question::{Interval, Range},
+};
+
+/// From how many candles on a chart says something.
+const ENOUGH: usize = 30;
+/// From how many quotes in a candle, on average, it is more than a dash.
+const QUOTES: f64 = 2.0;
+
+impl Range {
+    /// How many dates it has at most.
+    pub fn dates(self) -> usize {
+        match self {
+            Self::Day => 1,
+            Self::Week => 5,
+            Self::All => 12,
+        }
+    }
+
+    /// The intervals that suit it, the shortest first.
+    fn suitable(self) -> &'static [Interval] {
+        use Interval::{Day, FiveMinutes, Hour, Minute, QuarterHour};
+        match self {
+            Self::Day => &[Minute, FiveMinutes, QuarterHour, Hour],
+            Self::Week => &[FiveMinutes, QuarterHour, Hour, Day],
+            Self::All => &[QuarterHour, Hour, Day],
+        }
+    }
+}
+
+impl Interval {
+    /// How many dates are shown where no range is asked for.
+    pub fn dates(self) -> usize {
+        match self {
+            Self::Minute => 2,
+            Self::FiveMinutes => 5,
+            Self::QuarterHour | Self::Hour | Self::Day => 12,
+        }
+    }
+
+    pub fn seconds(self) -> Option<i64> {
+        match self {
+            Self::Minute => Some(60),
+            Self::FiveMinutes => Some(300),
+            Self::QuarterHour => Some(900),
+            Self::Hour => Some(3600),
+            Self::Day => None,
+        }
+    }
+}
+
+/// The shortest interval that suits the range and that enough quotes lie in, of candles of `candles`' own interval;
+/// else the shortest with enough candles, else the shortest.
+pub fn suitable(range: Range, candles: &[Candle], daily: &[Candle]) -> Interval {
+    let intervals = range.suitable();
+    let of = |interval: Interval| match interval.seconds() {
+        Some(seconds) => merged(candles, seconds),
+        None => daily.to_vec(),
+    };
+    let is_long = |candles: &[Candle]| candles.len() >= ENOUGH;
+    #[allow(clippy::cast_precision_loss, reason = "counts of candles and quotes are small")]
+    let is_full = |candles: &[Candle]| {
+        let quotes: u64 = candles.iter().map(|candle| candle.quotes).sum();
+        quotes as f64 >= QUOTES * candles.len() as f64
+    };
+    let found = intervals.iter().find(|interval| {
+        let candles = of(**interval);
+        is_long(&candles) && is_full(&candles)
+    });
+    let found = found.or_else(|| intervals.iter().find(|interval| is_long(&of(**interval))));
+    found.copied().unwrap_or(intervals[0])
+}
+
+/// Whether a range has enough candles to show it.
+pub fn is_enough(candles: &[Candle]) -> bool {
+    candles.len() >= ENOUGH
+}
+
+/// Candles of `seconds`, made of shorter ones, which begin at times that `seconds` divides into.
+pub fn merged(candles: &[Candle], seconds: i64) -> Vec<Candle> {
+    let mut merged: Vec<Candle> = Vec::new();
+    for candle in candles {
+        let CandleTime::Seconds(time) = candle.time else { continue };
+        let time = CandleTime::Seconds(time - time.rem_euclid(seconds));
+        match merged.last_mut().filter(|last| last.time == time) {
+            Some(last) => {
+                last.high = last.high.max(candle.high);
+                last.low = last.low.min(candle.low);
+                last.close = candle.close;
+                last.trend = candle.trend;
+                last.quotes += candle.quotes;
+            }
+            None => merged.push(Candle { time, ..candle.clone() }),
+        }
+    }
+    merged
+}
+
+/// The candles of the latest `count` dates.
+pub fn latest_dates(candles: &[Candle], count: usize) -> Vec<Candle> {
+    let mut dates: Vec<Date> = candles.iter().map(|candle| candle.date).collect();
+    dates.sort_unstable();
+    dates.dedup();
+    let Some(first) = dates.get(dates.len().saturating_sub(count)) else { return Vec::new() };
+    candles.iter().filter(|candle| candle.date >= *first).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candles(count: i64, seconds: i64, quotes: u64) -> Vec<Candle> {
+        let candle = |number| {
+            #[allow(clippy::cast_precision_loss)]
+            let price = 100.0 + number as f64;
+            Candle {
+                time: CandleTime::Seconds(1_549_895_400 + number * seconds),
+                date: jiff::civil::date(2019, 2, 11),
+                open: price,
+                high: price + 2.0,
+                low: price - 2.0,
+                close: price + 1.0,
+                trend: Some(price),
+                quotes,
+            }
+        };
+        (0..count).map(candle).collect()
+    }
+
+    #[test]
+    fn a_longer_candle_opens_with_the_first_closes_with_the_last_and_spans_all() {
+        let merged = merged(&candles(7, 300, 3), 900);
+        let told: Vec<_> = merged
+            .iter()
+            .map(|one| (one.open, one.high, one.low, one.close, one.trend, one.quotes))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (100.0, 104.0, 98.0, 103.0, Some(102.0), 9),
+                (103.0, 107.0, 101.0, 106.0, Some(105.0), 9),
+                (106.0, 108.0, 104.0, 107.0, Some(106.0), 3)
+            ]
+        );
+        assert!(merged.iter().all(|one| matches!(one.time, CandleTime::Seconds(time) if time % 900 == 0)));
+    }
+
+    #[test]
+    fn the_interval_is_the_shortest_that_the_quotes_fill() {
+        let of = |count, quotes| suitable(Range::Day, &candles(count, 60, quotes), &[]);
+        assert_eq!(of(390, 10), Interval::Minute);
+        assert_eq!(of(390, 1), Interval::FiveMinutes, "a minute with one quote is a dash");
+        assert_eq!(of(40, 1), Interval::Minute, "five minutes would leave 8 candles");
+        assert_eq!(of(3, 10), Interval::Minute, "there is nothing better");
+        assert_eq!(of(0, 0), Interval::Minute);
+        assert_eq!(suitable(Range::Week, &candles(390, 300, 10), &[]), Interval::FiveMinutes);
+        assert_eq!(suitable(Range::All, &candles(936, 300, 10), &[]), Interval::QuarterHour);
+    }
+}

@@ -1,0 +1,257 @@
+//! Asks the warehouse as seldom as its figures change, since each statement is billed.
+//!
+//! Time is cut into spans, and in each a statement is a job with a name that follows from it. So however many
+//! instances and viewers ask, BigQuery runs it once a span; and none at all after a span in which nothing was loaded,
+//! which costs nothing to ask.
+
+use std::{collections::HashMap, fmt::Write as _, sync::Arc, time::Duration};
+
+use function_kit::{Retry, chain};
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+use warehouse::{BRONZE_TABLE, Warehouse, WarehouseError};
+
+use crate::gold::{Figures, MissingColumn, Read};
+
+/// How many answers are kept: symbols and limits are the clients' choice.
+const CAPACITY: usize = 64;
+/// What dbt settles: a replay of older days shows after that.
+const SETTLED: (&str, &str) = ("_silver", "silver_stock_quotes_settled");
+/// How long it is believed that nothing was loaded.
+const CHECK: SignedDuration = SignedDuration::from_secs(2);
+/// How long the warehouse may take to say when it was changed.
+const CHECK_PATIENCE: Duration = Duration::from_secs(2);
+/// How much the warehouse's clock may be behind ours.
+const SKEW: SignedDuration = SignedDuration::from_secs(1);
+/// How long the warehouse is left alone after a failure.
+const PAUSE: SignedDuration = SignedDuration::from_secs(5);
+/// A stand-in of BigQuery lacks a view for a moment while dbt replaces it.
+const REPLACING: Duration = Duration::from_millis(100);
+const REPLACING_TRIES: u32 = 4;
+
+/// Why there are no figures.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The warehouse did not answer, or refused.
+    #[error(transparent)]
+    Warehouse(#[from] WarehouseError),
+    /// It did not answer in time.
+    #[error("the warehouse did not answer {statement} within {patience:?}")]
+    Late { statement: &'static str, patience: Duration },
+    /// It failed a moment ago.
+    #[error("the warehouse failed a moment ago and is asked again from {0} on")]
+    Pausing(Timestamp),
+    /// The answer does not fit.
+    #[error(transparent)]
+    Column(#[from] MissingColumn),
+}
+
+impl Retry for ReadError {
+    fn is_retryable(&self) -> bool {
+        match self {
+            Self::Warehouse(error) => error.is_retryable(),
+            Self::Late { .. } | Self::Pausing(_) => true,
+            Self::Column(_) => false,
+        }
+    }
+}
+
+/// For how long an answer serves although more was loaded.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    pub tiles: SignedDuration,
+    pub charts: SignedDuration,
+}
+
+impl Pace {
+    fn of(&self, read: &Read) -> SignedDuration {
+        match read {
+            Read::Kpi => self.tiles,
+            Read::Intraday { .. } | Read::History { .. } | Read::Treemap | Read::Health => self.charts,
+            // The live quote joins the candles, and a day has few of these.
+            Read::Daily { .. } | Read::Closes { .. } => self.charts * 5,
+        }
+    }
+}
+
+/// Figures, and the moment up to which all that was loaded is in them.
+#[derive(Debug, Clone)]
+pub struct Known {
+    pub figures: Arc<Figures>,
+    pub as_of: Timestamp,
+}
+
+#[derive(Default)]
+struct Entry {
+    known: Option<Known>,
+    /// The span in which it was read.
+    span: Option<i64>,
+    /// A job that was still running, and the beginning of its span.
+    running: Option<(String, Timestamp)>,
+    failures: u32,
+    again_at: Option<Timestamp>,
+}
+
+/// When the warehouse was changed, as far as that is known.
+#[derive(Default)]
+struct Changes {
+    checked_at: Option<Timestamp>,
+    changed_at: Option<Timestamp>,
+}
+
+/// The reads of one instance of the function.
+pub struct Reads {
+    warehouse: Warehouse,
+    pace: Pace,
+    entries: Mutex<HashMap<Read, Arc<Mutex<Entry>>>>,
+    changes: Mutex<Changes>,
+}
+
+impl Reads {
+    pub fn new(warehouse: Warehouse, pace: Pace) -> Self {
+        Self { warehouse, pace, entries: Mutex::default(), changes: Mutex::default() }
+    }
+
+    /// For how long an answer to `read` serves at most.
+    pub fn pace(&self, read: &Read) -> SignedDuration {
+        self.pace.of(read)
+    }
+
+    /// The figures of `read`. While newer ones are still being read after `patience`, the last ones.
+    ///
+    /// # Errors
+    /// [`ReadError`]; the next request tries again, after a pause.
+    pub async fn get(&self, read: &Read, patience: Duration) -> Result<Known, ReadError> {
+        let entry = self.entry(read).await;
+        // One question waits for no other.
+        let mut entry = entry.lock().await;
+        let now = now();
+        let pace = self.pace.of(read);
+        // Without a pace each request is a span of its own.
+        let length = i64::try_from(pace.as_millis()).unwrap_or(i64::MAX).max(1);
+        let span = now.as_millisecond() / length;
+        if let Some(known) = &entry.known {
+            if entry.span == Some(span) && !pace.is_zero() {
+                return Ok(known.clone());
+            }
+            if !pace.is_zero()
+                && entry.running.is_none()
+                && let Some(as_of) = self.unchanged_until(known.as_of, now).await
+            {
+                let known = Known { figures: Arc::clone(&known.figures), as_of };
+                entry.known = Some(known.clone());
+                return Ok(known);
+            }
+        }
+        if let Some(again_at) = entry.again_at.filter(|again_at| now < *again_at) {
+            return Err(ReadError::Pausing(again_at));
+        }
+        let begin = Timestamp::from_millisecond(span * length).unwrap_or(now).min(now);
+        let (id, as_of) = match entry.running.take() {
+            Some(running) => running,
+            None => (self.job(read, begin, entry.failures), begin),
+        };
+        match self.ask(read, &id, patience).await {
+            Ok(Some(figures)) => {
+                let known = Known { figures: Arc::new(figures), as_of };
+                *entry = Entry { known: Some(known.clone()), span: Some(span), ..Entry::default() };
+                Ok(known)
+            }
+            Ok(None) => {
+                entry.running = Some((id, as_of));
+                let statement = read.statement().0.name();
+                entry.known.clone().ok_or(ReadError::Late { statement, patience })
+            }
+            Err(error) => {
+                entry.failures += 1;
+                entry.again_at = Some(now + PAUSE);
+                Err(error)
+            }
+        }
+    }
+
+    async fn entry(&self, read: &Read) -> Arc<Mutex<Entry>> {
+        let mut entries = self.entries.lock().await;
+        if entries.len() >= CAPACITY && !entries.contains_key(read) {
+            entries.clear();
+        }
+        Arc::clone(entries.entry(read.clone()).or_default())
+    }
+
+    /// The job's name: whoever asks for the same in the same span gets the same job.
+    fn job(&self, read: &Read, begin: Timestamp, failures: u32) -> String {
+        let (statement, _) = read.statement();
+        let text = format!("{}{read:?}", statement.sql(self.warehouse.config()));
+        let mut id = String::from("dashboard_");
+        for byte in &Sha256::digest(text)[..12] {
+            let _ = write!(id, "{byte:02x}");
+        }
+        let _ = write!(id, "_{}_{failures}", begin.as_millisecond());
+        id
+    }
+
+    /// The figures; `None` while they are still being read.
+    async fn ask(&self, read: &Read, id: &str, patience: Duration) -> Result<Option<Figures>, ReadError> {
+        let (statement, parameters) = read.statement();
+        let mut tries = 0;
+        loop {
+            let id = if tries == 0 { id.to_owned() } else { format!("{id}_{tries}") };
+            let asked = self.warehouse.read(&statement, &parameters, &id, patience);
+            // The server waits as long; more is a server that does not answer.
+            let asked = tokio::time::timeout(patience + Duration::from_millis(500), asked).await;
+            let late = || ReadError::Late { statement: statement.name(), patience };
+            match asked.map_err(|_| late())? {
+                Ok(Some(answer)) => return Ok(Some(read.decode(&answer, now())?)),
+                Ok(None) => return Ok(None),
+                Err(error) if is_missing(&error) && tries < REPLACING_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(REPLACING).await;
+                }
+                Err(error) if is_missing(&error) => {
+                    tracing::info!("before the first run of dbt: {error}");
+                    return Ok(Some(read.nothing()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Up to when nothing was loaded or settled since `as_of`; `None` where something was, or where that is not known.
+    async fn unchanged_until(&self, as_of: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        let mut changes = self.changes.lock().await;
+        if changes.checked_at.is_none_or(|at| now.duration_since(at).abs() >= CHECK) {
+            let asked = tokio::time::timeout(CHECK_PATIENCE, self.changed_at()).await;
+            let late = || ReadError::Late { statement: "when it was changed", patience: CHECK_PATIENCE };
+            *changes = Changes { checked_at: Some(now), changed_at: None };
+            match asked.map_err(|_| late()).and_then(|asked| asked.map_err(ReadError::from)) {
+                Ok(changed_at) => changes.changed_at = changed_at,
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!("every answer is read again: {}", chain(&error));
+                }
+                // Each read is billed, which it need not be.
+                Err(error) => tracing::error!("every answer is read again: {}", chain(&error)),
+            }
+        }
+        changes.checked_at.filter(|_| changes.changed_at.is_some_and(|changed_at| changed_at + SKEW < as_of))
+    }
+
+    async fn changed_at(&self) -> Result<Option<Timestamp>, WarehouseError> {
+        let (layer, settled) = SETTLED;
+        let (loaded, settled) = tokio::try_join!(
+            self.warehouse.changed_at("", BRONZE_TABLE),
+            self.warehouse.changed_at(layer, settled)
+        )?;
+        Ok(loaded.map(|loaded| settled.map_or(loaded, |settled| loaded.max(settled))))
+    }
+}
+
+/// Now, in whole milliseconds.
+pub fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
+
+fn is_missing(error: &WarehouseError) -> bool {
+    matches!(error, WarehouseError::Refused { code: 404, .. })
+}
