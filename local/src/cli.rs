@@ -121,9 +121,10 @@ pub(crate) struct RunOptions {
     /// Replay the recording N times faster.
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = speed)]
     pub speed: f64,
-    /// Begin the recording at this second of its trading time, where no earlier run has begun it.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
-    pub start_at: u64,
+    /// Begin the recording at this second of its trading time, if no earlier run has begun it [default: its last day,
+    /// with the days before as history].
+    #[arg(long, value_name = "SECONDS")]
+    pub start_at: Option<u64>,
     /// The first of the ports of the stand-ins; 0 takes free ones.
     #[arg(long, value_name = "PORT", default_value_t = 14500)]
     pub port_base: u16,

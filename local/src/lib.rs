@@ -16,6 +16,7 @@ mod endpoints;
 mod finnhub;
 mod functions;
 mod hint;
+mod history;
 mod ledger;
 mod logs;
 mod market;

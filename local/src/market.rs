@@ -5,14 +5,25 @@ use us_market::Market;
 
 use crate::finnhub::MarketStatus;
 
-/// `US market closed (Thanksgiving Day) until Fri Nov 27 09:30 New York (15:30 here)`; `None` for an open market.
+/// A closed market in words; `None` for an open one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Closed {
+    /// `US market closed (Thanksgiving Day)`
+    pub why: String,
+    /// `until Fri Nov 27 09:30 New York (15:30 here)`
+    pub until: String,
+    /// Both on a line: `US market closed until Fri 09:30 New York (15:30 here)`
+    pub short: String,
+}
+
+/// What is said of the market.
 ///
 /// Finnhub's word goes before the calendar's: it knows of days on which the exchange stays closed by no rule.
-pub(crate) fn closed(status: &MarketStatus, now: Timestamp) -> Option<String> {
+pub(crate) fn closed(status: &MarketStatus, now: Timestamp) -> Option<Closed> {
     closed_at(status, now, &TimeZone::system())
 }
 
-fn closed_at(status: &MarketStatus, now: Timestamp, here: &TimeZone) -> Option<String> {
+fn closed_at(status: &MarketStatus, now: Timestamp, here: &TimeZone) -> Option<Closed> {
     if status.is_open {
         return None;
     }
@@ -26,15 +37,21 @@ fn closed_at(status: &MarketStatus, now: Timestamp, here: &TimeZone) -> Option<S
         us_market::new_york().is_ok_and(|zone| now.to_zoned(zone).weekday().to_monday_one_offset() > 5);
     let reason = told.or(holiday).or(is_weekend.then_some("weekend"));
     let reason = reason.map_or_else(String::new, |reason| format!(" ({})", one_line(reason)));
-    let until =
-        opens.and_then(|opens| opening(opens, here)).map_or_else(String::new, |at| format!(" until {at}"));
-    Some(format!("US market closed{reason}{until}"))
+    let until = |opens: Option<Timestamp>, day: &str| {
+        opens.and_then(|opens| opening(opens, here, day)).map_or_else(String::new, |at| format!("until {at}"))
+    };
+    let short = until(opens, "%a");
+    Some(Closed {
+        why: format!("US market closed{reason}"),
+        until: until(opens, "%a %b %-d"),
+        short: format!("US market closed {short}").trim_end().to_owned(),
+    })
 }
 
-fn opening(opens: Timestamp, here: &TimeZone) -> Option<String> {
+fn opening(opens: Timestamp, here: &TimeZone, day: &str) -> Option<String> {
     let there = opens.to_zoned(us_market::new_york().ok()?);
     let here = opens.to_zoned(here.clone());
-    let text = there.strftime("%a %b %-d %H:%M New York").to_string();
+    let text = there.strftime(&format!("{day} %H:%M New York")).to_string();
     Some(if there.datetime() == here.datetime() {
         text
     } else {
@@ -57,7 +74,12 @@ mod tests {
 
     fn closed_in(zone: &str, now: &str, holiday: Option<&str>) -> String {
         let status = MarketStatus { is_open: false, holiday: holiday.map(str::to_owned) };
-        closed_at(&status, now.parse().unwrap(), &TimeZone::get(zone).unwrap()).unwrap()
+        let closed = closed_at(&status, now.parse().unwrap(), &TimeZone::get(zone).unwrap()).unwrap();
+        assert!(
+            closed.short.len() <= 61 && closed.short.starts_with("US market closed until "),
+            "{closed:?}"
+        );
+        format!("{} {}", closed.why, closed.until)
     }
 
     #[test]

@@ -19,11 +19,23 @@ pub(crate) enum Opening {
     Trouble(Trouble),
 }
 
+/// What a live Finnhub says; `None` for the recording.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) async fn opening(
+    upstream: Option<&Upstream>,
+    symbols: &[String],
+) -> anyhow::Result<Option<Opening>> {
+    let (Some(upstream), Some(symbol)) = (upstream, symbols.first()) else { return Ok(None) };
+    ask(upstream, symbol).await.map(Some)
+}
+
 /// Asks for the market's status, and for a quote if Finnhub does not let the key see that.
 ///
 /// # Errors
 /// When no later request can do better: the key is refused, nobody is there, or the address is not Finnhub's.
-pub(crate) async fn ask(upstream: &Upstream, symbol: &str) -> anyhow::Result<Opening> {
+async fn ask(upstream: &Upstream, symbol: &str) -> anyhow::Result<Opening> {
     let mut trouble = match request(upstream, MARKET_STATUS).await {
         Ok(body) => match serde_json::from_slice(&body) {
             Ok(status) => return Ok(Opening::Market(status)),

@@ -76,11 +76,7 @@ impl Aws {
     /// its webhook.
     pub(crate) async fn storage(&self, s3_is_other: bool) -> anyhow::Result<Queues> {
         for bucket in [names::BRONZE_BUCKET, names::QUARANTINE_BUCKET] {
-            let made = self.s3.create_bucket().bucket(bucket).send().await;
-            match made.as_ref().err().map(ProvideErrorMetadata::code) {
-                None | Some(Some("BucketAlreadyOwnedByYou" | "BucketAlreadyExists")) => {}
-                Some(_) => drop(made.with_context(|| format!("the bucket {bucket} cannot be made"))?),
-            }
+            self.bucket(bucket).await?;
         }
         let dead_letter = self.queue(names::DEAD_LETTER_QUEUE, []).await?;
         let dead_letter_arn = self.queue_arn(&dead_letter).await?;
@@ -126,6 +122,15 @@ impl Aws {
             notified.context("the bucket's notification cannot be made")?;
         }
         Ok(Queues { archived, dead_letter })
+    }
+
+    /// Makes the bucket, if it is not there.
+    pub(crate) async fn bucket(&self, bucket: &str) -> anyhow::Result<()> {
+        let made = self.s3.create_bucket().bucket(bucket).send().await;
+        match made.as_ref().err().map(ProvideErrorMetadata::code) {
+            None | Some(Some("BucketAlreadyOwnedByYou" | "BucketAlreadyExists")) => Ok(()),
+            Some(_) => made.map(drop).with_context(|| format!("the bucket {bucket} cannot be made")),
+        }
     }
 
     /// An earlier version may have made the queue with other attributes: they are set in any case.

@@ -29,7 +29,7 @@ use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 use crate::{
     book::now_ms,
     finnhub::{Answer, MarketStatus, Trouble, Upstream},
-    market,
+    market::{self, Closed},
     preflight::Opening,
 };
 
@@ -122,7 +122,7 @@ impl Relay {
     }
 
     /// Whether the US market is closed, in words.
-    pub(crate) fn closed(&self) -> Option<String> {
+    pub(crate) fn closed(&self) -> Option<Closed> {
         let status = self.shared.heard().market.clone()?;
         market::closed(&status, Timestamp::now())
     }

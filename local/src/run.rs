@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use axum::Router;
-use feed::{Feed, recording::SESSION_SECONDS};
+use feed::recording::SESSION_SECONDS;
 use jiff::{SignedDuration, Timestamp};
 use runtime_api::Function;
 use serde::Deserialize;
@@ -26,9 +26,10 @@ use crate::{
     dashboard::Dashboard,
     data_dir::DataDir,
     endpoints::{Endpoints, write_json},
-    functions, hint,
+    functions, hint, history,
     ledger::{Counts, Ledger},
     logs::Logs,
+    market::Closed,
     metrics::{self, Metrics},
     names, object_events,
     observe::Observer,
@@ -117,10 +118,7 @@ impl Flow {
         let given = Given::read();
         let polling = given.polling(&options)?;
         let upstream = given.upstream()?;
-        let opening = match (&upstream, polling.symbols.first()) {
-            (Some(upstream), Some(symbol)) => Some(preflight::ask(upstream, symbol).await?),
-            _ => None,
-        };
+        let opening = preflight::opening(upstream.as_ref(), &polling.symbols).await?;
         let data = DataDir::open(&options.data.data_dir)?;
         let started = Timestamp::now();
         let progress = Progress::start();
@@ -133,9 +131,7 @@ impl Flow {
             Servers::start(given, polling, upstream, &options, &data, &project, &python).await?;
         provision::topic(&servers.kafka).await?;
         progress.done("kafka", &format!("{}, topic {}", servers.kafka, names::TOPIC));
-        let recorded = servers.feed.as_ref().map(|feed| format!(" ({})", recording(feed, options.speed)));
-        let pace = servers.polling.pace();
-        progress.done("finnhub", &format!("{}{}: {pace}", servers.finnhub, recorded.unwrap_or_default()));
+        say_source(&progress, &servers);
         servers.opening(opening);
         servers.ready().await?;
         let metrics = Arc::new(Metrics::new()?);
@@ -152,7 +148,11 @@ impl Flow {
         progress.done("bigquery", &format!("{}, raw tables", servers.bigquery));
         let aws = Aws::new(&servers.aws, &servers.s3);
         let s3_is_other = servers.s3 != servers.aws;
-        let queues = aws.storage(s3_is_other).await?;
+        let feed = servers.feed.as_ref().filter(|_| options.start_at.is_none());
+        let (queues, history) = history::storage(&aws, s3_is_other, feed, &servers.polling.symbols).await?;
+        if history > 0 {
+            progress.done("history", &format!("{history} quotes of the days before, to be loaded at once"));
+        }
         progress.done("aws", &format!("{}, buckets and queues", servers.aws));
         if s3_is_other {
             progress.done("s3", &format!("{}, buckets", servers.s3));
@@ -202,7 +202,9 @@ impl Flow {
         };
         flow.start_tasks(settling)?;
         // A killed run may have lost the events of what it archived.
-        flow.aws.invoke_soon(names::RECONCILE, &json!({ "grace_seconds": 0 })).await?;
+        if history == 0 {
+            flow.aws.invoke_soon(names::RECONCILE, &json!({ "grace_seconds": 0 })).await?;
+        }
         flow.aws.schedule(names::RECONCILE, EVERY_FIVE_MINUTES, "{}").await?;
         progress.done("triggers", "Kafka -> archive-quotes, every 3 minutes -> transform-quotes (dbt)");
         progress.done("dashboard", &flow.endpoints.dashboard_url);
@@ -247,7 +249,10 @@ impl Flow {
             self.tasks.spawn(cloud::open_page(url, symbol, page));
         }
         let status = hint::command("status", self.data.path());
-        println!("running: {} (more: {status}; stop: Ctrl-C)\n", self.endpoints.dashboard_url);
+        println!(
+            "\nThe page:   {}\nMore:       {status}\nTo stop:    Ctrl-C\n",
+            self.endpoints.dashboard_url
+        );
         self.say_market();
         let end = self.options.duration.map(|duration| Instant::now() + duration);
         let mut reports = tokio::time::interval(REPORT_EVERY);
@@ -309,11 +314,9 @@ impl Flow {
         let Some(relay) = &self.servers.relay else { return };
         if let Some(trouble) = relay.trouble() {
             println!("{trouble}; goes on trying\n");
-        } else if let Some(closed) = relay.closed() {
-            println!(
-                "{closed}.\nEach symbol is polled once, for its last price. Try --symbols BINANCE:BTCUSDT, which always \
-                 trades,\nor leave FINNHUB_API_KEY out for the recording.\n"
-            );
+        } else if let Some(Closed { why, until, .. }) = relay.closed() {
+            println!("{why}\n{until}. Each symbol is polled once, for its last price.");
+            println!("For prices that move: --symbols BINANCE:BTCUSDT, or unset FINNHUB_API_KEY.\n");
         }
     }
 
@@ -329,7 +332,10 @@ impl Flow {
         relay
             .and_then(Relay::trouble)
             .or_else(|| (failures > 0).then(|| failed().unwrap_or_else(|| format!("{failures} failed"))))
-            .or_else(|| relay.and_then(Relay::closed).filter(|_| self.servers.polling.is_us_only()))
+            .or_else(|| {
+                let closed = relay.and_then(Relay::closed).filter(|_| self.servers.polling.is_us_only());
+                closed.map(|closed| closed.short)
+            })
             .unwrap_or_else(|| "all well".to_owned())
     }
 
@@ -421,12 +427,15 @@ impl Flow {
     }
 }
 
-/// `recording of Feb 11, 2019, from 09:30:00 on`
-fn recording(feed: &Feed, speed: f64) -> String {
+/// Where quotes come from: a recording as `Feb 11, 2019, from 09:30:00 on, at 1x`.
+fn say_source(progress: &Progress, servers: &Servers) {
+    progress.done("finnhub", &format!("{}, {}", servers.finnhub, servers.polling.pace()));
+    let Some(feed) = &servers.feed else { return };
     let position = feed.position();
     let (day, second) = (feed.recording().day_at(position), position % SESSION_SECONDS);
     let at = us_market::OPEN.saturating_add(SignedDuration::from_secs(second.cast_signed()));
-    format!("recording of {} at {speed}x, from {} on", day.strftime("%b %-d, %Y"), at.strftime("%H:%M:%S"))
+    let (day, at) = (day.strftime("%b %-d, %Y"), at.strftime("%H:%M:%S"));
+    progress.done("recording", &format!("{day}, from {at} on, at {}x", feed.speed()));
 }
 
 async fn sleep_until(end: Option<Instant>) {

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use broker::{Broker, BrokerError};
-use feed::{Fault, Feed};
+use feed::{Fault, Feed, recording::Recording};
 use tokio::time::Instant;
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     cloud::Cloud,
     data_dir::DataDir,
     finnhub::Upstream,
-    functions, metrics, names,
+    functions, history, metrics, names,
     polling::Polling,
     preflight::Opening,
     relay::Relay,
@@ -227,7 +227,10 @@ impl Servers {
                 token: RECORDED_KEY.to_owned(),
                 speed: options.speed,
                 rate_limit_per_minute: servers.polling.rate_limit_per_minute,
-                start_position: options.start_at,
+                start_position: match options.start_at {
+                    Some(position) => position,
+                    None => history::begins_at(&Recording::embedded()?),
+                },
                 state_file: Some(data.join("feed.json")),
             };
             let feed = Feed::start(config).await.context("the recorded feed did not start")?;

@@ -130,13 +130,16 @@ def local(*arguments: str | Path, **variables: str) -> subprocess.CompletedProce
 class Flow:
     """A `quoteflow run` on `data_dir`, to be used with `with`: whatever happens, it and all it started ends."""
 
-    def __init__(self, data_dir: Path, *options: str, **variables: str) -> None:
+    def __init__(self, data_dir: Path, *options: str, history: bool = False, **variables: str) -> None:
         self.data_dir = data_dir
         self.report_file = data_dir.with_suffix(".report.json")
         self.report_file.unlink(missing_ok=True)
         self.output = data_dir.with_suffix(".output")
         command = [BIN_DIR / "quoteflow", "run", "--project", ROOT, "--port-base", "0", "--interval", "1s",
                    "--data-dir", data_dir, "--report", self.report_file, *options]  # fmt: skip
+        if not history and "--start-at" not in options:
+            # What was fetched is all that the stores hold.
+            command += ["--start-at", "0"]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 command,
