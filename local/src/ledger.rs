@@ -124,6 +124,7 @@ impl Ledger {
         aws: Aws,
         queues: Queues,
         warehouse: Warehouse,
+        has_gold: bool,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             data_dir: data_dir.to_owned(),
@@ -139,7 +140,7 @@ impl Ledger {
             archived: AtomicU64::new(0),
             quarantined: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            gold_is_there: AtomicBool::new(false),
+            gold_is_there: AtomicBool::new(has_gold),
             silver: Mutex::default(),
         })
     }
@@ -222,13 +223,6 @@ impl Ledger {
         let silver = self.warehouse.run(&statements::COUNT_SILVER, &[]).await?.count();
         *self.silver.lock().unwrap_or_else(PoisonError::into_inner) = Some((loaded, silver));
         Ok(silver)
-    }
-
-    /// Whether an earlier run has made the layers' views already.
-    pub(crate) async fn look_for_gold(&self) {
-        if self.warehouse.run(&statements::LATEST_PRICES, &[]).await.is_ok() {
-            self.gold_is_there();
-        }
     }
 
     /// Told when dbt has made the layers' views.

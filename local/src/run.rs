@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
-use warehouse::{Warehouse, WarehouseConfig};
+use warehouse::{Warehouse, WarehouseConfig, statements};
 
 use crate::{
     aws::Aws,
@@ -144,6 +144,8 @@ impl Flow {
         let stand_in = WarehouseConfig::stand_in(&servers.bigquery_itself, names::PROJECT, names::DATASET);
         let warehouse = Warehouse::connect(stand_in).await?;
         warehouse.create_tables().await?;
+        // Asked before dbt runs: of a first run that is under way, the views are there one after the other.
+        let has_gold = warehouse.run(&statements::LATEST_PRICES, &[]).await.is_ok();
         let settling = Settling::start(&transform, &metrics);
         progress.done("bigquery", &format!("{}, raw tables", servers.bigquery));
         let aws = Aws::new(&servers.aws, &servers.s3);
@@ -170,9 +172,9 @@ impl Flow {
         endpoints.save(data.path())?;
         let book = Arc::new(Book::new(Arc::clone(&metrics))?);
         let logs = Logs::new(aws.clone(), &data, &functions::deployed(), started)?;
-        let ledger = Ledger::new(data.path(), &servers.kafka, aws.clone(), queues.clone(), warehouse)?;
+        let ledger =
+            Ledger::new(data.path(), &servers.kafka, aws.clone(), queues.clone(), warehouse, has_gold)?;
         ledger.list_buckets().await?;
-        ledger.look_for_gold().await;
         let (ledger, stop) = (Arc::new(ledger), CancellationToken::new());
         let observer = Observer {
             ledger: Arc::clone(&ledger),
