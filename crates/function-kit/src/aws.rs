@@ -9,8 +9,9 @@ use aws_config::{
 #[cfg(feature = "s3")]
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_secretsmanager::config::{
-    ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeTransmitInterceptorContextRef,
+use aws_sdk_secretsmanager::{
+    config::{ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeTransmitInterceptorContextRef},
+    error::{ProvideErrorMetadata, SdkError},
 };
 use aws_smithy_http_client::{
     Builder,
@@ -18,12 +19,12 @@ use aws_smithy_http_client::{
 };
 use aws_smithy_runtime_api::{
     box_error::BoxError,
-    client::{http::SharedHttpClient, retries::RequestAttempts},
+    client::{http::SharedHttpClient, orchestrator::HttpResponse, retries::RequestAttempts},
 };
 
 #[cfg(feature = "s3")]
 use crate::Secret;
-use crate::{Environment, metrics};
+use crate::{Environment, chain, metrics};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -61,9 +62,72 @@ pub fn sdk_config_for(endpoint: Option<&str>, region: String) -> SdkConfig {
     config.build()
 }
 
-/// Counts the SDK's tries of a call after the first as the metric `Retried`; each client needs to be given it.
+/// Codes of errors that pass, whatever their HTTP status. They are those that AWS's SDKs try again, and those that AWS's
+/// lists of errors say to try again:
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>,
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html>.
+const PASSING_CODES: [&str; 24] = [
+    "BandwidthLimitExceeded",
+    "ConditionalRequestConflict",
+    "ExpiredToken",
+    "IncompleteBody",
+    "InternalError",
+    "InternalFailure",
+    "InternalServiceError",
+    "KMS.ThrottlingException",
+    "KmsThrottled",
+    "LimitExceededException",
+    "OperationAborted",
+    "OverLimit",
+    "PriorRequestNotComplete",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "RequestTimeTooSkewed",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+];
+
+/// Whether the same call may succeed when it is made again: one answer for all functions. An outage, throttling and an
+/// answer that was lost or cut off pass; a refusal, a bucket that is not there and a signature that is wrong stay.
+pub fn is_retryable<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    match error {
+        SdkError::ConstructionFailure(_) => false,
+        SdkError::DispatchFailure(failure) => !failure.is_user(),
+        SdkError::ServiceError(context) => {
+            context.err().code().is_some_and(|code| PASSING_CODES.contains(&code))
+                || match context.raw().status().as_u16() {
+                    // Not implemented, and a version of HTTP that is not spoken.
+                    501 | 505 => false,
+                    status => matches!(status, 408 | 429 | 500..),
+                }
+        }
+        // No answer in time, or one that cannot be read.
+        _ => true,
+    }
+}
+
+/// What a call's error says: `AccessDenied: no`, and the causes of one that is not the service's.
+pub fn describe<E>(error: &SdkError<E, HttpResponse>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let SdkError::ServiceError(context) = error else { return chain(error) };
+    let code = context.err().code().map_or_else(|| format!("HTTP {}", context.raw().status()), str::to_owned);
+    match context.err().message() {
+        Some(message) if !message.is_empty() => format!("{code}: {message}"),
+        _ => code,
+    }
+}
+
+/// Counts the SDK's tries of a call after the first as the metric `Retried`.
 #[derive(Debug)]
-pub struct CountRetries;
+struct CountRetries;
 
 impl Intercept for CountRetries {
     fn name(&self) -> &'static str {
@@ -115,6 +179,20 @@ pub fn s3_at(
         builder = builder.credentials_provider(SharedCredentialsProvider::new(credentials));
     }
     aws_sdk_s3::Client::from_conf(builder.build())
+}
+
+/// A client of Secrets Manager.
+pub(crate) fn secrets_manager(config: &SdkConfig) -> aws_sdk_secretsmanager::Client {
+    let config = aws_sdk_secretsmanager::config::Builder::from(config).interceptor(CountRetries).build();
+    aws_sdk_secretsmanager::Client::from_conf(config)
+}
+
+/// A client of SQS.
+#[cfg(feature = "sqs")]
+#[must_use]
+pub fn sqs(config: &SdkConfig) -> aws_sdk_sqs::Client {
+    let config = aws_sdk_sqs::config::Builder::from(config).interceptor(CountRetries).build();
+    aws_sdk_sqs::Client::from_conf(config)
 }
 
 /// A client that brings no TLS to a server that has none.

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, fmt, str::FromStr};
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 /// The environment as it was at start, and the problems found while reading it. Its values are never printed.
 ///
 /// ```
@@ -15,6 +17,8 @@ use std::{collections::HashMap, fmt, str::FromStr};
 #[derive(Default)]
 pub struct Environment {
     variables: HashMap<String, String>,
+    /// The variables that secrets stand for, with the variables that name those secrets.
+    references: HashMap<String, &'static str>,
     problems: Vec<String>,
 }
 
@@ -40,14 +44,55 @@ impl Secret {
     pub fn reveal(&self) -> &str {
         &self.0
     }
+
+    /// `text` with `***` wherever it has the value: as it is, percent-encoded, or escaped as in JSON. For what a server or a
+    /// library says that knows the value.
+    #[must_use]
+    pub fn redact(&self, text: &str) -> String {
+        let escaped = format!("{:?}", self.0);
+        let forms = [
+            self.0.clone(),
+            utf8_percent_encode(&self.0, NON_ALPHANUMERIC).to_string(),
+            form_urlencoded::byte_serialize(self.0.as_bytes()).collect(),
+            escaped.trim_matches('"').to_owned(),
+        ];
+        let forms = forms.iter().filter(|form| !form.is_empty());
+        forms.fold(text.to_owned(), |text, form| text.replace(form.as_str(), "***"))
+    }
+}
+
+impl From<String> for Secret {
+    fn from(value: String) -> Self {
+        Self(value)
+    }
 }
 
 impl FromStr for Secret {
     type Err = std::convert::Infallible;
 
+    /// The value without white space around it: a variable that was read from a file ends with a line's end.
     fn from_str(value: &str) -> Result<Self, Self::Err> {
-        Ok(Self(value.to_owned()))
+        Ok(Self(value.trim().to_owned()))
     }
+}
+
+/// `text` without the user and the password of the URLs in it.
+///
+/// ```
+/// # use function_kit::without_passwords;
+/// assert_eq!(without_passwords("asked http://me:secret@proxy:8080/x"), "asked http://***@proxy:8080/x");
+/// ```
+#[must_use]
+pub fn without_passwords(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| c.is_whitespace() || "/?#\"'<>".contains(c)).unwrap_or(part.len());
+        let host = part[..end].rfind('@').map_or(0, |at| at + 1);
+        shown.push_str(if host > 0 { "://***@" } else { "://" });
+        shown.push_str(&part[host..]);
+    }
+    shown
 }
 
 impl fmt::Debug for Secret {
@@ -59,14 +104,18 @@ impl fmt::Debug for Secret {
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.variables.keys().collect();
-        f.debug_struct("Environment").field("variables", &names).field("problems", &self.problems).finish()
+        f.debug_struct("Environment")
+            .field("variables", &names)
+            .field("references", &self.references)
+            .field("problems", &self.problems)
+            .finish()
     }
 }
 
 impl FromIterator<(String, String)> for Environment {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
         let variables = variables.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        Self { variables, problems: Vec::new() }
+        Self { variables, ..Self::default() }
     }
 }
 
@@ -92,10 +141,16 @@ impl Environment {
         match self.variables.get(name)?.parse() {
             Ok(value) => Some(value),
             Err(error) => {
-                self.problem(format!("{name}: {error}"));
+                self.problem(format!("{}: {error}", self.origin(name)));
                 None
             }
         }
+    }
+
+    /// The variable that `name`'s value is from: itself, or the one that names the secret that stands for it.
+    #[must_use]
+    pub fn origin<'a>(&self, name: &'a str) -> &'a str {
+        self.references.get(name).copied().unwrap_or(name)
     }
 
     /// The variable's value, or `default` where it is unset; a problem is noted where it is no `T`.
@@ -116,14 +171,16 @@ impl Environment {
         Some(value.split(',').map(str::trim).filter(|item| !item.is_empty()).filter_map(parse).collect())
     }
 
-    /// Sets the variable, as if the process had been given it.
-    pub(crate) fn put(&mut self, name: &str, value: String) {
+    /// Sets the variable to the value of the secret that the variable `reference` names.
+    pub(crate) fn put(&mut self, name: &str, reference: &'static str, value: String) {
         self.variables.insert(name.to_owned(), value);
+        self.references.insert(name.to_owned(), reference);
     }
 
-    /// Notes a problem that only the function itself can see, such as two values that do not fit.
-    pub fn problem(&mut self, problem: String) {
-        self.problems.push(problem);
+    /// Notes a problem that only the function itself can see, such as two values that do not fit. URLs in it lose their
+    /// users and passwords.
+    pub fn problem(&mut self, problem: impl Into<String>) {
+        self.problems.push(without_passwords(&problem.into()));
     }
 
     /// All problems so far as one error, or `None`.
@@ -173,6 +230,26 @@ mod tests {
         assert!(!format!("{environment:?}").contains("marked"), "{environment:?}");
         let secret: Secret = environment.required("KEY").unwrap();
         assert_eq!((format!("{secret:?}").as_str(), secret.reveal()), ("***", "marked"));
+    }
+
+    #[test]
+    fn a_secret_that_is_told_back_is_redacted_in_every_form() {
+        let secret: Secret = " ma/rk+ed \"€ \n".parse().unwrap();
+        assert_eq!(secret.reveal(), "ma/rk+ed \"€");
+        for form in
+            ["ma/rk+ed \"€", "ma%2Frk%2Bed%20%22%E2%82%AC", "ma%2Frk%2Bed+%22%E2%82%AC", r#"ma/rk+ed \"€"#]
+        {
+            assert_eq!(secret.redact(&format!("<{form}> is wrong")), "<***> is wrong", "{form}");
+        }
+        assert_eq!(Secret::from(String::new()).redact("nothing"), "nothing");
+    }
+
+    #[test]
+    fn a_problem_never_tells_the_password_of_an_url() {
+        let mut environment = environment(&[("URL", "6")]);
+        environment.problem("A: http://user:marked@host:1/x and https://marked@b, no@host".to_owned());
+        let error = environment.problems().unwrap().to_string();
+        assert!(error.ends_with("A: http://***@host:1/x and https://***@b, no@host"), "{error}");
     }
 
     #[test]

@@ -15,14 +15,15 @@ pub fn diagnostic(error: &impl Retry) -> Diagnostic {
     Diagnostic { error_type: error_type.to_owned(), error_message: chain(error) }
 }
 
-/// `error` and its causes, outermost first, each once: many messages hold their cause's already.
+/// `error` and its causes, outermost first. Messages of this project never hold their cause's; some libraries' end with
+/// it, which is then not said again.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let message = error.to_string();
-        if !text.contains(&message) {
+        if text != message && !text.ends_with(&format!(": {message}")) {
             text = format!("{text}: {message}");
         }
         cause = error.source();
@@ -41,6 +42,29 @@ mod tests {
     impl Retry for Outage {
         fn is_retryable(&self) -> bool {
             true
+        }
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{message}")]
+    struct Layer {
+        message: &'static str,
+        source: Option<Box<Layer>>,
+    }
+
+    #[test]
+    fn every_cause_is_said_once_also_one_whose_words_stood_before() {
+        for (messages, expected) in [
+            (
+                ["the bucket did not answer", "timeout", "timeout"].as_slice(),
+                "the bucket did not answer: timeout",
+            ),
+            (&["the answer timed out", "timed out", "in time"], "the answer timed out: timed out: in time"),
+            (&["not sent: no route", "no route"], "not sent: no route"),
+        ] {
+            let stack = |source, message: &&'static str| Some(Box::new(Layer { message, source }));
+            let error = messages.iter().rev().fold(None, stack).unwrap();
+            assert_eq!(chain(&*error), expected);
         }
     }
 

@@ -4,12 +4,13 @@
 pub mod aws;
 pub mod config;
 mod error;
+mod log;
 pub mod metrics;
 mod run;
 mod secrets;
 pub mod trace;
 
-pub use config::{ConfigError, Environment, Secret};
+pub use config::{ConfigError, Environment, Secret, without_passwords};
 pub use error::{Retry, chain, diagnostic};
 pub use run::run;
 pub use secrets::{SecretError, SecretVariable};

@@ -3,9 +3,10 @@ use std::{error::Error, fmt::Debug, process::ExitCode};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use metrics_cloudwatch_embedded::Collector;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use tracing::level_filters::LevelFilter;
 
-use crate::{ConfigError, Environment, Retry, chain, diagnostic, metrics, trace::Export};
+use crate::{ConfigError, Environment, Retry, chain, diagnostic, log, metrics, trace::Export};
 
 /// Runs a function behind the Lambda Runtime API: reads its configuration, makes its handler once, and
 /// gives it every event.
@@ -14,7 +15,8 @@ use crate::{ConfigError, Environment, Retry, chain, diagnostic, metrics, trace::
 /// spans, which are exported then where OpenTelemetry's variables name a collector.
 /// `start` makes the handler from the environment. What is wrong with the environment ends the process
 /// with one log line that names every variable. `LOG_LEVEL` is one of `error`, `warn`, `info` (default),
-/// `debug`, `trace`; `--help` prints `about`.
+/// `debug`, `trace`; it is for Quoteflow's own lines, and libraries, which may print secrets below it, say warnings and
+/// errors only. An event that fails has one ERROR line. `--help` prints `about`.
 pub fn run<Start, Handler, Event, Outcome, Failure>(name: &'static str, about: &str, start: Start) -> ExitCode
 where
     Start: AsyncFnOnce(Environment) -> Result<Handler, Box<dyn Error + Send + Sync>>,
@@ -29,7 +31,7 @@ where
     }
     let mut environment = Environment::of_process();
     let level = environment.or("LOG_LEVEL", LevelFilter::INFO);
-    tracing_subscriber::fmt().json().flatten_event(true).with_target(false).with_max_level(level).init();
+    log::start(name, level);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
@@ -57,20 +59,29 @@ where
     Failure: Retry + Debug,
 {
     let (handler, export) = (&handler, export.as_ref());
-    let service = lambda_runtime::service_fn(move |event: LambdaEvent<Event>| async move {
-        let deadline = event.context.deadline();
-        let outcome = handler(event).await;
+    let service = lambda_runtime::service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
+        let LambdaEvent { payload, context } = event;
+        let deadline = context.deadline();
+        let outcome = match serde_json::from_str(payload.get()) {
+            Ok(payload) => {
+                handler(LambdaEvent { payload, context }).await.map_err(|error| diagnostic(&error))
+            }
+            Err(error) => Err(unreadable(&error)),
+        };
         metrics::write(collector);
         if let Some(export) = export {
             export.flush(deadline).await;
         }
-        outcome.map_err(|error| {
-            let diagnostic: Diagnostic = diagnostic(&error);
+        outcome.inspect_err(|diagnostic| {
             tracing::error!(error_type = diagnostic.error_type, "{}", diagnostic.error_message);
-            diagnostic
         })
     });
     lambda_runtime::run(service).await
+}
+
+fn unreadable(error: &serde_json::Error) -> Diagnostic {
+    let error_message = format!("the event is not one that this function reads: {error}");
+    Diagnostic { error_type: "NonRetryable".to_owned(), error_message }
 }
 
 fn fail(error: &(dyn Error + 'static)) -> ExitCode {

@@ -1,6 +1,6 @@
-use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::{Client, error::SdkError};
 
-use crate::{Environment, aws, chain};
+use crate::{Environment, aws};
 
 /// A variable that a secret's value may stand for.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +20,7 @@ pub struct SecretError {
     pub reference: &'static str,
     /// Its ARN or name.
     pub secret: String,
-    /// What Secrets Manager or the network said.
+    /// What Secrets Manager or the network said; never a part of the secret.
     pub reason: String,
 }
 
@@ -39,9 +39,9 @@ impl Environment {
                 self.problem(format!("{variable} and {reference} are both set, and one is enough"));
                 continue;
             }
-            let client = client.get_or_insert_with(|| Client::new(&aws::sdk_config(&mut self)));
+            let client = client.get_or_insert_with(|| aws::secrets_manager(&aws::sdk_config(&mut self)));
             let value = read(client, reference, secret).await?;
-            self.put(variable, value);
+            self.put(variable, reference, value);
         }
         Ok(self)
     }
@@ -50,7 +50,13 @@ impl Environment {
 async fn read(client: &Client, reference: &'static str, secret: String) -> Result<String, SecretError> {
     let failed = |reason| SecretError { reference, secret: secret.clone(), reason };
     let answer = client.get_secret_value().secret_id(&secret).send().await;
-    let answer = answer.map_err(|error| failed(chain(&error)))?;
+    // An answer that cannot be read may hold the secret: nothing of it is told.
+    let answer = answer.map_err(|error| {
+        failed(match error {
+            SdkError::ResponseError(_) => "the answer is not one of Secrets Manager's".to_owned(),
+            error => aws::describe(&error),
+        })
+    })?;
     let value = answer.secret_string().map(str::trim).filter(|value| !value.is_empty());
     value.map(str::to_owned).ok_or_else(|| failed("it holds no text".to_owned()))
 }

@@ -22,7 +22,7 @@ pub enum InvalidObjectKey {
     #[error("the key {0:?} is not {{symbol}}/{{fetched_at}}.json")]
     Form(String),
     /// The folder is no symbol.
-    #[error("the key {key:?}: {source}")]
+    #[error("the key {key:?} does not begin with a symbol")]
     Symbol {
         /// The whole key.
         key: String,

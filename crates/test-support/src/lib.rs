@@ -8,4 +8,4 @@ mod s3;
 
 pub use collector::{Collector, ExportedSpan};
 pub use executable::{Executable, assert_configuration_problems, assert_help, failure};
-pub use s3::{Reply, S3, client};
+pub use s3::{OUTAGES, REFUSALS, Reply, S3, client};

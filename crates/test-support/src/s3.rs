@@ -27,6 +27,33 @@ pub enum Reply {
     Never,
 }
 
+/// Answers of S3 that stay as they are, with their HTTP status.
+pub const REFUSALS: [(u16, &str); 9] = [
+    (403, "AccessDenied"),
+    (403, "InvalidAccessKeyId"),
+    (403, "SignatureDoesNotMatch"),
+    (403, "AllAccessDisabled"),
+    (404, "NoSuchBucket"),
+    (400, "InvalidBucketName"),
+    (400, "InvalidToken"),
+    (405, "MethodNotAllowed"),
+    (501, "NotImplemented"),
+];
+
+/// Answers of S3 that pass, with their HTTP status: what AWS says to try again.
+pub const OUTAGES: [(u16, &str); 10] = [
+    (503, "SlowDown"),
+    (503, "ServiceUnavailable"),
+    (500, "InternalError"),
+    (502, "BadGateway"),
+    (504, "GatewayTimeout"),
+    (400, "RequestTimeout"),
+    (400, "ExpiredToken"),
+    (403, "RequestTimeTooSkewed"),
+    (409, "OperationAborted"),
+    (429, "TooManyRequests"),
+];
+
 /// Gets the method and how many requests of it came before.
 type Script = dyn Fn(&Method, usize) -> Reply + Send + Sync;
 

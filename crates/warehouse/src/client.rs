@@ -78,6 +78,8 @@ impl WarehouseConfig {
         let endpoint: Option<String> = environment.optional("BIGQUERY_ENDPOINT");
         let project = environment.required("BIGQUERY_PROJECT");
         let dataset = environment.or("BIGQUERY_DATASET", "stock".to_owned());
+        let is_set = |name| environment.optional::<String>(name).is_some();
+        let given = ["GOOGLE_CREDENTIALS_JSON", "GOOGLE_APPLICATION_CREDENTIALS"].into_iter().any(is_set);
         let credentials = GoogleCredentials::read(environment);
         let max_bytes_billed = environment.or("BIGQUERY_MAX_BYTES_BILLED", MAX_BYTES_BILLED);
         let timeout = environment.or("BIGQUERY_TIMEOUT_SECONDS", TIMEOUT_SECONDS);
@@ -88,7 +90,7 @@ impl WarehouseConfig {
                 environment.problem(format!("{name}: 0 is less than 1"));
             }
         }
-        if endpoint.is_none() && credentials.is_none() {
+        if endpoint.is_none() && !given {
             let missing = "none of GOOGLE_CREDENTIALS_JSON, GOOGLE_CREDENTIALS_SECRET and \
                            GOOGLE_APPLICATION_CREDENTIALS is set, and no BIGQUERY_ENDPOINT that needs none";
             environment.problem(missing.to_owned());

@@ -1,62 +1,27 @@
 use std::{
-    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use function_kit::{Environment, Secret, chain};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use function_kit::{Secret, chain, without_passwords};
 use gcp_bigquery_client::{auth::Authenticator, error::BQError};
 use google_cloud_auth::credentials::{AccessTokenCredentials, external_account, service_account};
 use serde_json::Value;
 
-use crate::WarehouseError;
+use crate::{
+    WarehouseError,
+    credentials::{GoogleCredentials, Kind},
+};
 
 /// What a token is asked for.
 const SCOPE: &str = "https://www.googleapis.com/auth/bigquery";
 /// How long a token may take: an exchange is two requests, and Google's library gives them no limit of their own.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where the credentials for Google are: workload identity federation (`external_account`) or a service account's
-/// key (`service_account`), as JSON in the form of <https://google.aip.dev/auth/4110>.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GoogleCredentials {
-    /// `GOOGLE_CREDENTIALS_JSON`, or the secret that `GOOGLE_CREDENTIALS_SECRET` names: the JSON itself.
-    Json(Secret),
-    /// `GOOGLE_APPLICATION_CREDENTIALS`: the path of a file with it.
-    File(String),
-}
-
-impl GoogleCredentials {
-    /// Reads the credentials; `None` where there are none; a problem is noted where there are two.
-    pub(crate) fn read(environment: &mut Environment) -> Option<Self> {
-        let json = environment.optional("GOOGLE_CREDENTIALS_JSON").map(Self::Json);
-        let file = environment.optional("GOOGLE_APPLICATION_CREDENTIALS").map(Self::File);
-        if json.is_some() && file.is_some() {
-            let both = "credentials for Google (GOOGLE_CREDENTIALS_JSON or GOOGLE_CREDENTIALS_SECRET) and \
-                        GOOGLE_APPLICATION_CREDENTIALS are both set, and one is enough";
-            environment.problem(both.to_owned());
-        }
-        json.or(file)
-    }
-
-    /// The JSON, and the variable that it is from.
-    fn json(&self) -> Result<Value, WarehouseError> {
-        let unusable = |reason: &dyn fmt::Display| WarehouseError::Configuration(reason.to_string());
-        let (text, origin) = match self {
-            Self::Json(json) => (json.clone(), "GOOGLE_CREDENTIALS_JSON"),
-            Self::File(path) => {
-                let text = std::fs::read_to_string(path).map_err(|error| {
-                    unusable(&format_args!("GOOGLE_APPLICATION_CREDENTIALS {path}: {error}"))
-                })?;
-                let Ok(text) = text.parse();
-                (text, "GOOGLE_APPLICATION_CREDENTIALS")
-            }
-        };
-        // The parser's own message could tell a part of a key.
-        serde_json::from_str(text.reveal()).map_err(|_| unusable(&format_args!("{origin} holds no JSON")))
-    }
-}
+/// Longer words of Google's are not told: a signed request or a token has hundreds of characters, an audience about 110.
+const LONGEST_WORD: usize = 200;
 
 /// Why there is no access token.
 #[derive(Debug)]
@@ -70,7 +35,7 @@ pub(crate) struct NoToken {
 /// Access tokens for BigQuery, each kept until some minutes before its end.
 #[derive(Clone)]
 pub(crate) struct Google {
-    json: Arc<Value>,
+    credentials: Arc<GoogleCredentials>,
     current: Arc<Mutex<AccessTokenCredentials>>,
 }
 
@@ -78,29 +43,25 @@ impl Google {
     /// Tokens by these credentials; the first is asked for at once, in the background.
     ///
     /// # Errors
-    /// [`WarehouseError::Configuration`] where the credentials are of no known kind or lack something.
+    /// [`WarehouseError::Configuration`] where Google's library does not take them.
     pub fn new(credentials: &GoogleCredentials) -> Result<Self, WarehouseError> {
         // An error says that there is a provider already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut json = credentials.json()?;
-        // Google's library asks the machine's metadata service for this before it looks at the environment.
-        // Lambda has its credentials there, and no such service.
-        if let Some(source) = json.get_mut("credential_source").and_then(Value::as_object_mut) {
-            source.remove("imdsv2_session_token_url");
-        }
-        let current = Arc::new(Mutex::new(build(&json).map_err(WarehouseError::Configuration)?));
-        Ok(Self { json: Arc::new(json), current })
+        let current = Arc::new(Mutex::new(build(credentials)?));
+        Ok(Self { credentials: Arc::new(credentials.clone()), current })
     }
 
     /// An access token that is good now.
     ///
     /// # Errors
-    /// [`NoToken`]; the next call asks anew.
+    /// [`NoToken`]; the next call asks again.
     pub async fn token(&self) -> Result<String, NoToken> {
         let credentials = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let failed = match tokio::time::timeout(PATIENCE, credentials.access_token()).await {
             Ok(Ok(token)) => return Ok(token.token),
-            Ok(Err(error)) => NoToken { reason: chain(&error), retryable: error.is_transient() },
+            Ok(Err(error)) => {
+                NoToken { reason: self.reason(&chain(&error)), retryable: error.is_transient() }
+            }
             Err(_) => NoToken { reason: format!("no answer within {PATIENCE:?}"), retryable: true },
         };
         self.renew();
@@ -111,28 +72,70 @@ impl Google {
     /// and what stays wrong for ever; a function outlives a permission that came late. It also counts a token's time
     /// by a clock that may stand still while a function is frozen.
     pub fn renew(&self) {
-        if let Ok(fresh) = build(&self.json) {
+        if let Ok(fresh) = build(&self.credentials) {
             *self.current.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
         }
     }
+
+    /// What an error of Google's library says, without what was sent for a token or came as one.
+    fn reason(&self, error: &str) -> String {
+        let mut told = error.to_owned();
+        // The library quotes a service's whole answer: `<what failed>, body=<answer> <whether it passes>: <the HTTP status>`.
+        if let Some((_, rest)) = error.split_once(", body=<")
+            && let Some((body, after)) = rest.rsplit_once('>')
+        {
+            let status = after.split_once(": ").map_or("", |(_, status)| status);
+            told = format!("{status}: {}", words(body));
+        }
+        // What follows quotes the answer, which may be a token.
+        if let Some((before, _)) = told.split_once("error decoding response body") {
+            told = format!("{before}the answer holds no token");
+        }
+        let secrets = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(|name| std::env::var(name).ok());
+        let field = |name: &str| self.credentials.json[name].as_str().map(str::to_owned);
+        let client = field("client_id").zip(field("client_secret"));
+        let basic = client.map(|(id, secret)| BASE64_STANDARD.encode(format!("{id}:{secret}")));
+        let secrets = secrets.into_iter().chain([field("client_secret"), basic]).flatten().map(Secret::from);
+        secrets.fold(without_passwords(&told), |told, secret| secret.redact(&told))
+    }
 }
 
-fn build(json: &Value) -> Result<AccessTokenCredentials, String> {
-    let built = match json["type"].as_str() {
-        Some("external_account") => {
-            external_account::Builder::new(json.clone()).with_scopes([SCOPE]).build_access_token_credentials()
+/// What Google says of an error, in either of its forms; nothing of an answer that has neither.
+fn words(body: &str) -> String {
+    // What follows the JSON is the library's.
+    let mut values = serde_json::Deserializer::from_str(body).into_iter::<Value>();
+    let Some(Ok(body)) = values.next() else { return "no reason".to_owned() };
+    let error = &body["error"];
+    let texts = [&error["status"], &error["message"], error, &body["error_description"]];
+    let texts: Vec<&str> = texts.into_iter().filter_map(Value::as_str).collect();
+    if texts.is_empty() {
+        return "no reason".to_owned();
+    }
+    let text = texts.join(": ");
+    let words: Vec<&str> =
+        text.split(' ').map(|word| if word.len() > LONGEST_WORD { "***" } else { word }).collect();
+    words.join(" ")
+}
+
+fn build(credentials: &GoogleCredentials) -> Result<AccessTokenCredentials, WarehouseError> {
+    let json = credentials.json.clone();
+    let (kind, built) = match credentials.kind {
+        Kind::ExternalAccount => {
+            let builder = external_account::Builder::new(json).with_scopes([SCOPE]);
+            ("external_account", builder.build_access_token_credentials())
         }
-        Some("service_account") => service_account::Builder::new(json.clone())
-            .with_access_specifier(service_account::AccessSpecifier::from_scopes([SCOPE]))
-            .build_access_token_credentials(),
-        kind => {
-            let kind = kind.unwrap_or("nothing");
-            return Err(format!(
-                "Google's credentials are of the type {kind}, not external_account or service_account"
-            ));
+        Kind::ServiceAccount => {
+            let scopes = service_account::AccessSpecifier::from_scopes([SCOPE]);
+            let builder = service_account::Builder::new(json).with_access_specifier(scopes);
+            ("service_account", builder.build_access_token_credentials())
         }
     };
-    built.map_err(|error| format!("Google's credentials cannot be used: {}", chain(&error)))
+    // The library's own message could tell a part of them.
+    built.map_err(|_| {
+        WarehouseError::Configuration(format!(
+            "Google's credentials of the type {kind} cannot be used: a field is missing or is not what Google writes there"
+        ))
+    })
 }
 
 #[async_trait]

@@ -4,6 +4,7 @@
 //! asked of them.
 
 mod client;
+mod credentials;
 mod error;
 mod google;
 mod load;
@@ -13,8 +14,8 @@ pub mod statements;
 mod tables;
 
 pub use client::{Answer, Parameter, SECRETS, Warehouse, WarehouseConfig};
+pub use credentials::{GoogleCredentials, UnusableCredentials};
 pub use error::WarehouseError;
-pub use google::GoogleCredentials;
 pub use load::{BronzeRow, Loaded};
 pub use reconcile::Compared;
 pub use tables::{BRONZE_TABLE, WATERMARK_TABLE};

@@ -15,11 +15,16 @@ use axum::{
     http::{StatusCode, header::AUTHORIZATION},
     response::{IntoResponse, Response},
 };
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use function_kit::Retry;
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD as BASE64, BASE64_URL_SAFE_NO_PAD},
+};
+use function_kit::{Environment, Retry};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use warehouse::{GoogleCredentials, Warehouse, WarehouseConfig, WarehouseError, statements};
+use warehouse::{
+    GoogleCredentials, UnusableCredentials, Warehouse, WarehouseConfig, WarehouseError, statements,
+};
 
 const AUDIENCE: &str =
     "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/quoteflow/providers/aws";
@@ -85,7 +90,7 @@ impl Google {
     }
 
     async fn connect(&self, credentials: &Value) -> Warehouse {
-        connect(&self.url, GoogleCredentials::Json(credentials.to_string().parse().unwrap())).await.unwrap()
+        connect(&self.url, GoogleCredentials::parse(&credentials.to_string()).unwrap()).await.unwrap()
     }
 }
 
@@ -294,18 +299,29 @@ fn private_key() -> String {
 }
 
 #[tokio::test]
-async fn a_service_accounts_key_signs_its_own_token_from_json_and_from_a_file() {
+async fn a_service_accounts_key_signs_its_own_token_from_a_variable_and_from_a_file() {
     let (google, folder) = (Google::start(|_, _| None).await, TempDir::new().unwrap());
     let email = "loader@test.iam.gserviceaccount.com";
     let key = json!({ "type": "service_account", "client_email": email, "private_key_id": "k1",
                       "private_key": private_key(), "project_id": "test" });
     let file = folder.path().join("key.json");
     std::fs::write(&file, key.to_string()).unwrap();
-    ask(&google.connect(&key).await).await.unwrap();
-    let from_file = GoogleCredentials::File(file.to_str().unwrap().to_owned());
-    ask(&connect(&google.url, from_file).await.unwrap()).await.unwrap();
+    for (variable, value) in [
+        ("GOOGLE_CREDENTIALS_JSON", key.to_string()),
+        // With the two characters \n for each line's end.
+        ("GOOGLE_CREDENTIALS_JSON", key.to_string().replace("\\n", "\\\\n")),
+        ("GOOGLE_APPLICATION_CREDENTIALS", file.to_str().unwrap().to_owned()),
+    ] {
+        let mut environment: Environment =
+            [(variable.to_owned(), value), ("BIGQUERY_PROJECT".to_owned(), "test".to_owned())]
+                .into_iter()
+                .collect();
+        let config = WarehouseConfig::read(&mut environment).unwrap();
+        assert!(environment.problems().is_none(), "{environment:?}");
+        ask(&connect(&google.url, config.credentials.unwrap()).await.unwrap()).await.unwrap();
+    }
     let bearers = google.bearers();
-    assert_eq!(bearers.len(), 2);
+    assert_eq!(bearers.len(), 3);
     for bearer in bearers {
         let parts: Vec<_> = bearer.strip_prefix("Bearer ").unwrap().split('.').collect();
         let part = |index: usize| -> Value {
@@ -318,22 +334,171 @@ async fn a_service_accounts_key_signs_its_own_token_from_json_and_from_a_file() 
     assert!(google.asked("/v1/token").is_empty(), "no service is asked for it");
 }
 
-#[tokio::test]
-async fn unusable_credentials_are_told_without_a_word_of_theirs() {
-    let folder = TempDir::new().unwrap();
-    let lost = folder.path().join("lost.json").to_str().unwrap().to_owned();
-    let json = |text: &str| GoogleCredentials::Json(text.parse().unwrap());
-    for (credentials, expected) in [
-        (json("marked {"), "GOOGLE_CREDENTIALS_JSON"),
-        (json(r#"{"type":"authorized_user","refresh_token":"marked"}"#), "authorized_user"),
-        (json(r#"{"private_key":"marked"}"#), "external_account or service_account"),
-        (json(r#"{"type":"external_account","token_url":"marked"}"#), "missing field"),
-        (json(r#"{"type":"service_account","private_key":"marked"}"#), "missing field"),
-        (GoogleCredentials::File(lost.clone()), lost.as_str()),
+const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
+const END: &str = "-----END PRIVATE KEY-----";
+
+fn parse(key: &str) -> Result<GoogleCredentials, UnusableCredentials> {
+    GoogleCredentials::parse(&with_key(key).to_string())
+}
+
+fn with_key(key: &str) -> Value {
+    json!({ "type": "service_account", "client_email": "a@p.iam.gserviceaccount.com", "private_key_id": "k",
+            "private_key": key, "project_id": "p", "client_id": "1", "token_uri": "http://127.0.0.1:9/token" })
+}
+
+#[test]
+fn a_key_is_read_whatever_a_tool_made_of_its_line_breaks() {
+    let key = private_key();
+    let key = key.as_str();
+    let expected = parse(key).unwrap();
+    for (breaks, name) in [
+        (r"\n", "two characters"),
+        (r"\\n", "escaped once more"),
+        ("\r\n", "of Windows"),
+        (r"\r\n", "of Windows, escaped"),
+        (" ", "spaces"),
+        ("", "none"),
+        ("\n\n", "doubled"),
+        ("\n    ", "indented"),
     ] {
-        let error = connect("http://127.0.0.1:1", credentials).await.unwrap_err();
-        assert!(matches!(error, WarehouseError::Configuration(_)) && !error.is_retryable(), "{error:?}");
-        assert!(error.to_string().contains(expected), "{expected} in {error}");
-        assert!(!error.to_string().contains("marked"), "{error}");
+        assert_eq!(parse(&key.replace('\n', breaks)), Ok(expected.clone()), "{name}");
+    }
+    assert_eq!(parse(&format!("  \"{key}\"\n\n")), Ok(expected.clone()), "quoted");
+    let text = with_key(key).to_string();
+    let wrapped = BASE64.encode(&text);
+    let lines: Vec<&str> = wrapped.as_bytes().chunks(76).map(|line| str::from_utf8(line).unwrap()).collect();
+    for text in [format!("\u{feff}{text}\n"), wrapped.clone(), lines.join("\n")] {
+        assert_eq!(GoogleCredentials::parse(&text), Ok(expected.clone()));
+    }
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_refused_with_its_field_and_nothing_of_it() {
+    let key = private_key();
+    let key = key.as_str();
+    let body: String = key.lines().filter(|line| !line.starts_with('-')).collect();
+    let cut = format!("{BEGIN}\n{}\n{END}\n", &body[..400]);
+    let label = |label: &str| key.replace("PRIVATE KEY", label);
+    // An EC key of the curve P-256.
+    let other =
+        "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgJRwVd1zAqSZQ2eXW5F+eBNxqXJvN4oyuTXnUZ1vX0nuhRANCAAQ";
+    for (bad, expected) in [
+        (key.replace(END, ""), "no END line"),
+        (body.clone(), "no BEGIN line"),
+        (label("RSA PRIVATE KEY"), "PKCS#1"),
+        (label("ENCRYPTED PRIVATE KEY"), "encrypted"),
+        (cut, "not a whole RSA key"),
+        (format!("{BEGIN}\n{other}=\n{END}"), "not a whole RSA key"),
+        (key.replace('\n', "?"), "not base64"),
+        (format!("{BEGIN}{END}"), "not a whole RSA key"),
+    ] {
+        let error = parse(&bad).unwrap_err().to_string();
+        assert!(error.contains("the field private_key") && error.contains(expected), "{expected} in {error}");
+        assert_tells_nothing_of(&error, &bad);
+    }
+}
+
+/// No eight characters of a line of the key are in the text, nor its bytes as a list of numbers.
+fn assert_tells_nothing_of(text: &str, key: &str) {
+    let secret: String = key.lines().filter(|line| !line.starts_with('-')).collect();
+    for part in secret.as_bytes().windows(8) {
+        let part = str::from_utf8(part).unwrap();
+        assert!(!text.contains(part), "{part} in {text}");
+    }
+    let numbers = format!("{:?}", &secret.as_bytes()[..secret.len().min(4)]);
+    assert!(secret.is_empty() || !text.contains(numbers.trim_matches(['[', ']'])), "{text}");
+}
+
+#[test]
+fn what_is_not_credentials_is_refused_with_what_it_looks_like_and_nothing_of_it() {
+    let alone = private_key();
+    let key = with_key(&alone).to_string();
+    for (text, expected) in [
+        ("marked", "does not begin with {"),
+        ("bWFya2Vk", "line 1, column 1"),
+        ("[\"marked\"]", "does not begin with {"),
+        ("{\"marked\"", "line 1"),
+        ("{\"type\":\"service_account\",\"private_key\":\"mar\nked\"}", "line 2"),
+        (&alone, "a private key alone"),
+        ("/run/marked.json", "GOOGLE_APPLICATION_CREDENTIALS"),
+        (&format!("'{key}'"), "quotation mark"),
+        ("{}", "the field type"),
+        (r#"{"type":"marked"}"#, "something else"),
+        (r#"{"type":"authorized_user","refresh_token":"marked"}"#, "authorized_user"),
+        (r#"{"type":"external_account","client_secret":"marked"}"#, "the field audience"),
+        (r#"{"type":"service_account","private_key":"marked"}"#, "the field client_email"),
+        (
+            r#"{"type":"external_account","audience":"a","subject_token_type":"s","token_url":"u","credential_source":"marked"}"#,
+            "the field credential_source",
+        ),
+    ] {
+        let error = GoogleCredentials::parse(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{expected} in {error}");
+        assert!(!error.contains("marked") && !error.contains("MII"), "{error}");
+    }
+}
+
+#[test]
+fn credentials_that_cannot_be_used_are_a_problem_of_their_variable() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(file("bad.json"), r#"{"type":"service_account","private_key":"marked"}"#).unwrap();
+    for (variables, expected) in [
+        (vec![("GOOGLE_CREDENTIALS_JSON", "marked".to_owned())], "GOOGLE_CREDENTIALS_JSON: the value is not"),
+        (
+            vec![("GOOGLE_APPLICATION_CREDENTIALS", file("lost.json"))],
+            "lost.json: the file cannot be read: No such file",
+        ),
+        (vec![("GOOGLE_APPLICATION_CREDENTIALS", file("bad.json"))], "bad.json: the field client_email"),
+    ] {
+        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let mut environment: Environment = variables.collect();
+        assert_eq!(WarehouseConfig::read(&mut environment), None);
+        let problems = environment.problems().unwrap().to_string();
+        assert!(
+            problems.contains(expected) && problems.contains("BIGQUERY_PROJECT"),
+            "{expected} in {problems}"
+        );
+        assert!(!problems.contains("marked"), "{problems}");
+    }
+}
+
+#[tokio::test]
+async fn what_google_or_its_library_says_of_a_token_is_told_without_what_was_sent_for_it() {
+    for (status, body, expected) in [
+        (
+            400,
+            r#"{"error":"invalid_grant","error_description":"ID Token issued at ECHO is stale"}"#,
+            "is stale",
+        ),
+        (
+            403,
+            r#"{"error":{"code":403,"message":"Permission denied for ECHO","status":"PERMISSION_DENIED"}}"#,
+            "PERMISSION_DENIED",
+        ),
+        (400, "<html>ECHO</html>", "400"),
+        (200, r#"{"access_token":"ECHO","expires_in":"ECHO"}"#, "no access token"),
+        (200, "ECHO", "no access token"),
+    ] {
+        let google = Google::start(move |asked, _| {
+            let echo = asked.authorization.clone().unwrap_or_default() + &asked.body;
+            let client = form(&asked.body).get("client_secret").cloned().unwrap_or_default();
+            let echo = body.replace("ECHO", &format!("{} {client}", echo.replace('"', "")));
+            let headers = [("content-type", "application/json")];
+            (asked.path == "/v1/token")
+                .then(|| (StatusCode::from_u16(status).unwrap(), headers, echo).into_response())
+        })
+        .await;
+        let folder = TempDir::new().unwrap();
+        let mut credentials = google.federated(&folder);
+        let subject = "the-subject-token".repeat(20);
+        std::fs::write(credentials["credential_source"]["file"].as_str().unwrap(), subject).unwrap();
+        credentials["client_id"] = json!("quoteflow");
+        credentials["client_secret"] = json!("marked-client-secret");
+        let error = ask(&google.connect(&credentials).await).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{expected} in {error}");
+        for secret in ["the-subject-token", "marked", "cXVvdGVmbG93Om1hcm"] {
+            assert!(!error.contains(secret), "{secret} in {error}");
+        }
     }
 }

@@ -2,11 +2,12 @@ use std::collections::HashMap;
 
 use aws_sdk_s3::{
     Client,
+    config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
     primitives::ByteStream,
 };
 use function_kit::{
-    Retry, chain,
+    Retry, aws, chain,
     trace::{TRACEPARENT, TraceParent},
 };
 
@@ -68,19 +69,18 @@ impl BucketStore {
         Self { s3, bucket }
     }
 
-    fn error<E>(&self, operation: &'static str, key: &str, error: &SdkError<E>) -> StoreError
+    fn error<E>(&self, operation: &'static str, key: &str, error: &SdkError<E, HttpResponse>) -> StoreError
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let status = error.raw_response().map(|response| response.status().as_u16());
-        let code = error.code().unwrap_or_default();
+        // An object that was there a moment ago: the next try writes it.
+        let gone = error.code() == Some("NoSuchKey");
         StoreError {
             operation,
             bucket: self.bucket.clone(),
             key: key.to_owned(),
-            reason: chain(error),
-            retryable: !matches!(code, "AccessDenied" | "NoSuchBucket" | "InvalidBucketName")
-                && !matches!(status, Some(400 | 401 | 403 | 405)),
+            reason: aws::describe(error),
+            retryable: gone || aws::is_retryable(error),
         }
     }
 }

@@ -2,6 +2,7 @@ use std::{collections::HashSet, fmt, str::FromStr, time::Duration};
 
 use function_kit::{ConfigError, Environment, Secret, SecretVariable};
 use quotes::Symbol;
+use reqwest::header::HeaderValue;
 
 use crate::{pace::Limits, security::KafkaSecurity};
 
@@ -168,7 +169,11 @@ impl Config {
     /// request a poll.
     pub fn read(mut environment: Environment) -> Result<Self, ConfigError> {
         let base_url = environment.or("FINNHUB_BASE_URL", BaseUrl(BASE_URL.to_owned())).0;
-        let api_key = environment.required("FINNHUB_API_KEY");
+        let api_key: Option<Secret> = environment.required("FINNHUB_API_KEY");
+        if api_key.as_ref().is_some_and(|key| HeaderValue::from_str(key.reveal()).is_err()) {
+            let origin = environment.origin("FINNHUB_API_KEY");
+            environment.problem(format!("{origin}: the key has characters that no HTTP header can have"));
+        }
         let bootstrap_servers = environment.required("KAFKA_BOOTSTRAP_SERVERS");
         let topic = environment.or("KAFKA_TOPIC", TOPIC.to_owned());
         let security = KafkaSecurity::read(&mut environment, cfg!(feature = "tls"));
@@ -233,7 +238,8 @@ mod tests {
         let variables = [
             ("SYMBOLS", "AAPL,../x"),
             ("POLL_INTERVAL_SECONDS", "0"),
-            ("FINNHUB_BASE_URL", "x"),
+            ("FINNHUB_BASE_URL", "ftp://user:marked@host"),
+            ("FINNHUB_API_KEY", "marked\u{1}key"),
             ("KAFKA_SECURITY", "ssl"),
             ("KAFKA_TOPIC_PARTITIONS", "0"),
         ];
@@ -250,6 +256,7 @@ mod tests {
         ] {
             assert!(error.contains(name), "{name} in {error}");
         }
+        assert!(!error.contains("marked"), "{error}");
         let error = read(&[("RATE_LIMIT_PER_MINUTE", "9")]).unwrap_err().to_string();
         assert!(error.contains("RATE_LIMIT_PER_MINUTE"), "{error}");
     }

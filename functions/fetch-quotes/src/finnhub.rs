@@ -264,7 +264,7 @@ impl Finnhub {
 
     /// The error's text. A server may say anything, the key that it was sent too.
     fn redacted(&self, error: &dyn std::error::Error) -> String {
-        chain(error).replace(self.api_key.reveal(), "***")
+        self.api_key.redact(&chain(error))
     }
 }
 

@@ -31,6 +31,7 @@ use tokio::time::{Instant, sleep_until};
 
 pub use config::{Config, FinnhubConfig, KafkaConfig, Partitions, Polling, SECRETS};
 pub use finnhub::{Finnhub, FinnhubClientError, MarketStatus, NoQuote};
+pub use link::KafkaClientError;
 pub use pace::Limits;
 pub use schedule::{Plan, Schedule};
 pub use security::{KafkaSecurity, SaslUser};
@@ -319,7 +320,7 @@ impl FetchQuotes {
             metrics::count_by_reason("Missed", reason, *times);
         }
         let failed: u64 = outcome.failed.values().sum();
-        let reasons = serde_json::to_string(&outcome.failed).unwrap_or_default();
+        let reasons = &outcome.failed;
         tracing::info!(
             polls,
             ?us_market,
@@ -329,7 +330,7 @@ impl FetchQuotes {
             published,
             undelivered,
             failed,
-            reasons,
+            ?reasons,
             cut_short,
             "polled"
         );

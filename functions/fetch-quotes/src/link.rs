@@ -58,7 +58,7 @@ impl ClientContext for Link {
         if matches!(error, KafkaError::Global(RDKafkaErrorCode::AllBrokersDown)) {
             return;
         }
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.security.redact(reason));
     }
 
     /// Nothing but the statistics tells of the id. They come every `statistics.interval.ms`, if that is set.
@@ -79,6 +79,28 @@ impl ClientContext for Link {
         let token = access_token(region, credentials, SystemTime::now())?;
         // The broker takes the principal from the token.
         Ok(OAuthToken { token: token.value, principal_name: String::new(), lifetime_ms: token.expires_at_ms })
+    }
+}
+
+/// Settings that librdkafka refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum KafkaClientError {
+    /// One setting. Its value is not told: it may be a password.
+    #[error(
+        "librdkafka refuses the setting {0}, which is made of KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY and KAFKA_SASL"
+    )]
+    Setting(String),
+    /// Several together, or something else than a setting.
+    #[error("no client of Kafka can be made: {0}")]
+    Client(String),
+}
+
+impl KafkaClientError {
+    pub(crate) fn of(error: &KafkaError, security: &KafkaSecurity) -> Self {
+        match error {
+            KafkaError::ClientConfig(_, _, setting, _) => Self::Setting(setting.clone()),
+            error => Self::Client(security.redact(&error.to_string())),
+        }
     }
 }
 

@@ -4,10 +4,7 @@
 //! `https://kafka.{region}.amazonaws.com/?Action=kafka-cluster:Connect`, signed in its query with Signature Version 4
 //! for the service `kafka-cluster` and 900 seconds, with the signer's name as `User-Agent` added, in base64url.
 
-use std::{
-    error::Error,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_credential_types::Credentials;
 use aws_sigv4::{
@@ -15,7 +12,6 @@ use aws_sigv4::{
     sign::v4,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use function_kit::chain;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// How long a token is good: what MSK allows at most.
@@ -34,10 +30,9 @@ pub(crate) struct AccessToken {
 
 /// Why a request could not be signed.
 #[derive(Debug, thiserror::Error)]
-#[error("no access token for MSK in {region}: {reason}")]
+#[error("no access token for MSK: AWS_REGION {region:?} cannot be a part of a request")]
 pub(crate) struct TokenError {
     region: String,
-    reason: String,
 }
 
 /// A token for the region's clusters, good for 900 seconds from `now` on. Nothing is asked of AWS.
@@ -49,7 +44,8 @@ pub(crate) fn access_token(
     credentials: &Credentials,
     now: SystemTime,
 ) -> Result<AccessToken, TokenError> {
-    let failed = |error: &dyn Error| TokenError { region: region.to_owned(), reason: chain(error) };
+    // The signer's own message may tell what it signs with.
+    let failed = || TokenError { region: region.to_owned() };
     let mut url = format!("https://kafka.{region}.amazonaws.com/?Action=kafka-cluster%3AConnect");
     let mut settings = SigningSettings::default();
     settings.signature_location = SignatureLocation::QueryParams;
@@ -62,10 +58,10 @@ pub(crate) fn access_token(
         .time(now)
         .settings(settings)
         .build()
-        .map_err(|error| failed(&error))?;
+        .map_err(|_| failed())?;
     let request = SignableRequest::new("GET", &url, std::iter::empty(), SignableBody::Bytes(&[]))
-        .map_err(|error| failed(&error))?;
-    let (signed, _) = sign(request, &parameters.into()).map_err(|error| failed(&error))?.into_parts();
+        .map_err(|_| failed())?;
+    let (signed, _) = sign(request, &parameters.into()).map_err(|_| failed())?.into_parts();
     for (name, value) in signed.params() {
         url = format!("{url}&{name}={}", utf8_percent_encode(value, QUERY));
     }

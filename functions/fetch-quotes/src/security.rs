@@ -66,10 +66,18 @@ impl FromStr for SaslUser {
             username: String,
             password: String,
         }
-        let user: User =
-            serde_json::from_str(text).map_err(|_| "no JSON object with username and password")?;
-        let Ok(password) = user.password.parse();
-        Ok(Self { username: user.username, password })
+        let user: User = serde_json::from_str(text).map_err(
+            |_| "the value is not a JSON object with texts as username and password: {\"username\":\"…\",\"password\":\"…\"}",
+        )?;
+        // librdkafka refuses them with an error that quotes them.
+        let is_unusable = |text: &str| text.is_empty() || text.contains('\0');
+        if is_unusable(&user.username) {
+            return Err("the field username is empty or holds a zero byte");
+        }
+        if is_unusable(&user.password) {
+            return Err("the field password is empty or holds a zero byte");
+        }
+        Ok(Self { username: user.username, password: user.password.into() })
     }
 }
 
@@ -99,6 +107,21 @@ impl KafkaSecurity {
             }
             // The secret that KAFKA_SASL_SECRET names is there by now.
             Protocol::SaslScram => environment.required("KAFKA_SASL").map(Self::SaslScram),
+        }
+    }
+
+    /// `text` without the password or the credentials, for what a broker or librdkafka says.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        match self {
+            Self::Plaintext | Self::Tls => text.to_owned(),
+            Self::SaslScram(user) => user.password.redact(text),
+            Self::MskIam { credentials, .. } => {
+                let session = credentials.session_token().unwrap_or_default();
+                [credentials.secret_access_key(), session]
+                    .map(|secret| Secret::from(secret.to_owned()))
+                    .iter()
+                    .fold(text.to_owned(), |text, secret| secret.redact(&text))
+            }
         }
     }
 
@@ -192,10 +215,16 @@ mod tests {
     }
 
     #[test]
-    fn a_user_that_is_none_is_refused_without_a_word_of_it() {
-        for text in
-            ["marked", r#"{"username":"quotes"}"#, r#"{"username":1,"password":"marked"}"#, "\"marked\""]
-        {
+    fn an_unusable_user_is_refused_with_its_variable_and_nothing_of_its_value() {
+        for text in [
+            "marked",
+            r#"{"username":"quotes"}"#,
+            r#"{"username":1,"password":"marked"}"#,
+            "\"marked\"",
+            r#"{"username":"","password":"marked"}"#,
+            r#"{"username":"quotes","password":""}"#,
+            r#"{"username":"quotes","password":"marked\u0000"}"#,
+        ] {
             let (_, problems) = read(&[("KAFKA_SECURITY", "sasl_scram"), ("KAFKA_SASL", text)], true);
             assert!(problems.contains("KAFKA_SASL") && !problems.contains("marked"), "{text}: {problems}");
         }

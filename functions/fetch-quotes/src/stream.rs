@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     config::KafkaConfig,
-    link::{Link, client_config},
+    link::{KafkaClientError, Link, client_config},
     topic::create_topic,
 };
 
@@ -70,8 +70,8 @@ impl Stream {
     /// A producer for the configured topic; it connects in the background.
     ///
     /// # Errors
-    /// [`KafkaError`] where librdkafka refuses the configuration.
-    pub fn new(config: &KafkaConfig) -> Result<Self, KafkaError> {
+    /// [`KafkaClientError`] where librdkafka refuses the configuration.
+    pub fn new(config: &KafkaConfig) -> Result<Self, KafkaClientError> {
         let link = Link::new(config);
         Ok(Self { producer: Mutex::new(producer(config, &link)?), config: config.clone(), link })
     }
@@ -80,8 +80,8 @@ impl Stream {
     /// from that is logged: the polls tell whether the topic is there.
     ///
     /// # Errors
-    /// [`KafkaError`] where librdkafka refuses the configuration.
-    pub async fn create_topic(&self) -> Result<(), KafkaError> {
+    /// [`KafkaClientError`] where librdkafka refuses the configuration.
+    pub async fn create_topic(&self) -> Result<(), KafkaClientError> {
         create_topic(&self.config, &self.link).await
     }
 
@@ -179,12 +179,13 @@ impl Stream {
     }
 }
 
-fn producer(config: &KafkaConfig, link: &Link) -> Result<FutureProducer<Link>, KafkaError> {
-    client_config(config)
+fn producer(config: &KafkaConfig, link: &Link) -> Result<FutureProducer<Link>, KafkaClientError> {
+    let producer = client_config(config)
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("linger.ms", "5")
         .set("statistics.interval.ms", STATISTICS.as_millis().to_string())
         .set("message.timeout.ms", DELIVERY.as_millis().to_string())
-        .create_with_context(link.clone())
+        .create_with_context(link.clone());
+    producer.map_err(|error| KafkaClientError::of(&error, &config.security))
 }

@@ -10,13 +10,12 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     bindings::rd_kafka_oauthbearer_set_token,
     client::OAuthToken,
-    error::KafkaError,
     types::RDKafkaErrorCode,
 };
 
 use crate::{
     config::KafkaConfig,
-    link::{Link, client_config},
+    link::{KafkaClientError, Link, client_config},
     security::KafkaSecurity,
 };
 
@@ -28,12 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// tell whether the topic is there. `producer` is the producer's link: it hears why brokers cannot be asked.
 ///
 /// # Errors
-/// [`KafkaError`] where librdkafka refuses the configuration.
-pub(crate) async fn create_topic(config: &KafkaConfig, producer: &Link) -> Result<(), KafkaError> {
+/// [`KafkaClientError`] where librdkafka refuses the configuration.
+pub(crate) async fn create_topic(config: &KafkaConfig, producer: &Link) -> Result<(), KafkaClientError> {
     let Some(partitions) = config.topic_partitions else { return Ok(()) };
     let topic = config.topic.as_str();
     let link = Link::new(config);
-    let admin: AdminClient<Link> = client_config(config).create_with_context(link.clone())?;
+    let admin: AdminClient<Link> = client_config(config)
+        .create_with_context(link.clone())
+        .map_err(|error| KafkaClientError::of(&error, &config.security))?;
     if matches!(config.security, KafkaSecurity::MskIam { .. })
         && let Err(error) = link.generate_oauth_token(None).and_then(|token| set_token(&admin, token))
     {
@@ -62,8 +63,8 @@ pub(crate) async fn create_topic(config: &KafkaConfig, producer: &Link) -> Resul
 /// Gives the client its access token. It serves no events, so that librdkafka's own demand for one is never heard.
 #[allow(unsafe_code)]
 fn set_token(admin: &AdminClient<Link>, token: OAuthToken) -> Result<(), Box<dyn Error>> {
-    let value = CString::new(token.token)?;
-    let principal = CString::new(token.principal_name)?;
+    let value = CString::new(token.token.as_str())?;
+    let principal = CString::new(token.principal_name.as_str())?;
     let mut reason = [0; 256];
     // SAFETY: the client lives as long as `admin`; librdkafka copies the texts, and writes at most the given number
     // of bytes of a text with its end into `reason`.
@@ -84,7 +85,9 @@ fn set_token(admin: &AdminClient<Link>, token: OAuthToken) -> Result<(), Box<dyn
         code => {
             let reason: Vec<u8> = reason.iter().map(|byte| byte.cast_unsigned()).collect();
             let reason = CStr::from_bytes_until_nul(&reason).unwrap_or_default();
-            Err(format!("{code}: {}", reason.to_string_lossy()).into())
+            // Nothing of the token.
+            let reason = reason.to_string_lossy().replace(&token.token, "***");
+            Err(format!("{code}: {reason}").into())
         }
     }
 }

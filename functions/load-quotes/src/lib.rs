@@ -97,7 +97,7 @@ pub enum LoadError {
         source: WarehouseError,
     },
     /// An event without a queue names an object that could not be loaded.
-    #[error("the event was not loaded: {0}")]
+    #[error("the event was not loaded")]
     Event(#[source] MessageError),
     /// The function's time was over before everything was loaded.
     #[error("the function's time was over before all {messages} messages were loaded")]
@@ -117,7 +117,7 @@ pub enum MessageError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// Its object holds no quote.
-    #[error("{key} holds no quote: {source}")]
+    #[error("{key} is not a quote")]
     NoQuote {
         /// The object's key.
         key: String,
@@ -166,10 +166,12 @@ impl Failures {
             MessageError::NoQuote { trace_id, .. } => trace_id.as_deref(),
             _ => None,
         };
-        tracing::error!(message_ids = ?ids, trace_id, "not loaded: {}", chain(&error));
         if ids.is_empty() {
+            // The event fails with it, and with its line.
             self.event = Some(error);
+            return;
         }
+        tracing::error!(message_ids = ?ids, trace_id, "not loaded: {}", chain(&error));
         self.messages.extend(ids);
     }
 

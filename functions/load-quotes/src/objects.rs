@@ -1,6 +1,6 @@
 use aws_sdk_s3::{Client, error::ProvideErrorMetadata};
 use function_kit::{
-    Retry, chain,
+    Retry, aws, chain,
     trace::{TRACEPARENT, TraceParent},
 };
 
@@ -67,8 +67,7 @@ impl Objects for Bucket {
             Ok(answer) => answer,
             Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
             Err(error) => {
-                let denied = matches!(error.code(), Some("AccessDenied" | "NoSuchBucket"));
-                return Err(failed(chain(&error), !denied));
+                return Err(failed(aws::describe(&error), aws::is_retryable(&error)));
             }
         };
         let trace = answer.metadata.as_ref().and_then(|it| TraceParent::parse(it.get(TRACEPARENT)?));

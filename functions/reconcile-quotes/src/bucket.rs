@@ -1,5 +1,7 @@
-use aws_sdk_s3::{Client, error::ProvideErrorMetadata};
-use function_kit::chain;
+use aws_sdk_s3::{
+    Client, config::http::HttpResponse, error::SdkError, operation::list_objects_v2::ListObjectsV2Error,
+};
+use function_kit::aws;
 use jiff::Timestamp;
 use quotes::{ObjectKey, Symbol};
 
@@ -63,9 +65,9 @@ impl BronzeBucket {
         Ok(())
     }
 
-    fn failed(&self, error: &(impl ProvideErrorMetadata + std::error::Error + 'static)) -> ReconcileError {
-        let retryable = !matches!(error.code(), Some("AccessDenied" | "NoSuchBucket"));
-        ReconcileError::List { bucket: self.name.clone(), reason: chain(error), retryable }
+    fn failed(&self, error: &SdkError<ListObjectsV2Error, HttpResponse>) -> ReconcileError {
+        let (reason, retryable) = (aws::describe(error), aws::is_retryable(error));
+        ReconcileError::List { bucket: self.name.clone(), reason, retryable }
     }
 }
 

@@ -160,6 +160,8 @@ pub enum ReconcileError {
         queue: String,
         /// What the queue or the network said.
         reason: String,
+        /// Whether another try can help.
+        retryable: bool,
     },
     /// The function's time was over.
     #[error("the function's time was over before every symbol was compared")]
@@ -169,9 +171,9 @@ pub enum ReconcileError {
 impl Retry for ReconcileError {
     fn is_retryable(&self) -> bool {
         match self {
-            Self::List { retryable, .. } => *retryable,
+            Self::List { retryable, .. } | Self::Queue { retryable, .. } => *retryable,
             Self::Warehouse(error) => error.is_retryable(),
-            Self::Queue { .. } | Self::Deadline => true,
+            Self::Deadline => true,
         }
     }
 }

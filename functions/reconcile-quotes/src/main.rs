@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         let s3 = aws::s3(&sdk, &mut environment);
         let config = Config::read(environment)?;
         let bucket = BronzeBucket::new(s3, config.bronze_bucket);
-        let queue = LoadQueue::new(aws_sdk_sqs::Client::new(&sdk), config.archived_queue_url);
+        let queue = LoadQueue::new(aws::sqs(&sdk), config.archived_queue_url);
         let warehouse = Warehouse::connect(config.warehouse).await?;
         let handler = ReconcileQuotes::new(bucket, warehouse, queue, config.margin, config.grace);
         Ok(async move |event| handler.handle(event).await)

@@ -1,20 +1,45 @@
 """Where Google's credentials come from, and where they go."""
 
+import base64
 import json
 import stat
 import threading
+import traceback
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from aws_lambda_powertools.utilities.parameters.base import DEFAULT_PROVIDERS
 from conftest import ROOT
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from transform_quotes import credentials
 from transform_quotes.config import Config, ConfigError
 
-FEDERATION = {"type": "external_account", "audience": "//iam.googleapis.com/marked"}
+FEDERATION = {
+    "type": "external_account",
+    "audience": "//iam.googleapis.com/marked",
+    "subject_token_type": "urn:ietf:params:aws:token-type:aws4_request",
+    "token_url": "https://sts.googleapis.com/v1/token",
+}
 BY_NAME = "GOOGLE_CREDENTIALS_SECRET"
-KEY = {"type": "service_account", "private_key": "marked"}
+
+
+def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, form: str = "PKCS8") -> str:
+    form = getattr(serialization.PrivateFormat, form)
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+
+
+# Made for each run: no key is kept in the repository.
+RSA = rsa.generate_private_key(65537, 2048)
+PEM = pem(RSA)
+KEY = {
+    "type": "service_account",
+    "client_email": "a@p.iam.gserviceaccount.com",
+    "private_key": PEM,
+    "token_uri": "https://oauth2.googleapis.com/token",
+}
 
 
 class Secrets(BaseHTTPRequestHandler):
@@ -47,6 +72,8 @@ def secrets(monkeypatch) -> Iterator[dict[str, str]]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    # What it keeps would ask the last test's server.
+    DEFAULT_PROVIDERS.clear()
     yield server.secrets
     server.shutdown()
     server.server_close()
@@ -104,9 +131,54 @@ def test_a_secret_that_is_not_there_is_named(tmp_path, secrets):
         provided(config(tmp_path, **{BY_NAME: "quoteflow/missing"}))
 
 
-@pytest.mark.parametrize("text", [json.dumps(KEY), "marked, no JSON", '["marked"]'])
+@pytest.mark.parametrize("breaks", ["\\n", "\\\\n", "\r\n", "\\r\\n", " ", "", "\n    "])
+def test_a_key_is_read_whatever_a_tool_made_of_its_line_breaks(tmp_path, secrets, breaks):
+    secrets["a-key"] = json.dumps(KEY | {"private_key": PEM.replace("\n", breaks)})
+
+    assert provided(config(tmp_path, **{BY_NAME: "a-key"})) == KEY
+
+
+def test_a_key_is_read_in_base64(tmp_path, secrets):
+    secrets["a-key"] = base64.encodebytes(json.dumps(KEY).encode()).decode()
+
+    assert provided(config(tmp_path, **{BY_NAME: "a-key"})) == KEY
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        PEM[:800],
+        "".join(PEM.splitlines()[1:-1]),
+        PEM.replace("\n", "?"),
+        pem(RSA, "TraditionalOpenSSL"),
+        pem(ec.generate_private_key(ec.SECP256R1())),
+    ],
+    ids=["cut off", "no BEGIN line", "not base64", "PKCS#1", "EC"],
+)
+def test_a_key_that_cannot_be_used_is_refused_with_its_field_and_not_quoted(tmp_path, secrets, key):
+    secrets["a-key"] = json.dumps(KEY | {"private_key": key})
+
+    with pytest.raises(ConfigError, match=f"{BY_NAME}: the field private_key cannot be used") as raised:
+        provided(config(tmp_path, **{BY_NAME: "a-key"}))
+
+    told = "".join(traceback.format_exception(raised.value))
+    secret = "".join(line for line in key.splitlines() if not line.startswith("-"))
+    assert not any(secret[start : start + 8] in told for start in range(len(secret) - 8))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(KEY),
+        "marked, no JSON",
+        '["marked"]',
+        '{"type":"marked"}',
+        '{"type":"authorized_user","refresh_token":"marked"}',
+    ],
+)
 def test_a_key_or_nonsense_in_the_variable_is_refused_and_not_quoted(tmp_path, text):
-    with pytest.raises(ConfigError, match="GOOGLE_CREDENTIALS_JSON must hold") as raised:
+    with pytest.raises(ConfigError, match=r"GOOGLE_CREDENTIALS_JSON: the (field type|value) is") as raised:
         provided(config(tmp_path, GOOGLE_CREDENTIALS_JSON=text))
 
     assert "marked" not in str(raised.value)
+    assert PEM[40:80] not in str(raised.value)

@@ -1,12 +1,32 @@
 """Google credentials, from where the deployment keeps them to the file that Google's library reads."""
 
+import base64
 import json
 import os
+import re
 import tempfile
 from collections.abc import MutableMapping
 from pathlib import Path
+from typing import Any
+
+from google.auth import crypt
 
 from transform_quotes.config import Config, ConfigError
+
+BEGIN, END = "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"
+REQUIRED = {
+    "external_account": ("audience", "subject_token_type", "token_url"),
+    "service_account": ("client_email", "private_key", "token_uri"),
+}
+"""The fields that Google's library needs of each type that is taken."""
+
+OTHER_TYPES = (
+    "authorized_user",
+    "impersonated_service_account",
+    "external_account_authorized_user",
+    "gdch_service_account",
+)
+"""Types that Google's tools write and that are not taken. Any other value may be a part of a key and is not quoted."""
 
 
 def provide(config: Config, env: MutableMapping[str, str]) -> None:
@@ -21,15 +41,61 @@ def provide(config: Config, env: MutableMapping[str, str]) -> None:
         text, source = config.credentials_json, "GOOGLE_CREDENTIALS_JSON"
     else:
         return
-    try:
-        kind = json.loads(text).get("type")
-    except (AttributeError, ValueError):
-        raise ConfigError([f"{source} must hold a JSON object"]) from None
     # A key in a variable would be readable by whoever may see the function's configuration.
     expected = "external_account" if source == "GOOGLE_CREDENTIALS_JSON" else "service_account"
-    if kind != expected:
-        raise ConfigError([f"{source} must hold credentials of type {expected}, got {kind!r}"])
+    try:
+        text = json.dumps(_usable(text, expected))
+    except ValueError as error:
+        raise ConfigError([f"{source}: {error}"]) from None
     env["GOOGLE_APPLICATION_CREDENTIALS"] = str(_write(text))
+
+
+def _usable(text: str, expected: str) -> dict[str, Any]:
+    """Read credentials of the type `expected` from `text`, JSON, also in base64, as Terraform gives out a key.
+
+    Raises ValueError, which names the field that cannot be used and how it should look, and quotes nothing of the text:
+    a parser's own message could.
+    """
+    text = text.lstrip("\ufeff").strip()
+    try:
+        fields = json.loads(text if text.startswith("{") else base64.b64decode("".join(text.split()), validate=True))
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise ValueError(
+            f'the value is not a JSON object; it should be the file that Google wrote: {{"type": "{expected}", …}}'
+        )
+    kind = fields.get("type")
+    if kind != expected:
+        told = repr(kind) if kind is None or kind in OTHER_TYPES or kind in REQUIRED else "something else"
+        raise ValueError(f"the field type is {told}; it should be {expected}")
+    for field in REQUIRED[expected]:
+        if not isinstance(fields.get(field), str) or not fields[field]:
+            raise ValueError(f"the field {field} is missing or not a text; the file that Google wrote has it")
+    if expected == "service_account":
+        fields["private_key"] = _private_key(fields["private_key"])
+    return fields
+
+
+def _private_key(text: str) -> str:
+    r"""Give the key as PEM with its line breaks where they belong: tools make spaces or the characters `\n` of them."""
+    _, begin, rest = text.partition(BEGIN)
+    body, end, _ = rest.partition(END)
+    body = re.sub(r"\\+[nrt]?|\s+", "", body)
+    lines = [body[start : start + 64] for start in range(0, len(body), 64)]
+    key = "\n".join([BEGIN, *lines, END, ""])
+    try:
+        if not begin or not end:
+            raise ValueError
+        base64.b64decode(body, validate=True)
+        crypt.RSASigner.from_string(key).sign(b"anything")
+    # Of several libraries and of many kinds; any of their messages may quote the key.
+    except Exception:
+        raise ValueError(
+            "the field private_key cannot be used: it is cut off, or not an RSA key in PKCS#8; it should be the"
+            f" text of the file that Google wrote: {BEGIN}, a line break or \\n, base64, a line break or \\n, and {END}"
+        ) from None
+    return key
 
 
 def _write(text: str) -> Path:

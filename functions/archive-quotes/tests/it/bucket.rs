@@ -3,7 +3,7 @@
 use archive_quotes::{BucketStore, Put, Store, StoreError};
 use axum::http::Method;
 use function_kit::{Retry, trace::TraceParent};
-use test_support::{Reply, S3, client};
+use test_support::{OUTAGES, REFUSALS, Reply, S3, client};
 
 const KEY: &str = "AAPL/1704067256.json";
 const PATH: &str = "/bronze/AAPL/1704067256.json";
@@ -76,7 +76,7 @@ async fn slow_down_is_tried_again() {
 
 #[tokio::test]
 async fn an_unavailable_bucket_is_worth_another_try_of_the_event() {
-    for (status, code) in [(503, "SlowDown"), (500, "InternalError"), (409, "ConditionalRequestConflict")] {
+    for (status, code) in OUTAGES.into_iter().chain([(409, "ConditionalRequestConflict")]) {
         let s3 = S3::start(move |_, _| Reply::Error(status, code)).await;
         let error = put_once(&s3).await.unwrap_err();
         assert!(error.is_retryable(), "{error}");
@@ -89,7 +89,7 @@ async fn an_unavailable_bucket_is_worth_another_try_of_the_event() {
 
 #[tokio::test]
 async fn a_bucket_that_refuses_is_asked_once_and_not_worth_another_try() {
-    for (status, code) in [(403, "AccessDenied"), (404, "NoSuchBucket"), (400, "InvalidBucketName")] {
+    for (status, code) in REFUSALS {
         let s3 = S3::start(move |_, _| Reply::Error(status, code)).await;
         let error = put_once(&s3).await.unwrap_err();
         assert!(!error.is_retryable(), "{error}");

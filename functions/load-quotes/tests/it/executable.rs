@@ -100,7 +100,10 @@ async fn a_compressed_object_is_no_quote_and_fails_alone_with_its_reason_logged(
     assert_eq!(batches.lock().unwrap()[0].as_array().unwrap().len(), 1);
     let [error] = log.iter().filter(|line| line["level"] == "ERROR").collect::<Vec<_>>().try_into().unwrap();
     let message = error["message"].as_str().unwrap();
-    assert!(message.contains("AAPL/2.json holds no quote"), "{message}");
+    assert!(message.contains("AAPL/2.json is not a quote: not a JSON object"), "{message}");
+    assert_eq!(error["message_ids"], json!(["AAPL/2.json"]));
+    assert!(error["span"]["requestId"].is_string() && error.get("spans").is_none(), "{error}");
+    assert!(log.iter().any(|line| line["message"] == "batch done" && line["failed"] == 1), "{log:?}");
 }
 
 #[tokio::test]
@@ -129,6 +132,28 @@ async fn an_unreachable_bucket_brings_every_message_again() {
         failure(function.invoke(include_str!("../payloads/s3.json")).await.unwrap_err());
     assert_eq!(error_type, "Retryable", "{message}");
     function.stop().await;
+}
+
+#[tokio::test]
+async fn a_failure_has_one_error_line_that_says_what_the_answer_says() {
+    let s3 = S3::start(|_, _| Reply::Error(403, "AccessDenied")).await;
+    let function = loading(&s3.url, "http://127.0.0.1:1", TIMEOUT);
+    for event in [include_str!("../payloads/s3.json"), r#"{"not":"an event"}"#] {
+        let (error_type, message) = failure(function.invoke(event).await.unwrap_err());
+        assert_eq!(error_type, "NonRetryable", "{message}");
+        let log = function.log();
+        let told = |line: &&Value| line["level"] == "ERROR" && line["error_type"] == "NonRetryable";
+        assert_eq!(log.iter().rfind(told).unwrap()["message"], message);
+    }
+    let log = function.stop().await;
+    let errors: Vec<&str> = log
+        .iter()
+        .filter(|line| line["level"] == "ERROR")
+        .map(|line| line["message"].as_str().unwrap())
+        .collect();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    let refused = "bronze/AAPL/1704067256.json could not be read: AccessDenied: no";
+    assert_eq!(errors[0], format!("the event was not loaded: {refused}"));
 }
 
 #[tokio::test]
