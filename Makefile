@@ -17,6 +17,11 @@ CLIPPY = $(or $(shell rustup which clippy-driver 2>/dev/null || command -v clipp
 	$(error clippy is missing: rustup component add clippy))
 LINTED = RUSTC_WORKSPACE_WRAPPER="$(CLIPPY)" CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings
 
+COMMA := ,
+# What runs here is asked directly, whatever proxy the environment names.
+export NO_PROXY := $(if $(NO_PROXY)$(no_proxy),$(or $(NO_PROXY),$(no_proxy))$(COMMA))127.0.0.1,localhost,::1
+export no_proxy := $(NO_PROXY)
+
 .DEFAULT_GOAL := help
 .PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 

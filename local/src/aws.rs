@@ -163,12 +163,14 @@ impl Aws {
                 )))
                 .build(),
         };
+        // As the SDK's clients, which take no proxy from the environment.
+        let http = reqwest::Client::builder().no_proxy().build().unwrap_or_default();
         Self {
             s3: function_kit::aws::s3_at(&config, Some(s3_endpoint), &mut Environment::of_process()),
             sqs: aws_sdk_sqs::Client::new(&patient(&config)),
             lambda: aws_sdk_lambda::Client::new(&patient(&config)),
             scheduler: aws_sdk_scheduler::Client::new(&config),
-            cloudwatch: CloudWatch { http: reqwest::Client::new(), endpoint: endpoint.to_owned() },
+            cloudwatch: CloudWatch { http, endpoint: endpoint.to_owned() },
         }
     }
 }

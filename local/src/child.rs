@@ -75,7 +75,8 @@ impl Child {
 
     /// Waits until `url` answers 2xx.
     pub(crate) async fn ready(&mut self, url: &str, limit: Duration) -> anyhow::Result<()> {
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
+        // It listens on this machine, whatever proxy the environment names.
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
         let end = Instant::now() + limit;
         loop {
             if let Some(status) = self.process.try_wait()? {

@@ -78,6 +78,7 @@ impl Aws {
         for bucket in [names::BRONZE_BUCKET, names::QUARANTINE_BUCKET] {
             self.bucket(bucket).await?;
         }
+        function_kit::aws::check_write_once(&self.s3, names::QUARANTINE_BUCKET).await?;
         let dead_letter = self.queue(names::DEAD_LETTER_QUEUE, []).await?;
         let dead_letter_arn = self.queue_arn(&dead_letter).await?;
         let redrive =

@@ -87,7 +87,8 @@ fn is_running(data_dir: &Path) -> anyhow::Result<()> {
 
 /// Prints what is known of each function since the run began.
 async fn functions(url: &str) -> anyhow::Result<()> {
-    let asked = reqwest::get(url).await.and_then(reqwest::Response::error_for_status);
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let asked = client.get(url).send().await.and_then(reqwest::Response::error_for_status);
     let answer = asked.with_context(|| format!("the metrics cannot be had from {url}"))?.bytes().await?;
     let functions: BTreeMap<String, FunctionMetrics> = serde_json::from_slice(&answer)?;
     for name in names::FUNCTIONS {

@@ -1,6 +1,8 @@
 //! AWS clients that start fast: credentials and region from Lambda's own environment variables.
 
 use std::time::Duration;
+#[cfg(feature = "s3")]
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_config::{
     BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider,
@@ -179,6 +181,65 @@ pub fn s3_at(
         builder = builder.credentials_provider(SharedCredentialsProvider::new(credentials));
     }
     aws_sdk_s3::Client::from_conf(builder.build())
+}
+
+/// A server of S3's kind that overwrites what it was asked to write once.
+#[cfg(feature = "s3")]
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the S3 server of the bucket {bucket} does not honour `If-None-Match: *`: it overwrites an object that exists, so that \
+     quotes would be lost. Use AWS S3 or a server that honours it, such as SeaweedFS or MinIO since 2024"
+)]
+pub struct Overwrites {
+    /// The bucket that was asked.
+    pub bucket: String,
+}
+
+/// How long the check may take: a part of the 10 s that Lambda gives a function to start.
+#[cfg(feature = "s3")]
+const CHECK: Duration = Duration::from_secs(4);
+
+/// Writes an object of its own twice into `bucket`, to see whether the server keeps the first, and deletes it. AWS S3 does;
+/// a server of its kind needs to be asked. One that does not answer is not judged.
+///
+/// # Errors
+/// [`Overwrites`] if the server took the second write, or does not implement the condition.
+#[cfg(feature = "s3")]
+pub async fn check_write_once(s3: &aws_sdk_s3::Client, bucket: &str) -> Result<(), Overwrites> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let key = format!(".quoteflow-probe/{}-{}", std::process::id(), now.as_nanos());
+    let write = || s3.put_object().bucket(bucket).key(&key).if_none_match("*").send();
+    let check = async {
+        for attempt in 1..=2 {
+            match write().await.as_ref().map_err(|error| (error, error.raw_response())) {
+                Ok(_) if attempt == 1 => {}
+                Ok(_) => return Err(Overwrites { bucket: bucket.to_owned() }),
+                Err((_, Some(answer))) if answer.status().as_u16() == 412 => break,
+                Err((_, Some(answer))) if answer.status().as_u16() == 501 => {
+                    return Err(Overwrites { bucket: bucket.to_owned() });
+                }
+                Err((error, _)) => {
+                    let error = describe(error);
+                    tracing::warn!(
+                        bucket,
+                        "it is not known whether the server honours `If-None-Match`: {error}"
+                    );
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    };
+    let checked = tokio::time::timeout(CHECK, check).await.unwrap_or_else(|_| {
+        tracing::warn!(
+            bucket,
+            "it is not known whether the server honours `If-None-Match`: no answer in {CHECK:?}"
+        );
+        Ok(())
+    });
+    // What stays of it harms nobody.
+    let _ = tokio::time::timeout(CHECK, s3.delete_object().bucket(bucket).key(&key).send()).await;
+    checked
 }
 
 /// A client of Secrets Manager.

@@ -1,6 +1,6 @@
 //! Typed configuration from environment variables, every problem reported at once.
 
-use std::{collections::HashMap, fmt, str::FromStr};
+use std::{collections::HashMap, fmt, net::IpAddr, str::FromStr};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -93,6 +93,28 @@ pub fn without_passwords(text: &str) -> String {
         shown.push_str(&part[host..]);
     }
     shown
+}
+
+/// Whether the URL's host is this machine. It is never asked through a proxy, which would ask itself; a client that
+/// takes its proxies from the environment needs to be told.
+///
+/// ```
+/// # use function_kit::is_loopback;
+/// assert!(is_loopback("http://127.0.0.1:4566/x") && is_loopback("http://localhost") && is_loopback("http://[::1]:80"));
+/// assert!(!is_loopback("https://finnhub.io/api/v1") && !is_loopback("http://127.0.0.1.example.com"));
+/// ```
+#[must_use]
+pub fn is_loopback(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let host = match host.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 impl fmt::Debug for Secret {

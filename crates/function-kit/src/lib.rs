@@ -10,7 +10,7 @@ mod run;
 mod secrets;
 pub mod trace;
 
-pub use config::{ConfigError, Environment, Secret, without_passwords};
+pub use config::{ConfigError, Environment, Secret, is_loopback, without_passwords};
 pub use error::{Retry, chain, diagnostic};
 pub use run::run;
 pub use secrets::{SecretError, SecretVariable};

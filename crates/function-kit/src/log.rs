@@ -153,7 +153,7 @@ mod tests {
             let ids = ["m1", "m\"2"];
             let reasons = BTreeMap::from([("no_data", 2)]);
             span.in_scope(|| {
-                tracing::warn!(?ids, ?reasons, failed = 2, none = None::<&str>, "[1] {}", "[2]")
+                tracing::warn!(?ids, ?reasons, failed = 2, none = None::<&str>, "[1] {}", "[2]");
             });
         });
         let expected = json!({ "level": "WARN", "message": "[1] [2]", "ids": ["m1", "m\"2"],

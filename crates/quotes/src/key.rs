@@ -2,12 +2,13 @@ use std::{fmt, str::FromStr};
 
 use jiff::civil::Date;
 
-use crate::{Coordinates, InvalidSymbol, Symbol, quote::utc_date};
+use crate::{Coordinates, InvalidSymbol, QuoteId, Symbol, quote::utc_date};
 
 const SUFFIX: &str = ".json";
 
-/// The key of a quote's object in the bronze bucket: `{symbol}/{fetched_at}.json`, or
-/// `{symbol}/{fetched_at}-{topic}-{partition}-{offset}.json` where another quote has that key already.
+/// The key of a quote's object in the bronze bucket: `{symbol}/{fetched_at}.json`; if another quote has that key already,
+/// `{symbol}/{fetched_at}-{topic}-{partition}-{offset}.json`; and if the topic was deleted and created again, so that
+/// another quote has that one too, `{symbol}/{fetched_at}-{topic}-{partition}-{offset}-{quote_id}.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ObjectKey {
     symbol: Symbol,
@@ -42,6 +43,13 @@ impl ObjectKey {
     #[must_use]
     pub fn with_coordinates(self, at: &Coordinates) -> Self {
         let coordinates = Some(format!("{}-{}-{}", at.topic, at.partition, at.offset));
+        Self { coordinates, ..self }
+    }
+
+    /// The key to use if other bytes hold the one with the coordinates, too.
+    #[must_use]
+    pub fn with_coordinates_and_id(self, at: &Coordinates, id: QuoteId) -> Self {
+        let coordinates = Some(format!("{}-{}-{}-{id}", at.topic, at.partition, at.offset));
         Self { coordinates, ..self }
     }
 
@@ -118,7 +126,13 @@ mod tests {
         let at = Coordinates { topic: "stock-quotes".into(), partition: 2, offset: 15, timestamp_ms: 0 };
         let other = key.with_coordinates(&at);
         assert_eq!(other.to_string(), "BINANCE:BTCUSDT/1704067256-stock-quotes-2-15.json");
-        assert_eq!(other.to_string().parse(), Ok(other));
+        assert_eq!(other.to_string().parse(), Ok(other.clone()));
+        let third = other.with_coordinates_and_id(&at, at.derive_quote_id());
+        assert_eq!(
+            third.to_string(),
+            format!("BINANCE:BTCUSDT/1704067256-stock-quotes-2-15-{}.json", at.derive_quote_id())
+        );
+        assert_eq!(third.to_string().parse(), Ok(third));
     }
 
     #[test]

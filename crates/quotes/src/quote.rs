@@ -16,6 +16,9 @@ const FETCHED_AT: &str = "fetched_at";
 const QUOTE_ID: &str = "quote_id";
 /// 9999-12-31T23:59:59Z, the last second of a BigQuery DATE.
 const LAST_SECOND: i64 = 253_402_300_799;
+/// The longest text of a number. The largest and the smallest double have some 1,080 characters at most when all their
+/// digits are written; whatever is longer would be kept whole in memory and in a statement.
+const LONGEST_NUMBER: usize = 1100;
 
 /// The identity of one observation, from the fetch to gold.
 ///
@@ -96,6 +99,9 @@ pub enum InvalidQuote {
     /// The symbol is no symbol.
     #[error(transparent)]
     Symbol(#[from] InvalidSymbol),
+    /// The message has no time of its fetch, and its record no timestamp to take it from.
+    #[error("the field {FETCHED_AT:?} is missing, and the record has no timestamp in its place")]
+    NoTime,
     /// The field holds something else than it must.
     #[error("the field {field:?} is {found}, not {expected}")]
     Field {
@@ -146,6 +152,10 @@ impl Quote {
             fields.insert(QUOTE_ID.to_owned(), raw(&at.derive_quote_id()));
         }
         if is_absent(&fields, FETCHED_AT) {
+            // Kafka writes -1, and some clients 0, for a record without a timestamp.
+            if at.timestamp_ms <= 0 {
+                return Err(InvalidQuote::NoTime);
+            }
             fields.insert(FETCHED_AT.to_owned(), raw(&at.timestamp_ms.div_euclid(1000)));
         }
         Self::from_fields(fields)
@@ -161,11 +171,12 @@ impl Quote {
 
     fn from_fields(fields: IndexMap<String, Box<RawValue>>) -> Result<Self, InvalidQuote> {
         let symbol: String = field(&fields, SYMBOL, "a text")?;
-        let fetched_at: i64 = field(&fields, FETCHED_AT, "a number of whole seconds since 1970")?;
-        if !(0..=LAST_SECOND).contains(&fetched_at) {
+        let fetched_at = whole(&fields, FETCHED_AT)?.ok_or(InvalidQuote::Missing(FETCHED_AT))?;
+        // 0 is what many producers write for a time that they do not know.
+        if !(1..=LAST_SECOND).contains(&fetched_at) {
             return Err(InvalidQuote::Field {
                 field: FETCHED_AT,
-                expected: "seconds since 1970 before the year 10000",
+                expected: "seconds since 1970, more than 0 and before the year 10000",
                 found: fetched_at.to_string(),
             });
         }
@@ -177,6 +188,12 @@ impl Quote {
 
     fn check_numbers(&self) -> Result<(), InvalidQuote> {
         for name in PRICES {
+            if let Some(text) = self.number_text(name)
+                && text.len() > LONGEST_NUMBER
+            {
+                let found = format!("a text of {} characters", text.len());
+                return Err(InvalidQuote::Field { field: name, expected: "a number", found });
+            }
             optional_field::<f64>(&self.fields, name, "a finite number")?;
         }
         self.market_time().map(|_| ())
@@ -218,7 +235,7 @@ impl Quote {
     /// # Errors
     /// [`InvalidQuote::Field`] where it is no whole number.
     pub fn market_time(&self) -> Result<Option<i64>, InvalidQuote> {
-        optional_field(&self.fields, MARKET_TIME, "a whole number of seconds since 1970")
+        whole(&self.fields, MARKET_TIME)
     }
 
     /// How much of it Finnhub knew.
@@ -272,6 +289,29 @@ fn is_absent(fields: &IndexMap<String, Box<RawValue>>, name: &str) -> bool {
     present(fields, name).is_none()
 }
 
+/// A whole number of seconds, as JSON means it: `1704067256`, `1704067256.0` and `1.704067256e9` are the same. `None`
+/// where the field is absent or null.
+fn whole(fields: &IndexMap<String, Box<RawValue>>, name: &'static str) -> Result<Option<i64>, InvalidQuote> {
+    /// Every whole number below it is a double of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    const EXPECTED: &str = "a whole number of seconds since 1970";
+    if let Some(Ok(seconds)) = present(fields, name).map(|value| value.get().parse()) {
+        return Ok(Some(seconds));
+    }
+    let Some(number) = optional_field::<f64>(fields, name, EXPECTED)? else { return Ok(None) };
+    if number.fract() != 0.0 || number.abs() >= EXACT {
+        let found = present(fields, name).map(beginning).unwrap_or_default();
+        return Err(InvalidQuote::Field { field: name, expected: EXPECTED, found });
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "it is whole and below 2^53")]
+    Ok(Some(number as i64))
+}
+
+/// As much of a value as an error tells.
+fn beginning(value: &RawValue) -> String {
+    value.get().chars().take(40).collect()
+}
+
 fn field<T: DeserializeOwned>(
     fields: &IndexMap<String, Box<RawValue>>,
     name: &'static str,
@@ -289,7 +329,7 @@ fn optional_field<T: DeserializeOwned>(
     serde_json::from_str(value.get()).map(Some).map_err(|_| InvalidQuote::Field {
         field: name,
         expected,
-        found: value.get().chars().take(40).collect(),
+        found: beginning(value),
     })
 }
 
@@ -357,6 +397,65 @@ mod tests {
         assert!(refused(r#"{"symbol":"A","c":"150"}"#).contains(r#"the field "c""#));
         assert!(refused(r#"{"symbol":"A","c":1e999}"#).contains(r#"the field "c""#));
         assert!(refused(r#"{"symbol":"A","t":1.5}"#).contains(r#"the field "t""#));
+        for number in ["NaN", "Infinity", "-Infinity", "1e", "0x1", "01", "+1", "1.", ".5"] {
+            assert!(
+                refused(&format!(r#"{{"symbol":"A","c":{number}}}"#)).contains("not a JSON object"),
+                "{number}"
+            );
+        }
+        for number in ["1e400", "-1e400", &"9".repeat(400)] {
+            let message = refused(&format!(r#"{{"symbol":"A","c":{number}}}"#));
+            assert!(message.contains(r#"the field "c""#), "{message}");
+        }
+        let endless = format!(r#"{{"symbol":"A","c":0.{}}}"#, "1".repeat(2000));
+        assert!(refused(&endless).contains(r#"the field "c" is a text of 2002 characters"#));
+    }
+
+    #[test]
+    fn a_time_that_nobody_knows_is_refused_and_not_taken_for_1970() {
+        for time in [
+            "0",
+            "-0",
+            "0.0",
+            "-1",
+            "-1.0",
+            "253402300800",
+            "1e300",
+            "9223372036854775807",
+            "1.5",
+            "true",
+            "[]",
+        ] {
+            let message = format!(r#"{{"symbol":"A","fetched_at":{time}}}"#);
+            let error = Quote::from_message(message.as_bytes(), &at()).unwrap_err().to_string();
+            assert!(error.contains("fetched_at"), "{error}");
+        }
+        for timestamp_ms in [0, -1] {
+            let at = Coordinates { timestamp_ms, ..at() };
+            let error = Quote::from_message(br#"{"symbol":"A","fetched_at":null}"#, &at).unwrap_err();
+            assert_eq!(error, InvalidQuote::NoTime);
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_read_as_json_means_them_and_keep_their_text() {
+        for text in [
+            "1704067256",
+            "1704067256.0",
+            "1704067256.000",
+            "1.704067256e9",
+            "1704067256E0",
+            "17040672560e-1",
+        ] {
+            let message = format!(r#"{{"c":1e3,"t":{text},"symbol":"A","fetched_at":{text}}}"#);
+            let quote = Quote::from_message(message.as_bytes(), &at()).unwrap();
+            assert_eq!(
+                (quote.fetched_at(), quote.market_time()),
+                (1_704_067_256, Ok(Some(1_704_067_256))),
+                "{text}"
+            );
+            assert_eq!((quote.number_text("t"), quote.number_text("c")), (Some(text), Some("1e3")));
+        }
     }
 
     #[test]
@@ -390,7 +489,7 @@ mod tests {
         #[test]
         fn any_number_keeps_its_text(integer in 0u32.., fraction in "[0-9]{1,8}") {
             let text = format!("{integer}.{fraction}");
-            let quote = Quote::observe(&symbol(), 0, format!(r#"{{"c":{text}}}"#).as_bytes()).unwrap();
+            let quote = Quote::observe(&symbol(), 1000, format!(r#"{{"c":{text}}}"#).as_bytes()).unwrap();
             prop_assert_eq!(quote.number_text("c"), Some(text.as_str()));
             let again = Quote::from_object(&quote.to_json()).unwrap();
             prop_assert_eq!(again.number_text("c"), Some(text.as_str()));

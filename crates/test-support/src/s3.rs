@@ -23,6 +23,11 @@ pub enum Reply {
     StoredButError(u16),
     /// The beginning of an object, and then the connection's end.
     CutOff,
+    /// Spaces without end, after a header that announces so many bytes, or none.
+    Endless {
+        /// The header's value.
+        announced: Option<usize>,
+    },
     /// Nothing, ever.
     Never,
 }
@@ -62,6 +67,8 @@ struct Shared {
     objects: Mutex<BTreeMap<String, (HeaderMap, Bytes)>>,
     log: Mutex<Vec<(Method, String)>>,
     accounts: Mutex<BTreeSet<String>>,
+    /// Whether it leaves `If-None-Match` unread.
+    overwrites: bool,
 }
 
 /// A server of S3's PUT and GET that answers as a script says, and otherwise as S3 does.
@@ -75,11 +82,24 @@ pub struct S3 {
 impl S3 {
     /// A server that asks `script` about each request: its method, and how many requests of it came before.
     pub async fn start(script: impl Fn(&Method, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::serve(script, false).await
+    }
+
+    /// A server that overwrites objects whatever the request says.
+    pub async fn overwriting() -> Self {
+        Self::serve(|_, _| Reply::Truth, true).await
+    }
+
+    async fn serve(
+        script: impl Fn(&Method, usize) -> Reply + Send + Sync + 'static,
+        overwrites: bool,
+    ) -> Self {
         let shared = Arc::new(Shared {
             script: Box::new(script),
             objects: Mutex::default(),
             log: Mutex::default(),
             accounts: Mutex::default(),
+            overwrites,
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -170,7 +190,10 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-    let earlier = {
+    let is_probe = path.contains("/.quoteflow-probe/");
+    let earlier = if is_probe {
+        0
+    } else {
         let mut log = shared.log.lock().unwrap();
         let earlier = log.iter().filter(|(method, _)| *method == head.method).count();
         log.push((head.method.clone(), path.clone()));
@@ -181,7 +204,8 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     if let Some((key, _)) = credential.and_then(|(_, scope)| scope.split_once('/')) {
         shared.accounts.lock().unwrap().insert(key.to_owned());
     }
-    let only_if_absent = head.headers.get("if-none-match").is_some_and(|value| value == "*");
+    let only_if_absent =
+        !shared.overwrites && head.headers.get("if-none-match").is_some_and(|value| value == "*");
     let store = || {
         let mut objects = shared.objects.lock().unwrap();
         if only_if_absent && objects.contains_key(&path) {
@@ -192,13 +216,28 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         objects.insert(path.clone(), (headers, body.clone()));
         StatusCode::OK.into_response()
     };
-    match ((shared.script)(&head.method, earlier), &head.method) {
+    if head.method == Method::DELETE {
+        shared.objects.lock().unwrap().remove(&path);
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    // The check of a function's start is no part of the script.
+    let reply = if is_probe { Reply::Truth } else { (shared.script)(&head.method, earlier) };
+    match (reply, &head.method) {
         (Reply::Error(status, code), _) => error(status, code),
         (Reply::StoredButError(status), _) => {
             store();
             error(status, "InternalError")
         }
         (Reply::CutOff, _) => ([("content-length", "1000")], Body::from_stream(cut_off())).into_response(),
+        (Reply::Endless { announced }, _) => {
+            let body = Body::from_stream(futures::stream::repeat_with(|| {
+                Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 8 << 10]))
+            }));
+            match announced {
+                Some(length) => ([("content-length", length.to_string())], body).into_response(),
+                None => body.into_response(),
+            }
+        }
         (Reply::Never, _) => std::future::pending().await,
         (Reply::Truth, &Method::PUT) => store(),
         (Reply::Truth, _) => match shared.objects.lock().unwrap().get(&path) {

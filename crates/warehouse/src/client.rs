@@ -6,7 +6,7 @@ use std::{
 
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
-use function_kit::{Environment, Retry, SecretVariable, chain, metrics};
+use function_kit::{Environment, Retry, SecretVariable, chain, is_loopback, metrics};
 use gcp_bigquery_client::{
     Client,
     auth::Authenticator,
@@ -232,11 +232,11 @@ impl Warehouse {
     /// [`WarehouseError::Configuration`] where the credentials cannot be used.
     pub async fn connect(config: WarehouseConfig) -> Result<Self, WarehouseError> {
         let unusable = |error: BQError| WarehouseError::Configuration(chain(&error));
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .timeout(config.timeout + NETWORK)
-            .build()
-            .map_err(|error| WarehouseError::Configuration(chain(&error)))?;
+        let mut http = reqwest::Client::builder().connect_timeout(CONNECT).timeout(config.timeout + NETWORK);
+        if config.endpoint.as_deref().is_some_and(is_loopback) {
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(|error| WarehouseError::Configuration(chain(&error)))?;
         let google = match (&config.credentials, &config.endpoint) {
             (Some(credentials), _) => Some(Google::new(credentials)?),
             (None, Some(_)) => None,

@@ -25,7 +25,7 @@ pub struct BronzeRow {
     l: Option<Box<RawValue>>,
     o: Option<Box<RawValue>>,
     pc: Option<Box<RawValue>>,
-    t: Option<Box<RawValue>>,
+    t: Option<i64>,
 }
 
 impl BronzeRow {
@@ -53,7 +53,8 @@ impl BronzeRow {
             l: number("l"),
             o: number("o"),
             pc: number("pc"),
-            t: number("t"),
+            // BigQuery's INT64 does not take `1704067200.0`, which is the same number in JSON.
+            t: quote.market_time().ok().flatten(),
         }
     }
 }
@@ -150,7 +151,7 @@ mod tests {
 
     #[test]
     fn statements_are_bounded_and_name_their_own_days() {
-        let rows: Vec<BronzeRow> = (0..40_000).map(|number| row(number * 100)).collect();
+        let rows: Vec<BronzeRow> = (1..=40_000).map(|number| row(number * 100)).collect();
         let batches = split(&rows.iter().collect::<Vec<_>>()).unwrap();
         assert!(batches.len() > 1);
         assert!(batches.iter().all(|batch| batch.json.len() <= STATEMENT_BYTES + 1));

@@ -1,4 +1,7 @@
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use function_kit::trace::{TRACEPARENT, TraceParent};
@@ -34,7 +37,7 @@ pub struct Record {
     pub trace: Option<TraceParent>,
 }
 
-/// A record of an event that is no record: something without coordinates, or whose value is no base64.
+/// A record of an event that cannot be read: something without coordinates, or whose value is not base64.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRecord {
     /// The topic-partition under which the event had it, with its offset or position.
@@ -62,10 +65,19 @@ struct WireRecord {
 
 fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     match Value::deserialize(deserializer)? {
-        Value::Number(number) => number.as_i64().ok_or_else(|| D::Error::custom("no whole number")),
+        Value::Number(number) => number
+            .as_i64()
+            // `1.0` is whole.
+            .or_else(|| number.as_f64().and_then(whole))
+            .ok_or_else(|| D::Error::custom(format!("{number} is not a whole number"))),
         Value::String(text) => text.parse().map_err(D::Error::custom),
-        other => Err(D::Error::custom(format!("{other} is no number"))),
+        other => Err(D::Error::custom(format!("{other} is not a number"))),
     }
+}
+
+fn whole(number: f64) -> Option<i64> {
+    #[allow(clippy::cast_possible_truncation, reason = "it is whole and below 2^53")]
+    (number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0).then_some(number as i64)
 }
 
 impl KafkaEvent {
@@ -90,7 +102,7 @@ fn read(partition: &str, position: usize, json: &RawValue) -> Result<Record, Bad
         .value
         .map(|text| STANDARD.decode(text))
         .transpose()
-        .map_err(|error| bad(at.to_string(), format!("the value is no base64: {error}")))?;
+        .map_err(|error| bad(at.to_string(), format!("the value is not base64: {error}")))?;
     Ok(Record { at, value, trace: wire.headers.and_then(|headers| trace(&headers)) })
 }
 
@@ -121,18 +133,32 @@ fn byte(value: &Value) -> Option<u8> {
     u8::try_from(number).ok().or_else(|| i8::try_from(number).ok().map(i8::cast_unsigned))
 }
 
-/// Why a record holds no quote.
+/// How far a quote's time may be ahead of this function's clock: machines' clocks differ by seconds, not minutes.
+const AHEAD: Duration = Duration::from_mins(5);
+
+/// Why a record is not a quote.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoQuote {
     #[error("the record has no value")]
     Tombstone,
+    #[error("the field \"fetched_at\" is {fetched_at}, more than {AHEAD:?} ahead of now")]
+    Future { fetched_at: i64 },
+    #[error("the keys {first}, {second} and {third} hold other quotes")]
+    NoKey { first: String, second: String, third: String },
     #[error(transparent)]
     Invalid(#[from] InvalidQuote),
 }
 
 impl Record {
-    pub(crate) fn quote(&self) -> Result<Quote, NoQuote> {
+    /// The quote that the record holds, read at `now`.
+    pub(crate) fn quote(&self, now: SystemTime) -> Result<Quote, NoQuote> {
         let value = self.value.as_deref().ok_or(NoQuote::Tombstone)?;
-        Ok(Quote::from_message(value, &self.at)?)
+        let quote = Quote::from_message(value, &self.at)?;
+        let latest = (now + AHEAD).duration_since(UNIX_EPOCH).unwrap_or_default();
+        // The rest of the flow takes the newest time for the state of things.
+        if u64::try_from(quote.fetched_at()).is_ok_and(|fetched_at| fetched_at > latest.as_secs()) {
+            return Err(NoQuote::Future { fetched_at: quote.fetched_at() });
+        }
+        Ok(quote)
     }
 }

@@ -1,6 +1,6 @@
 //! archive-quotes: every record of a Kafka event becomes an object.
 //!
-//! A quote goes to `{symbol}/{fetched_at}.json` in the bronze bucket, what is no quote goes to the
+//! A quote goes to `{symbol}/{fetched_at}.json` in the bronze bucket, what is not a quote goes to the
 //! quarantine bucket with its bytes, the reason and its coordinates. Only an unavailable bucket fails
 //! the event; the batch is then tried again, and what it wrote already is found to be there.
 
@@ -19,6 +19,7 @@ use lambda_runtime::LambdaEvent;
 use quotes::{Quote, QuoteId};
 use serde::Serialize;
 
+use event::NoQuote;
 pub use event::{BadRecord, KafkaEvent, Record};
 pub use quarantine::Quarantined;
 pub use store::{BucketStore, Put, Store, StoreError};
@@ -38,7 +39,7 @@ const MARGIN: Duration = Duration::from_millis(500);
 pub struct Config {
     /// `BRONZE_BUCKET`: where quotes go.
     pub bronze_bucket: String,
-    /// `QUARANTINE_BUCKET`: where what is no quote goes.
+    /// `QUARANTINE_BUCKET`: where what is not a quote goes.
     pub quarantine_bucket: String,
 }
 
@@ -64,7 +65,7 @@ pub struct Outcome {
     pub archived: usize,
     /// Quotes that were there already, from an earlier try.
     pub already_archived: usize,
-    /// Records that hold no quote, written to quarantine now or earlier.
+    /// Records that are not quotes, written to quarantine now or earlier.
     pub quarantined: usize,
 }
 
@@ -151,10 +152,17 @@ impl<S: Store> ArchiveQuotes<S> {
 
     async fn store(&self, record: Result<Record, BadRecord>) -> Result<Fate, ArchiveError> {
         let (at, stored) = match record {
-            Ok(record) => match record.quote() {
+            Ok(record) => match record.quote(SystemTime::now()) {
                 Ok(quote) => {
                     let at = format!("{} (quote {})", record.at, quote.id());
-                    (at, self.archive(&quote, &record).await)
+                    let stored = match self.archive(&quote, &record).await {
+                        Ok(Ok(fate)) => Ok(fate),
+                        Ok(Err(reason)) => {
+                            self.set_aside(&Quarantined::record(&record, &reason), record.trace).await
+                        }
+                        Err(error) => Err(error),
+                    };
+                    (at, stored)
                 }
                 Err(reason) => {
                     let quarantined = Quarantined::record(&record, &reason);
@@ -166,8 +174,8 @@ impl<S: Store> ArchiveQuotes<S> {
         stored.map_err(|source| ArchiveError::Store { at, source })
     }
 
-    /// Archives the quote as a step of its trace.
-    async fn archive(&self, quote: &Quote, record: &Record) -> Result<Fate, StoreError> {
+    /// Archives the quote as a step of its trace; a quote that has no key left is for quarantine.
+    async fn archive(&self, quote: &Quote, record: &Record) -> Result<Result<Fate, NoQuote>, StoreError> {
         let topic = &record.at.topic;
         let mut span = Span::start(SpanKind::Consumer, "process", topic, quote.id().as_u128(), record.trace);
         span.set("messaging.system", "kafka");
@@ -177,14 +185,17 @@ impl<S: Store> ArchiveQuotes<S> {
         span.set("messaging.destination.partition.id", record.at.partition);
         span.set_number("messaging.kafka.offset", record.at.offset);
         match self.write(quote, record, span.context()).await {
-            Ok((key, put)) => {
+            Ok(Ok((key, written))) => {
                 span.set("aws.s3.key", &key);
-                let written = put == Put::Written;
                 tracing::debug!(key, quote_id = %quote.id(), trace_id = span.trace_id(), written, "archived");
                 if written && let Some(age) = age(quote.id()) {
                     metrics::seconds("ArchiveSeconds", age.as_secs_f64());
                 }
-                Ok(if written { Fate::Archived } else { Fate::AlreadyArchived })
+                Ok(Ok(if written { Fate::Archived } else { Fate::AlreadyArchived }))
+            }
+            Ok(Err(reason)) => {
+                span.fail(&reason);
+                Ok(Err(reason))
             }
             Err(error) => {
                 span.fail(&error);
@@ -193,22 +204,29 @@ impl<S: Store> ArchiveQuotes<S> {
         }
     }
 
-    /// The key that holds the quote now, and whether it was written there.
+    /// The key that holds the quote now, and whether it was written there just now.
     async fn write(
         &self,
         quote: &Quote,
         record: &Record,
         trace: Option<TraceParent>,
-    ) -> Result<(String, Put), StoreError> {
+    ) -> Result<Result<(String, bool), NoQuote>, StoreError> {
         let (key, bytes) = (quote.object_key(), quote.to_json());
-        let first = key.to_string();
-        let put = self.bronze.put_once(&first, &bytes, trace).await?;
-        if put != Put::OtherBytes {
-            return Ok((first, put));
+        let keys = [
+            key.clone(),
+            key.clone().with_coordinates(&record.at),
+            key.with_coordinates_and_id(&record.at, quote.id()),
+        ]
+        .map(|key| key.to_string());
+        for key in &keys {
+            match self.bronze.put_once(key, &bytes, trace).await? {
+                Put::Written => return Ok(Ok((key.clone(), true))),
+                Put::SameBytes => return Ok(Ok((key.clone(), false))),
+                Put::OtherBytes => {}
+            }
         }
-        let second = key.with_coordinates(&record.at).to_string();
-        let put = self.bronze.put_once(&second, &bytes, trace).await?;
-        Ok((second, put))
+        let [first, second, third] = keys;
+        Ok(Err(NoQuote::NoKey { first, second, third }))
     }
 
     async fn set_aside(
@@ -222,7 +240,14 @@ impl<S: Store> ArchiveQuotes<S> {
             trace_id = trace.map(|trace| trace.trace_id()),
             "quarantined a record"
         );
-        self.quarantine.put_once(&quarantined.key(), &quarantined.to_json(), trace).await?;
+        let (key, bytes) = (quarantined.key(), quarantined.to_json());
+        let mut put = self.quarantine.put_once(&key, &bytes, trace).await?;
+        let mut other = 0;
+        while put == Put::OtherBytes {
+            // Another record of the same hash, or somebody else's object.
+            other += 1;
+            put = self.quarantine.put_once(&format!("{key}.{other}"), &bytes, trace).await?;
+        }
         Ok(Fate::Quarantined)
     }
 }

@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -176,6 +176,93 @@ async fn two_quotes_of_one_second_are_both_kept_whatever_the_order_of_tries() {
 }
 
 #[tokio::test]
+async fn the_quotes_of_a_topic_that_was_created_again_are_all_kept() {
+    let bench = bench();
+    let (first, second) = (
+        include_str!("../tests/payloads/first-life.json"),
+        include_str!("../tests/payloads/second-life.json"),
+    );
+    for (event, archived) in [(first, 2), (second, 2), (second, 0), (first, 0)] {
+        let outcome = bench.handle(event).await.unwrap();
+        assert_eq!((outcome.archived, outcome.already_archived), (archived, 2 - archived));
+    }
+    let prices: BTreeSet<String> = bench
+        .bronze
+        .keys()
+        .iter()
+        .map(|key| Quote::from_object(&bench.bronze.get(key)).unwrap().number_text("c").unwrap().to_owned())
+        .collect();
+    assert_eq!(prices, ["100.0", "101.0", "200.0", "201.0"].map(str::to_owned).into());
+    assert!(bench.quarantine.keys().is_empty());
+}
+
+#[tokio::test]
+async fn a_quote_that_has_no_key_left_goes_to_quarantine_with_the_reason() {
+    let bench = bench();
+    let id = quotes::QuoteId::at(0);
+    let quote = |price: i64| format!(r#"{{"c":{price},"symbol":"AAPL","fetched_at":1,"quote_id":"{id}"}}"#);
+    // The same coordinates and the same id, each time with other bytes.
+    for price in 1..=5 {
+        let outcome = bench.handle(&event(&[record(0, 1, &quote(price))])).await.unwrap();
+        assert_eq!((outcome.archived, outcome.quarantined), if price <= 3 { (1, 0) } else { (0, 1) });
+    }
+    assert_eq!((bench.bronze.keys().len(), bench.quarantine.keys().len()), (3, 2));
+    let kept: Quarantined =
+        serde_json::from_slice(&bench.quarantine.get(&bench.quarantine.keys()[0])).unwrap();
+    assert!(kept.reason.contains("AAPL/1-stock-quotes-0-1.json"), "{}", kept.reason);
+}
+
+#[tokio::test]
+async fn a_record_of_quarantine_is_kept_beside_another_one_of_the_same_key() {
+    let bench = bench();
+    bench.handle(&event(&[record(0, 1, "poison")])).await.unwrap();
+    let [key] = bench.quarantine.keys().try_into().unwrap();
+    bench.quarantine.objects.lock().unwrap().insert(key.clone(), b"somebody else's".to_vec());
+    for _ in 0..2 {
+        bench.handle(&event(&[record(0, 1, "poison")])).await.unwrap();
+    }
+    assert_eq!(bench.quarantine.keys(), [key.clone(), format!("{key}.1")]);
+}
+
+#[tokio::test]
+async fn a_quote_of_the_future_or_of_no_time_goes_to_quarantine_and_a_clock_that_is_ahead_does_not() {
+    let bench = bench();
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    let mut records: Vec<String> = (0..)
+        .zip([0, -1, now + 600, 4_102_444_800])
+        .map(|(offset, at)| record(0, offset, &quote("AAPL", at, "1")))
+        .collect();
+    let untimed = record(0, 4, r#"{"c":1,"symbol":"AAPL"}"#);
+    records.push(untimed.replace("1700000000000", "0"));
+    records
+        .push(untimed.replace(r#""timestamp":1700000000000,"#, "").replace(r#""offset":4"#, r#""offset":5"#));
+    records.push(untimed.replace("1700000000000", "4102444800000").replace(r#""offset":4"#, r#""offset":6"#));
+    let good =
+        [record(0, 7, &quote("AAPL", now + 60, "1")), record(0, 8, &quote("AAPL", 1_704_067_256, "1"))];
+    let count = records.len();
+    records.extend(good);
+    let outcome = bench.handle(&event(&records)).await.unwrap();
+    assert_eq!((outcome.archived, outcome.quarantined), (2, count));
+    for key in bench.quarantine.keys() {
+        let kept: Quarantined = serde_json::from_slice(&bench.quarantine.get(&key)).unwrap();
+        assert!(kept.reason.contains("fetched_at") && kept.value.is_some(), "{}", kept.reason);
+    }
+}
+
+#[tokio::test]
+async fn coordinates_are_read_as_json_means_numbers() {
+    let bench = bench();
+    let one = record(0, 7, r#"{"c":1.0,"symbol":"AAPL"}"#)
+        .replace(r#""offset":7"#, r#""offset":7.0"#)
+        .replace("1700000000000", "1.7e12")
+        .replace(r#""partition":0"#, r#""partition":0e0"#);
+    let odd = record(0, 8, "{}").replace(r#""offset":8"#, r#""offset":8.5"#);
+    let outcome = bench.handle(&event(&[one, odd])).await.unwrap();
+    assert_eq!((outcome.archived, outcome.quarantined), (1, 1));
+    assert_eq!(bench.bronze.keys(), ["AAPL/1700000000.json"]);
+}
+
+#[tokio::test]
 async fn a_trace_that_came_goes_on_whatever_its_encoding() {
     use base64::{Engine, engine::general_purpose::STANDARD};
     let bytes = FOREIGN.bytes();
@@ -312,7 +399,7 @@ proptest! {
             let record = with_headers(1, &format!(r#"[{{"traceparent":{value}}}]"#));
             let event: KafkaEvent = serde_json::from_str(&event(&[record])).unwrap();
             let [record] = event.into_records().try_into().unwrap();
-            assert!(record.unwrap().quote().is_ok());
+            assert!(record.unwrap().quote(SystemTime::now()).is_ok());
         }
     }
 

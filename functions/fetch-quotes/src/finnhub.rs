@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use function_kit::{Secret, chain, metrics};
+use function_kit::{Secret, chain, is_loopback, metrics};
 use quotes::{Completeness, InvalidQuote, Quote, Symbol};
 use reqwest::{
     Client, Response, StatusCode,
@@ -22,6 +22,8 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 const CONNECT: Duration = Duration::from_secs(2);
 /// Far more than a quote has; a body beyond it is no quote.
 const BODY_LIMIT: usize = 64 << 10;
+/// As much of Finnhub's own words as is told.
+const LONGEST_WORDS: usize = 200;
 /// A failed request is made again twice at most, within its poll's time.
 const RETRIES: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_millis(200))
@@ -44,23 +46,44 @@ pub struct Finnhub {
     breaker: Breaker,
 }
 
-/// Why there is no quote for a symbol.
+/// Why there is no quote for a symbol. `words` are Finnhub's own, without the key; empty if it said nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum NoQuote {
-    /// 401 or 403: the key is wrong or not allowed this symbol.
-    #[error("Finnhub refused the key (HTTP {0})")]
-    Refused(u16),
-    /// 429.
-    #[error("Finnhub's rate limit is reached (HTTP 429)")]
-    RateLimited,
+    /// The key is refused: 401, or an error about the key with any status.
+    #[error("Finnhub refused the key (HTTP {status}{})", said(words))]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// What Finnhub said.
+        words: String,
+    },
+    /// The key is not allowed this symbol: 403, or an error about access with any status.
+    #[error("Finnhub does not give this symbol to the key (HTTP {status}{})", said(words))]
+    NoAccess {
+        /// The HTTP status.
+        status: u16,
+        /// What Finnhub said.
+        words: String,
+    },
+    /// 429, or an error about the limit with any status.
+    #[error("Finnhub's rate limit is reached{}", said(.0))]
+    RateLimited(String),
+    /// An error instead of a quote, with HTTP 200.
+    #[error("Finnhub answered with an error{}", said(.0))]
+    Error(String),
     /// Any other status than 200.
-    #[error("Finnhub answered HTTP {0}")]
-    Status(u16),
+    #[error("Finnhub answered HTTP {status}{}", said(words))]
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// What Finnhub said.
+        words: String,
+    },
     /// No answer, or not a whole one, in time.
     #[error("Finnhub did not answer: {0}")]
     Network(String),
-    /// The body is no quote: HTML, or JSON that was cut off.
-    #[error("Finnhub's answer is no quote: {0}")]
+    /// The body is not a quote: HTML, or JSON that was cut off.
+    #[error("Finnhub's answer is not a quote: {0}")]
     Body(String),
     /// Every number is zero: Finnhub does not know the symbol, or has an outage.
     #[error("Finnhub has no data")]
@@ -78,9 +101,11 @@ impl NoQuote {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Refused(_) => "refused",
-            Self::RateLimited => "rate_limited",
-            Self::Status(_) => "status",
+            Self::Refused { .. } => "refused",
+            Self::NoAccess { .. } => "no_access",
+            Self::RateLimited(_) => "rate_limited",
+            Self::Error(_) => "error",
+            Self::Status { .. } => "status",
             Self::Network(_) => "network",
             Self::Body(_) => "body",
             Self::NoData => "no_data",
@@ -91,7 +116,50 @@ impl NoQuote {
 
     /// Whether the API itself failed, as opposed to having answered.
     fn is_failure(&self) -> bool {
-        matches!(self, Self::Status(408 | 500..) | Self::Network(_) | Self::Body(_))
+        matches!(self, Self::Status { status: 408 | 500.., .. } | Self::Network(_) | Self::Body(_))
+    }
+
+    /// What an error says that came with this status.
+    fn of(status: StatusCode, words: String) -> Self {
+        let lower = words.to_lowercase();
+        let about = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
+        let code = status.as_u16();
+        match status {
+            StatusCode::TOO_MANY_REQUESTS => Self::RateLimited(words),
+            StatusCode::UNAUTHORIZED => Self::Refused { status: code, words },
+            // The status says less than the words, whatever it is.
+            StatusCode::OK | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
+                if about(&["api key", "apikey", "token"]) {
+                    Self::Refused { status: code, words }
+                } else if status == StatusCode::FORBIDDEN || about(&["access", "permission", "premium"]) {
+                    Self::NoAccess { status: code, words }
+                } else if about(&["limit"]) {
+                    Self::RateLimited(words)
+                } else if status == StatusCode::OK {
+                    Self::Error(words)
+                } else {
+                    Self::Status { status: code, words }
+                }
+            }
+            _ => Self::Status { status: code, words },
+        }
+    }
+}
+
+fn said(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!(": {words}") }
+}
+
+/// The text of an error's body, `{"error":"…"}`; `None` if the body is not one. A quote has no field `error`.
+fn error_text(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Error {
+        error: serde_json::Value,
+    }
+    match serde_json::from_slice(body).ok()? {
+        Error { error: serde_json::Value::Null } => None,
+        Error { error: serde_json::Value::String(text) } => Some(text),
+        Error { error } => Some(error.to_string()),
     }
 }
 
@@ -126,11 +194,14 @@ impl Finnhub {
         let mut header =
             HeaderValue::from_str(config.api_key.reveal()).map_err(|_| FinnhubClientError::Key)?;
         header.set_sensitive(true);
-        let client = Client::builder()
+        let mut client = Client::builder()
             .connect_timeout(CONNECT)
             // A redirect would take the key's header to another server.
-            .redirect(redirect::Policy::none())
-            .build()?;
+            .redirect(redirect::Policy::none());
+        if is_loopback(&config.base_url) {
+            client = client.no_proxy();
+        }
+        let client = client.build()?;
         Ok(Self {
             client,
             base_url: config.base_url.clone(),
@@ -149,7 +220,7 @@ impl Finnhub {
         let mut pauses = RETRIES.build();
         let mut answer = self.quote_once(symbol, Try::First, until).await;
         while let Err(error) = &answer {
-            if !(error.is_failure() || matches!(error, NoQuote::RateLimited)) || self.breaker.is_open() {
+            if !(error.is_failure() || matches!(error, NoQuote::RateLimited(_))) || self.breaker.is_open() {
                 break;
             }
             let Some(again) =
@@ -213,7 +284,7 @@ impl Finnhub {
         drop(turn);
         match &answer {
             Err(error) if error.is_failure() => self.breaker.failed(&error.to_string()),
-            Err(NoQuote::RateLimited) => {}
+            Err(NoQuote::RateLimited(_)) => {}
             _ => self.breaker.answered(),
         }
         answer
@@ -231,22 +302,41 @@ impl Finnhub {
             .await
             .map_err(network)?;
         self.heed_limit(&response);
-        match response.status() {
-            StatusCode::OK => {}
-            StatusCode::TOO_MANY_REQUESTS => return Err(NoQuote::RateLimited),
-            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-                return Err(NoQuote::Refused(status.as_u16()));
-            }
-            status => return Err(NoQuote::Status(status.as_u16())),
-        }
+        let status = response.status();
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(network)? {
-            if body.len() + chunk.len() > BODY_LIMIT {
-                return Err(NoQuote::Network(format!("the body has more than {BODY_LIMIT} bytes")));
+        loop {
+            match response.chunk().await {
+                Ok(None) => break,
+                Ok(Some(chunk)) => {
+                    body.extend_from_slice(&chunk);
+                    if body.len() > BODY_LIMIT && status == StatusCode::OK {
+                        return Err(NoQuote::Network(format!("the body has more than {BODY_LIMIT} bytes")));
+                    } else if body.len() > BODY_LIMIT {
+                        break;
+                    }
+                }
+                // The status alone says enough.
+                Err(_) if status != StatusCode::OK => break,
+                Err(error) => return Err(network(error)),
             }
-            body.extend_from_slice(&chunk);
         }
-        Ok(body)
+        let words = error_text(&body).map(|text| self.words(&text));
+        match (status, words) {
+            (StatusCode::OK, None) => Ok(body),
+            (status, Some(words)) => Err(NoQuote::of(status, words)),
+            (status, None) => {
+                // A text, as some of Finnhub's errors are; a proxy's page is not told.
+                let text = String::from_utf8_lossy(&body);
+                let words = if text.contains('<') { String::new() } else { self.words(&text) };
+                Err(NoQuote::of(status, words))
+            }
+        }
+    }
+
+    /// Finnhub's own words for the log: one short line without the key.
+    fn words(&self, text: &str) -> String {
+        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        self.api_key.redact(line.trim()).chars().take(LONGEST_WORDS).collect()
     }
 
     /// Finnhub's count goes before ours: where nothing remains of it, nothing is asked until its reset.

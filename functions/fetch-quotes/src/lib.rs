@@ -16,7 +16,7 @@ mod stream;
 mod topic;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -57,6 +57,11 @@ const LEAST_POLL: Duration = Duration::from_secs(1);
 /// How far a US symbol's last trade may be behind an open market. Busy symbols trade every second; this is
 /// long enough for quiet ones, and short of the reported case: Friday's close during Monday's session.
 const STALE_AFTER: Duration = Duration::from_mins(15);
+/// How often a closed market's symbols are polled, each time by another invocation: the official close comes some seconds
+/// after the bell.
+const CLOSING_ROUNDS: u32 = 2;
+/// How many symbols an error names that have the same answer.
+const NAMED: usize = 10;
 /// A schedule that was away for so long was paused, not late.
 const PAUSED: Duration = Duration::from_hours(1);
 /// More than any function's time; keeps a deadline that is none from overflowing the clock.
@@ -111,9 +116,12 @@ pub enum FetchError {
         /// The first of them.
         source: Undelivered,
     },
-    /// Finnhub refused the key for every symbol.
-    #[error("Finnhub refused FINNHUB_API_KEY for every symbol ({0} requests)")]
-    Refused(u64),
+    /// Finnhub refused the key.
+    #[error("Finnhub refused FINNHUB_API_KEY: {0}")]
+    Refused(String),
+    /// Finnhub takes the key and gave none of the configured symbols to it.
+    #[error("Finnhub gives none of SYMBOLS to FINNHUB_API_KEY: {0}")]
+    NoAccess(String),
 }
 
 impl Retry for FetchError {
@@ -133,8 +141,8 @@ pub struct FetchQuotes {
 /// What an invocation leaves to the next one.
 #[derive(Default)]
 struct Memory {
-    /// The symbols that have been polled since the market closed, or since the process began in a closed market.
-    polled_closed: HashSet<Symbol>,
+    /// How often each symbol has been polled since the market closed, or since the process began in a closed market.
+    polled_closed: HashMap<Symbol, u32>,
     /// When the next poll is due; `None` if the market was closed.
     next_poll: Option<Timestamp>,
 }
@@ -143,8 +151,9 @@ struct Memory {
 struct Run {
     outcome: Outcome,
     deliveries: Vec<Delivery>,
-    /// Symbols that gave no quote, with how often and the last error, by reason.
-    missed: BTreeMap<(Symbol, &'static str), (u64, String)>,
+    /// The symbols of a closed market that have been polled.
+    closed: HashSet<Symbol>,
+    missed: Missed,
     /// A US symbol's trade before it is stale, in seconds since 1970; none where the market is not open.
     stale_before: Option<i64>,
 }
@@ -177,7 +186,7 @@ impl FetchQuotes {
         let mut run = self.begin(stop_at).await;
         self.count_late(&event.payload, plan, &mut run);
         for (index, at) in plan.polls() {
-            let symbols = self.due(run.outcome.us_market, index);
+            let symbols = self.due(run.outcome.us_market, index, &run.closed);
             // A closed market is not worth a minute of waiting.
             if symbols.is_empty() {
                 break;
@@ -197,9 +206,10 @@ impl FetchQuotes {
         self.finish(run, end).await
     }
 
-    /// The symbols of poll number `index`. In a closed market each of its symbols is polled once: for the official
-    /// close, and so that a process that starts at night has the last prices.
-    fn due(&self, us_market: Market, index: u64) -> Vec<Symbol> {
+    /// The symbols of poll number `index`. In a closed market each of its symbols is polled once in each of two
+    /// invocations: for the official close, and so that a process that starts at night has the last prices. `closed` are
+    /// those that this invocation has polled.
+    fn due(&self, us_market: Market, index: u64, closed: &HashSet<Symbol>) -> Vec<Symbol> {
         let mut memory = self.memory();
         let symbols = &self.polling.symbols;
         if us_market != Market::Closed {
@@ -207,7 +217,11 @@ impl FetchQuotes {
             return self.polling.turn(symbols, index).cloned().collect();
         }
         let always: Vec<Symbol> = symbols.iter().filter(|symbol| symbol.has_exchange()).cloned().collect();
-        let is_due = |symbol: &&Symbol| !symbol.has_exchange() && !memory.polled_closed.contains(*symbol);
+        let rounds = &memory.polled_closed;
+        let is_due = |symbol: &&Symbol| {
+            let is_done = rounds.get(*symbol).is_some_and(|rounds| *rounds >= CLOSING_ROUNDS);
+            !symbol.has_exchange() && !is_done && !closed.contains(*symbol)
+        };
         let once = symbols.iter().filter(is_due).cloned();
         once.chain(self.polling.turn(&always, index).cloned()).take(self.polling.symbols_a_poll()).collect()
     }
@@ -263,6 +277,7 @@ impl FetchQuotes {
         Run {
             outcome: Outcome { us_market, ..Outcome::default() },
             deliveries: Vec::new(),
+            closed: HashSet::new(),
             missed: BTreeMap::new(),
             stale_before: now.map(|now| now.saturating_sub_unsigned(STALE_AFTER.as_secs())),
         }
@@ -275,11 +290,15 @@ impl FetchQuotes {
             .map(async |symbol| (symbol, self.finnhub.quote(symbol, until).await))
             .buffer_unordered(CONCURRENCY);
         while let Some((symbol, answer)) = answers.next().await {
-            // To ask again would give the same answer until the market opens.
+            // What Finnhub has said stays until the market opens, but for the official close.
             if run.outcome.us_market == Market::Closed
-                && matches!(answer, Ok(_) | Err(NoQuote::NoData | NoQuote::Refused(_)))
+                && matches!(
+                    answer,
+                    Ok(_) | Err(NoQuote::NoData | NoQuote::Refused { .. } | NoQuote::NoAccess { .. })
+                )
             {
-                self.memory().polled_closed.insert(symbol.clone());
+                *self.memory().polled_closed.entry(symbol.clone()).or_default() += 1;
+                run.closed.insert(symbol.clone());
             }
             match answer {
                 Ok(quote) => {
@@ -306,7 +325,7 @@ impl FetchQuotes {
                 }
             }
         }
-        for ((symbol, reason), (times, error)) in missed {
+        for ((symbol, reason), (times, error)) in &missed {
             tracing::warn!(%symbol, reason, times, "no quote: {error}");
         }
         let Outcome { polls, us_market, fetched, partial, stale, published, undelivered, cut_short, .. } =
@@ -334,13 +353,35 @@ impl FetchQuotes {
             cut_short,
             "polled"
         );
-        let refused = outcome.failed.get("refused").copied().unwrap_or_default();
+        let with = |reason| missed.keys().filter(|(_, other)| *other == reason).count();
         match first_undelivered {
             Some(source) => Err(FetchError::Undelivered { undelivered, fetched, source }),
-            None if fetched == 0 && refused > 0 => Err(FetchError::Refused(refused)),
+            None if fetched == 0 && with("refused") > 0 => Err(FetchError::Refused(answers(&missed))),
+            // One symbol that the key may not have says nothing of those that were not asked or answered otherwise.
+            None if fetched == 0 && with("no_access") == self.polling.symbols.len() => {
+                Err(FetchError::NoAccess(answers(&missed)))
+            }
             None => Ok(outcome),
         }
     }
+}
+
+/// Symbols that gave no quote, with how often and the last error, by reason.
+type Missed = BTreeMap<(Symbol, &'static str), (u64, String)>;
+
+/// What was asked and what each symbol's answer was, those with the same answer together.
+fn answers(missed: &Missed) -> String {
+    let mut symbols: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for ((symbol, _), (_, error)) in missed {
+        symbols.entry(error).or_default().push(symbol.as_str());
+    }
+    let told = symbols.into_iter().map(|(error, symbols)| match symbols.split_at_checked(NAMED) {
+        Some((first, rest)) if !rest.is_empty() => {
+            format!("{} and {} more: {error}", first.join(", "), rest.len())
+        }
+        _ => format!("{}: {error}", symbols.join(", ")),
+    });
+    told.collect::<Vec<_>>().join("; ")
 }
 
 /// From now to `at`; nothing where it is over.

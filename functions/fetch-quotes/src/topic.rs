@@ -36,7 +36,7 @@ pub(crate) async fn create_topic(config: &KafkaConfig, producer: &Link) -> Resul
         .create_with_context(link.clone())
         .map_err(|error| KafkaClientError::of(&error, &config.security))?;
     if matches!(config.security, KafkaSecurity::MskIam { .. })
-        && let Err(error) = link.generate_oauth_token(None).and_then(|token| set_token(&admin, token))
+        && let Err(error) = link.generate_oauth_token(None).and_then(|token| set_token(&admin, &token))
     {
         tracing::warn!(topic, "the topic was not created: {error}");
         return Ok(());
@@ -62,7 +62,7 @@ pub(crate) async fn create_topic(config: &KafkaConfig, producer: &Link) -> Resul
 
 /// Gives the client its access token. It serves no events, so that librdkafka's own demand for one is never heard.
 #[allow(unsafe_code)]
-fn set_token(admin: &AdminClient<Link>, token: OAuthToken) -> Result<(), Box<dyn Error>> {
+fn set_token(admin: &AdminClient<Link>, token: &OAuthToken) -> Result<(), Box<dyn Error>> {
     let value = CString::new(token.token.as_str())?;
     let principal = CString::new(token.principal_name.as_str())?;
     let mut reason = [0; 256];

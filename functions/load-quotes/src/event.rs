@@ -20,22 +20,28 @@ pub struct Message {
     pub objects: Result<Vec<ObjectRef>, UnknownMessage>,
 }
 
-/// A message that is no event of S3 in any of its forms.
+/// A message that is not an event of S3 in any of its forms.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an S3 event: {0}")]
 pub struct UnknownMessage(String);
 
-/// Reads an event: S3's own, EventBridge's form of it, or either of them inside SQS messages.
+/// Reads an event: S3's own, EventBridge's form of it, or either of them inside SQS messages, SNS notifications, or SNS
+/// notifications inside SQS messages (with raw delivery the message is S3's own event).
 ///
 /// Formats: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>,
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html>,
-/// <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>,
+/// <https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html>,
+/// <https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html>.
 #[must_use]
 pub fn messages(event: &Value) -> Vec<Message> {
     let records = event.get("Records").and_then(Value::as_array);
     match records {
         Some(records) if records.iter().any(|record| record.get("messageId").is_some()) => {
             records.iter().map(sqs_message).collect()
+        }
+        Some(records) if records.iter().any(|record| record.get("Sns").is_some()) => {
+            records.iter().map(|record| Message { id: None, objects: notified(&record["Sns"]) }).collect()
         }
         _ => vec![Message { id: None, objects: objects(event) }],
     }
@@ -45,10 +51,24 @@ fn sqs_message(record: &Value) -> Message {
     let text = |name: &str| record.get(name).and_then(Value::as_str).map(str::to_owned);
     let body = text("body").unwrap_or_default();
     let objects = match serde_json::from_str::<Value>(&body) {
+        Ok(body) if body.get("TopicArn").is_some() => notified(&body),
         Ok(event) => objects(&event),
-        Err(error) => Err(UnknownMessage(format!("the body is no JSON: {error}"))),
+        Err(error) => Err(UnknownMessage(format!("the body is not JSON: {error}"))),
     };
     Message { id: text("messageId"), objects }
+}
+
+/// What an SNS notification says. A subscription that waits for its confirmation is not one: somebody has to confirm it.
+fn notified(notification: &Value) -> Result<Vec<ObjectRef>, UnknownMessage> {
+    let text = |name: &str| notification.get(name).and_then(Value::as_str);
+    if let Some(kind) = text("Type").filter(|kind| *kind != "Notification") {
+        return Err(UnknownMessage(format!("SNS sent a {kind}, not a Notification")));
+    }
+    let message =
+        text("Message").ok_or_else(|| UnknownMessage("SNS's notification has no Message".to_owned()))?;
+    let event: Value = serde_json::from_str(message)
+        .map_err(|error| UnknownMessage(format!("the Message of SNS's notification is not JSON: {error}")))?;
+    objects(&event)
 }
 
 #[derive(Deserialize)]
@@ -111,7 +131,7 @@ fn decode(key: &str) -> Result<String, UnknownMessage> {
     percent_decode_str(&spaced)
         .decode_utf8()
         .map(Into::into)
-        .map_err(|_| UnknownMessage(format!("the key {key:?} is no UTF-8")))
+        .map_err(|_| UnknownMessage(format!("the key {key:?} is not UTF-8")))
 }
 
 #[cfg(test)]
@@ -142,6 +162,49 @@ mod tests {
             keys(include_str!("../tests/payloads/s3-odd-keys.json")),
             ["IC MARKETS:1/1.json", "IC MARKETS:1/2.json", "A+B/3.json", "^DJI/4.json"]
         );
+        assert_eq!(keys(include_str!("../tests/payloads/sns.json")), ["AAPL/1.json"]);
+        assert_eq!(keys(include_str!("../tests/payloads/sqs-sns.json")), ["AAPL/1.json"]);
+    }
+
+    #[test]
+    fn whatever_s3_or_eventbridge_says_is_read_through_sns_and_sqs_too() {
+        for payload in [
+            include_str!("../tests/payloads/s3.json"),
+            include_str!("../tests/payloads/s3-odd-keys.json"),
+            include_str!("../tests/payloads/s3-removed.json"),
+            include_str!("../tests/payloads/eventbridge.json"),
+            r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"bronze"}"#,
+        ] {
+            let notification = serde_json::json!({ "Type": "Notification", "MessageId": "n1",
+                "TopicArn": "arn:aws:sns:us-east-1:000000000000:t", "Message": payload });
+            let by_sns =
+                serde_json::json!({ "Records": [{ "EventSource": "aws:sns", "Sns": notification }] });
+            let by_both =
+                serde_json::json!({ "Records": [{ "messageId": "m1", "body": notification.to_string() }] });
+            let raw = serde_json::json!({ "Records": [{ "messageId": "m1", "body": payload }] });
+            for (event, id) in [(by_sns, None), (by_both, Some("m1")), (raw, Some("m1"))] {
+                assert_eq!(keys(&event.to_string()), keys(payload), "{event}");
+                assert_eq!(read(&event.to_string())[0].id.as_deref(), id);
+            }
+        }
+    }
+
+    #[test]
+    fn a_notification_that_names_no_event_says_why() {
+        for (notification, expected) in [
+            (
+                r#"{"Type":"SubscriptionConfirmation","TopicArn":"t","Message":"confirm"}"#,
+                "SubscriptionConfirmation",
+            ),
+            (r#"{"Type":"Notification","TopicArn":"t"}"#, "has no Message"),
+            (r#"{"Type":"Notification","TopicArn":"t","Message":"hello"}"#, "is not JSON"),
+            (r#"{"Type":"Notification","TopicArn":"t","Message":"{}"}"#, "neither"),
+        ] {
+            let event = serde_json::json!({ "Records": [{ "messageId": "m1", "body": notification }] });
+            let [message] = read(&event.to_string()).try_into().unwrap();
+            let error = message.objects.unwrap_err().to_string();
+            assert!(error.contains(expected), "{expected} in {error}");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use serde_json::Value;
 use warehouse::{BRONZE_TABLE, BronzeRow, Loaded, Warehouse, WarehouseConfig, WarehouseError};
 
 pub use event::{Message, ObjectRef, UnknownMessage, messages};
+use objects::is_of_a_tool;
 pub use objects::{Bucket, Object, Objects, ReadError};
 
 /// What `--help` prints.
@@ -128,12 +129,17 @@ pub enum MessageError {
     },
 }
 
+impl Retry for MessageError {
+    fn is_retryable(&self) -> bool {
+        matches!(self, Self::Read(error) if error.is_retryable())
+    }
+}
+
 impl Retry for LoadError {
     fn is_retryable(&self) -> bool {
         match self {
             Self::Warehouse { source, .. } => source.is_retryable(),
-            Self::Event(MessageError::Read(error)) => error.is_retryable(),
-            Self::Event(_) => false,
+            Self::Event(error) => error.is_retryable(),
             Self::Deadline { .. } => true,
         }
     }
@@ -270,8 +276,24 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
         failures.into_response()
     }
 
-    /// The object's row and its step of the quote's trace; `None` where the object is gone.
+    /// As [`Self::read_quote`]; `None` also where the object is not a quote and of a tool of S3.
     async fn read(&self, object: &ObjectRef) -> Result<Option<(BronzeRow, Archived)>, MessageError> {
+        let read = self.read_quote(object).await;
+        match read {
+            Err(error) if !error.is_retryable() && is_of_a_tool(&object.key) => {
+                tracing::warn!(
+                    key = object.key,
+                    "left an object alone that is not archive-quotes': {}",
+                    chain(&error)
+                );
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+
+    /// The object's row and its step of the quote's trace; `None` where the object is gone.
+    async fn read_quote(&self, object: &ObjectRef) -> Result<Option<(BronzeRow, Archived)>, MessageError> {
         let Some(Object { bytes, trace }) = self.objects.get(object).await? else {
             tracing::warn!(key = object.key, "the object was deleted before it was loaded");
             return Ok(None);

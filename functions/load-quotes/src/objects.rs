@@ -4,7 +4,16 @@ use function_kit::{
     trace::{TRACEPARENT, TraceParent},
 };
 
+use tokio::sync::Semaphore;
+
 use crate::event::ObjectRef;
+
+/// Whether the object is of S3's own tools and not a quote: a folder's marker, or a file of an inventory or a log. A key of
+/// archive-quotes ends in `.json`, with its symbol before the only slash.
+pub(crate) fn is_of_a_tool(key: &str) -> bool {
+    let stem = key.strip_suffix(".json").filter(|stem| stem.matches('/').count() == 1);
+    stem.is_none_or(|stem| stem.ends_with("/manifest"))
+}
 
 /// An archived object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,15 +53,23 @@ impl Retry for ReadError {
 /// The buckets of S3, MinIO or any server of their kind.
 pub struct Bucket {
     s3: Client,
+    /// A permit a byte that may be read now.
+    room: Semaphore,
 }
 
 impl Bucket {
     /// Buckets asked through `s3`.
     #[must_use]
     pub fn new(s3: Client) -> Self {
-        Self { s3 }
+        Self { s3, room: Semaphore::new(AT_ONCE) }
     }
 }
+
+/// The largest object that is read. archive-quotes writes none that is larger: an event has 6 MB, and a record's value is
+/// in it in base64.
+pub(crate) const LARGEST: usize = 5 << 20;
+/// How many bytes of objects are read at once, whatever their number.
+const AT_ONCE: usize = 32 << 20;
 
 impl Objects for Bucket {
     async fn get(&self, object: &ObjectRef) -> Result<Option<Object>, ReadError> {
@@ -71,9 +88,27 @@ impl Objects for Bucket {
             }
         };
         let trace = answer.metadata.as_ref().and_then(|it| TraceParent::parse(it.get(TRACEPARENT)?));
-        match answer.body.collect().await {
-            Ok(bytes) => Ok(Some(Object { bytes: bytes.to_vec(), trace })),
-            Err(error) => Err(failed(chain(&error), true)),
+        let too_large =
+            |bytes: String| failed(format!("it has {bytes} bytes, and a quote at most {LARGEST}"), false);
+        let announced = answer.content_length().and_then(|length| usize::try_from(length).ok());
+        if let Some(length) = announced.filter(|length| *length > LARGEST) {
+            return Err(too_large(length.to_string()));
+        }
+        let reserved = u32::try_from(announced.unwrap_or(LARGEST)).unwrap_or(u32::MAX);
+        let _reserved = self.room.acquire_many(reserved).await;
+        let (mut body, mut bytes) = (answer.body, Vec::new());
+        while let Some(part) = body.next().await {
+            let part = part.map_err(|error| failed(chain(&error), true))?;
+            if bytes.len() + part.len() > LARGEST {
+                return Err(too_large(format!("more than {LARGEST}")));
+            }
+            bytes.extend_from_slice(&part);
+        }
+        match announced {
+            Some(length) if length != bytes.len() => {
+                Err(failed(format!("{} bytes came of {length}", bytes.len()), true))
+            }
+            _ => Ok(Some(Object { bytes, trace })),
         }
     }
 }

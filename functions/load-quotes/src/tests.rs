@@ -123,6 +123,29 @@ async fn a_bad_object_fails_only_its_own_messages() {
 }
 
 #[tokio::test]
+async fn what_tools_of_s3_leave_in_the_bucket_is_left_alone_and_a_quote_under_any_key_is_loaded() {
+    let bronze = Ledger::default();
+    let tools = [
+        "AAPL/",
+        "inventory/bronze/all/2026-01-01T00-00Z/manifest.json",
+        "bronze/all/manifest.json",
+        "inventory/bronze/all/2026-01-01T00-00Z/manifest.checksum",
+        "inventory/bronze/all/data/0c3a.csv.gz",
+        "inventory/bronze/all/hive/dt=2026-01-01-00-00/symlink.txt",
+        "2026-01-01-00-00-00-0123456789ABCDEF",
+        "AAPL_$folder$",
+    ];
+    let mut all: HashMap<String, Vec<u8>> = tools.map(|key| (key.to_owned(), Vec::new())).into();
+    all.insert("AAPL/empty.json".to_owned(), Vec::new());
+    all.insert("copied/AAPL/1.json".to_owned(), quote("AAPL"));
+    let mut keys = tools.to_vec();
+    keys.extend(["AAPL/empty.json", "copied/AAPL/1.json"]);
+    let response = handle(Memory { objects: all, ..Memory::default() }, &bronze, sqs(&keys)).await.unwrap();
+    assert_eq!(failed(&response), [format!("m{}", tools.len())]);
+    assert_eq!(bronze.keys(), ["copied/AAPL/1.json"]);
+}
+
+#[tokio::test]
 async fn a_deleted_object_does_not_come_again() {
     let bronze = Ledger::default();
     let response = handle(Memory::default(), &bronze, sqs(&["AAPL/0.json"])).await.unwrap();

@@ -206,3 +206,90 @@ async fn one_source_of_credentials_is_enough() {
     )
     .await;
 }
+
+/// A key of its own for each run: none is kept in the repository.
+fn private_key() -> String {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let make = "from cryptography.hazmat.primitives.asymmetric import rsa; \
+                from cryptography.hazmat.primitives import serialization as s; \
+                print(rsa.generate_private_key(65537, 2048).private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, \
+                s.NoEncryption()).decode())";
+    let python = root.join(".venv/bin/python");
+    let output = std::process::Command::new(python).args(["-c", make]).output().expect("`make setup`");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A server that refuses whatever it is asked, and tells back all that it was sent.
+async fn echo(request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    let told = format!("{:?} {}", head.headers, String::from_utf8_lossy(&body));
+    let error = json!({ "error": { "code": 401, "message": "Invalid Credentials", "status": "UNAUTHENTICATED" },
+                        "told": told });
+    (axum::http::StatusCode::UNAUTHORIZED, axum::Json(error)).into_response()
+}
+
+#[tokio::test]
+async fn no_secret_is_in_a_log_or_an_answer_whatever_is_wrong_with_it_and_whoever_tells_it_back() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server =
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(echo)).await.unwrap() });
+    let s3 = test_support::S3::truthful().await;
+    s3.put("/bronze-transactions/AAPL/1704067256.json", QUOTE.as_bytes());
+    let pem = private_key();
+    let key = |pem: &str| {
+        json!({ "type": "service_account", "client_email": "a@p.iam.gserviceaccount.com",
+                "private_key_id": "k", "private_key": pem, "project_id": "p" })
+        .to_string()
+    };
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let credentials = [
+        key(&pem),
+        key(&pem.replace('\n', "\\n")),
+        key(&pem.replace('\n', "?")),
+        key(&pem[..900]),
+        key(&body),
+        key(&pem).replace('"', "'"),
+        pem.clone(),
+        body.clone(),
+    ];
+    let proxy = "http://user:marked-proxy@127.0.0.1:9";
+    for (number, credentials) in credentials.iter().enumerate() {
+        let function = Executable::new(
+            env!("CARGO_BIN_EXE_load-quotes"),
+            &[
+                ("GOOGLE_CREDENTIALS_JSON", credentials.as_str()),
+                ("S3_ACCESS_KEY_ID", "minio"),
+                ("S3_SECRET_ACCESS_KEY", "marked-s3"),
+                ("AWS_ACCESS_KEY_ID", KEY_ID),
+                ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+                ("AWS_SESSION_TOKEN", SESSION),
+                ("AWS_ENDPOINT_URL", &s3.url),
+                ("BIGQUERY_ENDPOINT", &url),
+                ("BIGQUERY_PROJECT", "test"),
+                ("HTTPS_PROXY", proxy),
+                ("HTTP_PROXY", proxy),
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:marked-otel@127.0.0.1:1"),
+                ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer marked-header,marked,=marked"),
+                ("LOG_LEVEL", "trace"),
+            ],
+            Duration::from_secs(30),
+        );
+        let error = function.invoke(include_str!("payloads/s3.json")).await.unwrap_err().to_string();
+        let mut told = vec![error];
+        told.extend(function.stop().await.iter().map(ToString::to_string));
+        // The first two can be used.
+        let problem = told.iter().any(|line| line.contains("GOOGLE_CREDENTIALS_JSON"));
+        assert_eq!(problem, number >= 2, "{told:?}");
+        for line in &told {
+            assert!(!line.contains("marked"), "{line}");
+            for part in body.as_bytes().chunks(16) {
+                assert!(!line.contains(str::from_utf8(part).unwrap()), "{line}");
+                let numbers = format!("{part:?}");
+                assert!(!line.contains(numbers.trim_matches(['[', ']'])), "{line}");
+            }
+        }
+    }
+    server.abort();
+}

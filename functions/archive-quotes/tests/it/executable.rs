@@ -116,6 +116,25 @@ async fn a_malformed_event_fails_alone_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_server_that_overwrites_objects_is_found_out_before_the_first_quote() {
+    let s3 = S3::overwriting().await;
+    let function = writing_to(&s3.url, TIMEOUT);
+    function.invoke(include_str!("../payloads/msk.json")).await.unwrap_err();
+    let log = function.stop().await;
+    let errors: Vec<&Value> = log.iter().filter(|line| line["level"] == "ERROR").collect();
+    assert!(
+        !errors.is_empty() && errors.iter().all(|line| line["message"].to_string().contains("If-None-Match"))
+    );
+    assert!(s3.objects("/").is_empty(), "nothing stays of the check");
+    // One that honours it has nothing of it left either.
+    let s3 = S3::truthful().await;
+    let function = writing_to(&s3.url, TIMEOUT);
+    function.invoke(r#"{"records":{}}"#).await.unwrap();
+    function.stop().await;
+    assert!(s3.objects("/").is_empty());
+}
+
+#[tokio::test]
 async fn an_unreachable_bucket_is_retryable_and_the_process_lives_on() {
     let function = writing_to("http://127.0.0.1:1", TIMEOUT);
     for _ in 0..2 {

@@ -1,11 +1,15 @@
 //! What Finnhub says, and what becomes of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::response::{Html, IntoResponse, Redirect};
-use feed::{Fault, Feed};
+use feed::{
+    Fault, Feed,
+    recording::{Recording, SESSION_SECONDS},
+};
 use fetch_quotes::{FetchError, Market};
 use function_kit::{Retry, chain};
+use tokio::time::Instant;
 
 use crate::support::*;
 
@@ -116,7 +120,7 @@ async fn one_symbols_failure_is_counted_with_its_reason_and_costs_no_other() {
         [("SYMBOLS", "HTML,BROKEN,FORBIDDEN,AAPL,ODD,TEXT,HUGE,MSFT"), ("POLL_INTERVAL_SECONDS", "20")];
     let outcome = run(&function(&finnhub.base_url, &kafka.servers(), &more), 1).await.unwrap();
     assert_eq!((kafka.count("AAPL"), kafka.count("MSFT"), outcome.published), (1, 1, 2));
-    let expected = BTreeMap::from([("body", 2), ("status", 2), ("refused", 1), ("network", 1)]);
+    let expected = BTreeMap::from([("body", 2), ("status", 2), ("no_access", 1), ("network", 1)]);
     assert_eq!(outcome.failed, expected);
     // What stays wrong is asked for once.
     assert_eq!((finnhub.times_asked("FORBIDDEN"), finnhub.times_asked("ODD")), (1, 1));
@@ -126,8 +130,75 @@ async fn one_symbols_failure_is_counted_with_its_reason_and_costs_no_other() {
 async fn a_wrong_key_fails_the_invocation_and_is_not_retryable() {
     let (feed, kafka) = (Feed::start(feed::Config::default()).await.unwrap(), Kafka::start());
     let error = run(&function(&feed.base_url(), &kafka.servers(), &[]), 1).await.unwrap_err();
-    assert!(matches!(error, FetchError::Refused(5)) && !error.is_retryable(), "{error:?}");
-    assert!(chain(&error).contains("FINNHUB_API_KEY") && !chain(&error).contains(KEY));
+    assert!(matches!(error, FetchError::Refused(_)) && !error.is_retryable(), "{error:?}");
+    let message = chain(&error);
+    for part in ["FINNHUB_API_KEY", "AAPL, AMZN, GOOGL, MSFT, TSLA: ", "HTTP 401", "Invalid API key"] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+    assert!(!message.contains(KEY), "{message}");
+}
+
+#[tokio::test]
+async fn an_error_is_an_error_whatever_its_status_and_is_told_in_finnhubs_own_words() {
+    let words = |words: &str| format!(r#"{{"error":"{words}"}}"#);
+    let zeros = r#"{"c":0,"d":null,"dp":null,"h":0,"l":0,"o":0,"pc":0,"t":0,"error":"Symbol not supported"}"#;
+    for (code, body, reason, expected) in [
+        (200, words("Invalid API key"), "refused", "HTTP 200: Invalid API key"),
+        (200, words(&format!("Invalid token {KEY}")), "refused", "Invalid token ***"),
+        (401, words("Please use an API key."), "refused", "HTTP 401: Please use an API key."),
+        (401, "Invalid API key".to_owned(), "refused", "HTTP 401: Invalid API key"),
+        (401, "<html>Unauthorized</html>".to_owned(), "refused", "(HTTP 401)"),
+        (403, words("You don't have access to this resource."), "no_access", "You don't have access"),
+        (200, words("You don't have access to this resource."), "no_access", "You don't have access"),
+        (200, words("API limit reached. Please try again later."), "rate_limited", "API limit reached"),
+        (200, zeros.to_owned(), "error", "Symbol not supported"),
+        (200, r#"{"error":{"code":7}}"#.to_owned(), "error", r#"{"code":7}"#),
+        (422, words("Wrong\\nsymbol"), "status", "HTTP 422: Wrong symbol"),
+    ] {
+        let kafka = Kafka::start();
+        let finnhub = Scripted::quotes(move |asked| match asked.symbol.as_deref() {
+            Some("AAPL") => answer_with(code, body.clone()),
+            _ => quote("150.25", epoch()),
+        })
+        .await;
+        let more =
+            [("SYMBOLS", "AAPL,MSFT"), ("POLL_INTERVAL_SECONDS", "1"), ("RATE_LIMIT_PER_MINUTE", "600")];
+        let outcome = run(&function(&finnhub.base_url, &kafka.servers(), &more), 1).await.unwrap();
+        assert_eq!((outcome.published, outcome.failed), (1, only(reason, 1)), "{expected}");
+        let (symbol, until) = ("AAPL".parse().unwrap(), Instant::now() + Duration::from_secs(1));
+        let error = client(&finnhub.base_url).quote(&symbol, until).await.unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains(KEY), "{expected} in {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_symbol_that_the_key_may_not_have_does_not_accuse_the_key_of_others() {
+    let refusal = || answer_with(403, r#"{"error":"You don't have access to this resource."}"#.to_owned());
+    for (is_open, zeros) in [(false, false), (true, true)] {
+        let kafka = Kafka::start();
+        let finnhub = Scripted::start(move |asked| match asked.symbol.as_deref() {
+            None => market(is_open, epoch()),
+            Some("OANDA:EUR_USD") => refusal(),
+            Some(_) if zeros => {
+                json(r#"{"c":0,"d":null,"dp":null,"h":0,"l":0,"o":0,"pc":0,"t":0}"#.to_owned())
+            }
+            Some(_) => quote("150.25", epoch()),
+        })
+        .await;
+        let function =
+            function(&finnhub.base_url, &kafka.servers(), &[("SYMBOLS", "AAPL,MSFT,OANDA:EUR_USD")]);
+        // By the third invocation a closed market's symbols are not asked any more.
+        for _ in 0..3 {
+            assert!(run(&function, 1).await.is_ok());
+        }
+    }
+    let kafka = Kafka::start();
+    let finnhub = Scripted::quotes(move |_| refusal()).await;
+    let function = function(&finnhub.base_url, &kafka.servers(), &[("SYMBOLS", "AAPL,OANDA:EUR_USD")]);
+    let message = chain(&run(&function, 1).await.unwrap_err());
+    let expected = "Finnhub gives none of SYMBOLS to FINNHUB_API_KEY: AAPL, OANDA:EUR_USD: Finnhub does not give this \
+                    symbol to the key (HTTP 403: You don't have access to this resource.)";
+    assert_eq!(message, expected);
 }
 
 #[tokio::test]
@@ -150,7 +221,7 @@ async fn the_key_travels_in_a_header_and_to_no_other_server() {
 }
 
 #[tokio::test]
-async fn a_closed_market_is_polled_once_and_what_never_closes_always() {
+async fn a_closed_market_is_polled_once_in_two_invocations_and_what_never_closes_always() {
     let kafka = Kafka::start();
     let finnhub = Scripted::start(|asked| match &asked.symbol {
         None => market(false, epoch()),
@@ -160,28 +231,50 @@ async fn a_closed_market_is_polled_once_and_what_never_closes_always() {
     let more = [("SYMBOLS", "AAPL,BINANCE:BTCUSDT,MSFT"), ("POLL_INTERVAL_SECONDS", "0.2")];
     let more = [more.as_slice(), &[("RATE_LIMIT_PER_MINUTE", "6000")]].concat();
     let function = function(&finnhub.base_url, &kafka.servers(), &more);
-    for round in 1..=2 {
+    for round in 1..=3 {
         let outcome = run(&function, 3).await.unwrap();
         assert_eq!((outcome.us_market, outcome.polls, outcome.stale), (Market::Closed, 3, 0));
         let asked = ["AAPL", "MSFT", "BINANCE:BTCUSDT"].map(|symbol| finnhub.times_asked(symbol));
-        assert_eq!(asked, [1, 1, 3 * round]);
+        assert_eq!(asked, [round.min(2), round.min(2), 3 * round]);
     }
-    assert_eq!(kafka.records().len(), 8);
+    assert_eq!(kafka.records().len(), 13);
 }
 
+/// After each recorded session, half an hour of it left or none: the market closes, and the exchange's official close comes
+/// with the second minute. The next day's quotes name it as their previous close.
 #[tokio::test]
-async fn the_official_close_is_polled_when_the_market_has_closed() {
-    let kafka = Kafka::start();
-    let finnhub = Scripted::start(|asked| match &asked.symbol {
-        None => market(asked.earlier % 2 == 0, epoch()),
-        Some(_) => quote("151.5", epoch()),
-    })
-    .await;
-    let function = function(&finnhub.base_url, &kafka.servers(), &[("SYMBOLS", "AAPL")]);
-    // Two days: open, closed, open, closed; what has closed is not asked again.
-    for (market, asked) in [(Market::Open, 1), (Market::Closed, 2), (Market::Open, 3), (Market::Closed, 4)] {
-        assert_eq!(run(&function, 1).await.unwrap().us_market, market);
-        assert_eq!(finnhub.times_asked("AAPL"), asked);
+async fn the_days_last_price_is_the_official_close_that_the_next_day_names() {
+    let recording = Recording::embedded().unwrap();
+    // A minute before the bell, the next day's first second.
+    for (day, left) in [(0, 1), (1, 30 * 60), (2, 1), (3, 1)] {
+        let kafka = Kafka::start();
+        let before = recording.quote_at("AAPL", (day + 1) * SESSION_SECONDS - left);
+        let next_day = recording.quote_at("AAPL", (day + 1) * SESSION_SECONDS);
+        let official = next_day.pc.to_string();
+        let (last, close) = (before.c.to_string(), official.clone());
+        let finnhub = Scripted::start(move |asked| match (&asked.symbol, asked.earlier) {
+            (None, earlier) => market(earlier == 0, epoch()),
+            (Some(_), 0 | 1) => quote(&last, epoch()),
+            (Some(_), _) => quote(&close, epoch()),
+        })
+        .await;
+        let new = || function(&finnhub.base_url, &kafka.servers(), &[("SYMBOLS", "AAPL")]);
+        let mut function = new();
+        for (market, asked) in
+            [(Market::Open, 1), (Market::Closed, 2), (Market::Closed, 3), (Market::Closed, 3)]
+        {
+            assert_eq!(run(&function, 1).await.unwrap().us_market, market);
+            assert_eq!(finnhub.times_asked("AAPL"), asked);
+        }
+        // A process that starts at night has it again.
+        function = new();
+        run(&function, 1).await.unwrap();
+        for published in [2, 3] {
+            let prices: Vec<String> =
+                kafka.records().iter().map(|(_, value)| value["c"].to_string()).collect();
+            let away = prices[published].parse::<f64>().unwrap() - official.parse::<f64>().unwrap();
+            assert!(away.abs() < 1e-9, "{official} in {prices:?}");
+        }
     }
 }
 
@@ -209,11 +302,11 @@ async fn a_closed_market_with_nothing_left_to_poll_is_not_waited_through() {
     })
     .await;
     let function = function(&finnhub.base_url, &kafka.servers(), &[]);
-    for polls in [1, 0] {
+    for polls in [1, 1, 0] {
         let outcome = run(&function, 10).await.unwrap();
         assert_eq!((outcome.polls, outcome.us_market), (polls, Market::Closed));
     }
-    assert_eq!(finnhub.log().len(), 7);
+    assert_eq!(finnhub.log().len(), 13);
 }
 
 #[tokio::test]

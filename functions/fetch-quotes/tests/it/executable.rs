@@ -62,6 +62,29 @@ async fn a_bad_configuration_ends_with_one_json_line_that_names_every_variable()
 }
 
 #[tokio::test]
+async fn this_machine_is_not_asked_through_a_proxy() {
+    let kafka = Kafka::start();
+    let finnhub = Scripted::quotes(|_| quote("150.25", epoch())).await;
+    let (servers, proxy) = (kafka.servers(), "http://user:marked@127.0.0.1:9");
+    let mut env = vec![
+        ("FINNHUB_API_KEY", KEY),
+        ("FINNHUB_BASE_URL", finnhub.base_url.as_str()),
+        ("KAFKA_BOOTSTRAP_SERVERS", &servers),
+        ("SYMBOLS", "AAPL"),
+        ("LOG_LEVEL", "trace"),
+    ];
+    env.extend(
+        ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
+            .map(|name| (name, proxy)),
+    );
+    let (function, log) = bootstrap(&env);
+    let outcome: Value = serde_json::from_slice(&function.invoke(r#"{"polls":1}"#).await.unwrap()).unwrap();
+    assert_eq!(outcome["published"], 1);
+    function.stop().await;
+    assert!(log.lines().iter().all(|line| !line.contains("marked")), "{:?}", log.lines());
+}
+
+#[tokio::test]
 async fn a_malformed_event_fails_alone_and_says_why() {
     let kafka = Kafka::start();
     let finnhub = Scripted::quotes(|_| quote("150.25", epoch())).await;

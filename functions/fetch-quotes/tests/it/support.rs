@@ -65,6 +65,10 @@ pub fn status(code: u16) -> Reply {
     Reply::Is((StatusCode::from_u16(code).unwrap(), r#"{"error":"no"}"#).into_response())
 }
 
+pub fn answer_with(code: u16, body: String) -> Reply {
+    Reply::Is((StatusCode::from_u16(code).unwrap(), body).into_response())
+}
+
 /// 429 with the reset that Finnhub would tell.
 pub fn limited(reset: u64) -> Reply {
     let headers = [("x-ratelimit-remaining", "0".to_owned()), ("x-ratelimit-reset", reset.to_string())];
@@ -217,6 +221,15 @@ pub fn function(finnhub: &str, kafka: &str, more: &[(&str, &str)]) -> FetchQuote
     let finnhub = Finnhub::new(&config.finnhub, config.polling.limits()).unwrap();
     let stream = Stream::new(&config.kafka).unwrap();
     FetchQuotes::new(config.polling, finnhub, stream)
+}
+
+/// A client of the Finnhub at `base_url`.
+pub fn client(base_url: &str) -> Finnhub {
+    let given =
+        [("FINNHUB_API_KEY", KEY), ("FINNHUB_BASE_URL", base_url), ("KAFKA_BOOTSTRAP_SERVERS", "none")];
+    let variables = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let config = Config::read(variables.collect()).unwrap();
+    Finnhub::new(&config.finnhub, config.polling.limits()).unwrap()
 }
 
 /// Runs so many polls with a minute of time.

@@ -76,3 +76,28 @@ async fn a_bucket_that_refuses_is_asked_once_and_not_worth_another_try() {
         assert_eq!(s3.asked(&Method::GET), 1);
     }
 }
+
+#[tokio::test]
+async fn an_object_that_is_larger_than_any_quote_is_refused_unread() {
+    let s3 = S3::start(|_, _| Reply::Endless { announced: Some(400 << 20) }).await;
+    let error = get(&s3, "AAPL/dump.json").await.unwrap_err();
+    assert!(!error.is_retryable() && error.to_string().contains("419430400 bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn an_object_that_does_not_say_how_large_it_is_is_read_up_to_the_limit() {
+    let s3 = S3::start(|_, _| Reply::Endless { announced: None }).await;
+    let error = get(&s3, "AAPL/dump.json").await.unwrap_err();
+    assert!(!error.is_retryable() && error.to_string().contains("more than"), "{error}");
+}
+
+#[tokio::test]
+async fn many_objects_of_the_largest_size_are_read_one_after_the_other() {
+    let s3 = S3::truthful().await;
+    let large: &'static [u8] = vec![b' '; 5 << 20].leak();
+    s3.put("/bronze/AAPL/1.json", large);
+    let bucket = Bucket::new(s3.client());
+    let object = ObjectRef { bucket: "bronze".to_owned(), key: "AAPL/1.json".to_owned() };
+    let reads = futures::future::join_all((0..16).map(|_| bucket.get(&object))).await;
+    assert!(reads.into_iter().all(|read| read.unwrap().unwrap().bytes.len() == 5 << 20));
+}

@@ -3,8 +3,12 @@
 
 use std::time::Duration;
 
+use function_kit::Retry;
+use reconcile_quotes::{Archive, BronzeBucket};
 use serde_json::Value;
-use test_support::{Executable, assert_configuration_problems, assert_help, failure};
+use test_support::{
+    Executable, OUTAGES, REFUSALS, Reply, S3, assert_configuration_problems, assert_help, failure,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_reconcile-quotes");
 const NOWHERE: &str = "http://127.0.0.1:1";
@@ -55,4 +59,25 @@ async fn an_unreachable_warehouse_is_retryable_and_the_process_lives_on() {
     let log = function.stop().await;
     let errors: Vec<&Value> = log.iter().filter(|line| line["error_type"] == "Retryable").collect();
     assert_eq!(errors.len(), 2, "{log:?}");
+}
+
+async fn listing(answers: impl Fn() -> Reply + Send + Sync + 'static) -> reconcile_quotes::ReconcileError {
+    let s3 = S3::start(move |_, _| answers()).await;
+    BronzeBucket::new(s3.client(), "bronze".to_owned()).symbols().await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_bucket_that_refuses_is_asked_once_and_not_worth_another_try() {
+    for (status, code) in REFUSALS {
+        let error = listing(move || Reply::Error(status, code)).await;
+        assert!(!error.is_retryable() && error.to_string().contains(&format!("{code}: no")), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_unavailable_bucket_is_worth_another_try_of_the_event() {
+    for (status, code) in OUTAGES {
+        let error = listing(move || Reply::Error(status, code)).await;
+        assert!(error.is_retryable() && error.to_string().contains(code), "{error}");
+    }
 }
