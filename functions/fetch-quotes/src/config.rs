@@ -4,7 +4,10 @@ use function_kit::{ConfigError, Environment, Secret, SecretVariable};
 use quotes::Symbol;
 use reqwest::header::HeaderValue;
 
-use crate::{pace::Limits, security::KafkaSecurity};
+use crate::{
+    pace::Limits,
+    security::{Authority, KafkaSecurity},
+};
 
 const BASE_URL: &str = "https://finnhub.io/api/v1";
 const SYMBOLS: [&str; 5] = ["AAPL", "MSFT", "TSLA", "GOOGL", "AMZN"];
@@ -17,9 +20,10 @@ const INTERVAL: Duration = Duration::from_secs(6);
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// The variables that may be secrets instead.
-pub const SECRETS: [SecretVariable; 2] = [
+pub const SECRETS: [SecretVariable; 3] = [
     SecretVariable { variable: "FINNHUB_API_KEY", reference: "FINNHUB_API_KEY_SECRET" },
     SecretVariable { variable: "KAFKA_SASL", reference: "KAFKA_SASL_SECRET" },
+    SecretVariable { variable: "KAFKA_CA", reference: "KAFKA_CA_SECRET" },
 ];
 
 /// The configuration of fetch-quotes.
@@ -51,6 +55,8 @@ pub struct KafkaConfig {
     pub topic: String,
     /// `KAFKA_SECURITY`, with the user of `KAFKA_SASL` or the function's own AWS credentials.
     pub security: KafkaSecurity,
+    /// `KAFKA_CA`: whose certificates brokers have; `None`: the system's authorities'.
+    pub authority: Option<Authority>,
     /// `KAFKA_TOPIC_PARTITIONS`: how many partitions the topic is created with where it is not there; `None`: it is
     /// expected to be.
     pub topic_partitions: Option<Partitions>,
@@ -60,7 +66,13 @@ impl KafkaConfig {
     /// A topic that is there, on brokers that take plain text.
     #[must_use]
     pub fn plaintext(bootstrap_servers: String, topic: String) -> Self {
-        Self { bootstrap_servers, topic, security: KafkaSecurity::Plaintext, topic_partitions: None }
+        Self {
+            bootstrap_servers,
+            topic,
+            security: KafkaSecurity::Plaintext,
+            authority: None,
+            topic_partitions: None,
+        }
     }
 }
 
@@ -177,6 +189,10 @@ impl Config {
         let bootstrap_servers = environment.required("KAFKA_BOOTSTRAP_SERVERS");
         let topic = environment.or("KAFKA_TOPIC", TOPIC.to_owned());
         let security = KafkaSecurity::read(&mut environment, cfg!(feature = "tls"));
+        let authority = environment.optional("KAFKA_CA");
+        if authority.is_some() && security == Some(KafkaSecurity::Plaintext) {
+            environment.problem("KAFKA_CA is for TLS: KAFKA_SECURITY is plaintext".to_owned());
+        }
         let topic_partitions = environment.optional("KAFKA_TOPIC_PARTITIONS");
         let mut symbols: Vec<Symbol> = environment
             .list("SYMBOLS")
@@ -201,6 +217,7 @@ impl Config {
             bootstrap_servers,
             topic,
             security,
+            authority,
             topic_partitions,
         });
         let config = api_key.zip(kafka).map(|(api_key, kafka)| Self {
@@ -259,6 +276,13 @@ mod tests {
         assert!(!error.contains("marked"), "{error}");
         let error = read(&[("RATE_LIMIT_PER_MINUTE", "9")]).unwrap_err().to_string();
         assert!(error.contains("RATE_LIMIT_PER_MINUTE"), "{error}");
+    }
+
+    #[test]
+    fn a_certificate_without_tls_is_a_mistake() {
+        let error = read(&[("KAFKA_CA", r#"{"certificate":"-----BEGIN CERTIFICATE-----"}"#)]).unwrap_err();
+        assert!(error.to_string().contains("KAFKA_CA is for TLS"), "{error}");
+        assert!(read(&[("KAFKA_CA", "-----BEGIN")]).unwrap_err().to_string().contains("KAFKA_CA"));
     }
 
     #[test]

@@ -34,14 +34,14 @@ pub use finnhub::{Finnhub, FinnhubClientError, MarketStatus, NoQuote};
 pub use link::KafkaClientError;
 pub use pace::Limits;
 pub use schedule::{Plan, Schedule};
-pub use security::{KafkaSecurity, SaslUser};
+pub use security::{Authority, KafkaSecurity, SaslUser};
 pub use stream::{Delivery, Stream, Undelivered};
 
 /// What `--help` prints.
 pub const ABOUT: &str = "fetch-quotes: a schedule's event -> Finnhub quotes -> Kafka. A Lambda function: it is run by the \
      Lambda Runtime API (AWS_LAMBDA_RUNTIME_API) and configured by the environment: FINNHUB_API_KEY, \
      FINNHUB_API_KEY_SECRET, FINNHUB_BASE_URL, SYMBOLS, KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC, \
-     KAFKA_TOPIC_PARTITIONS, KAFKA_SECURITY, KAFKA_SASL, KAFKA_SASL_SECRET, POLL_INTERVAL_SECONDS, \
+     KAFKA_TOPIC_PARTITIONS, KAFKA_SECURITY, KAFKA_SASL, KAFKA_SASL_SECRET, KAFKA_CA, KAFKA_CA_SECRET, POLL_INTERVAL_SECONDS, \
      RATE_LIMIT_PER_MINUTE, AWS_ENDPOINT_URL, OTEL_EXPORTER_OTLP_ENDPOINT, LOG_LEVEL. See functions/fetch-quotes/README.md.";
 
 /// What is kept of the function's time for the last deliveries.

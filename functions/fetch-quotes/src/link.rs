@@ -114,5 +114,8 @@ pub(crate) fn client_config(config: &KafkaConfig) -> ClientConfig {
         // Its default of 10 s outlasts a delivery: quotes would time out while a broker is back already.
         .set("reconnect.backoff.max.ms", RECONNECT.as_millis().to_string());
     config.security.configure(&mut client);
+    if let Some(authority) = &config.authority {
+        authority.configure(&mut client);
+    }
     client
 }

@@ -21,7 +21,13 @@ pub enum KafkaSecurity {
     },
     /// By TLS, with a user's name and password (SCRAM-SHA-512).
     SaslScram(SaslUser),
+    /// By TLS, with a user's name and password as they are (SASL/PLAIN).
+    SaslPlain(SaslUser),
 }
+
+/// The certificate of an authority that brokers are checked against, in place of the system's authorities.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority(String);
 
 /// A user of Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +45,7 @@ enum Protocol {
     Tls,
     MskIam,
     SaslScram,
+    SaslPlain,
 }
 
 impl FromStr for Protocol {
@@ -50,8 +57,35 @@ impl FromStr for Protocol {
             "tls" => Ok(Self::Tls),
             "msk_iam" => Ok(Self::MskIam),
             "sasl_scram" => Ok(Self::SaslScram),
-            _ => Err(format!("{text:?} is none of plaintext, tls, msk_iam, sasl_scram")),
+            "sasl_plain" => Ok(Self::SaslPlain),
+            _ => Err(format!("{text:?} is none of plaintext, tls, msk_iam, sasl_scram, sasl_plain")),
         }
+    }
+}
+
+impl FromStr for Authority {
+    type Err = &'static str;
+
+    /// Reads the JSON object that Lambda's event source mappings want the secret of a `SERVER_ROOT_CA_CERTIFICATE` to be.
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/kafka-cluster-auth.html>
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        #[derive(Deserialize)]
+        struct Certificate {
+            certificate: String,
+        }
+        serde_json::from_str(text)
+            .ok()
+            .filter(|Certificate { certificate }| certificate.contains("-----BEGIN CERTIFICATE-----"))
+            .map(|Certificate { certificate }| Self(certificate))
+            .ok_or("the value is not a JSON object with a PEM certificate: {\"certificate\":\"-----BEGIN CERTIFICATE-----…\"}")
+    }
+}
+
+impl Authority {
+    /// Has librdkafka check brokers against it alone.
+    pub(crate) fn configure(&self, client: &mut ClientConfig) {
+        client.remove("ssl.ca.location");
+        client.set("ssl.ca.pem", &self.0);
     }
 }
 
@@ -81,6 +115,15 @@ impl FromStr for SaslUser {
     }
 }
 
+impl SaslUser {
+    fn configure(&self, mechanism: &str, client: &mut ClientConfig) {
+        client
+            .set("sasl.mechanisms", mechanism)
+            .set("sasl.username", &self.username)
+            .set("sasl.password", self.password.reveal());
+    }
+}
+
 impl KafkaSecurity {
     /// Reads `KAFKA_SECURITY` and what its value needs; `None`, and the problems noted, where something is
     /// missing. `tls` says whether the executable can speak it.
@@ -107,6 +150,7 @@ impl KafkaSecurity {
             }
             // The secret that KAFKA_SASL_SECRET names is there by now.
             Protocol::SaslScram => environment.required("KAFKA_SASL").map(Self::SaslScram),
+            Protocol::SaslPlain => environment.required("KAFKA_SASL").map(Self::SaslPlain),
         }
     }
 
@@ -114,7 +158,7 @@ impl KafkaSecurity {
     pub(crate) fn redact(&self, text: &str) -> String {
         match self {
             Self::Plaintext | Self::Tls => text.to_owned(),
-            Self::SaslScram(user) => user.password.redact(text),
+            Self::SaslScram(user) | Self::SaslPlain(user) => user.password.redact(text),
             Self::MskIam { credentials, .. } => {
                 let session = credentials.session_token().unwrap_or_default();
                 [credentials.secret_access_key(), session]
@@ -130,7 +174,7 @@ impl KafkaSecurity {
         let protocol = match self {
             Self::Plaintext => return,
             Self::Tls => "ssl",
-            Self::MskIam { .. } | Self::SaslScram(_) => "sasl_ssl",
+            Self::MskIam { .. } | Self::SaslScram(_) | Self::SaslPlain(_) => "sasl_ssl",
         };
         // OpenSSL is linked statically and has no folder of its own: librdkafka looks where systems keep theirs.
         client.set("security.protocol", protocol).set("ssl.ca.location", "probe");
@@ -139,12 +183,8 @@ impl KafkaSecurity {
             Self::MskIam { .. } => {
                 client.set("sasl.mechanisms", "OAUTHBEARER");
             }
-            Self::SaslScram(SaslUser { username, password }) => {
-                client
-                    .set("sasl.mechanisms", "SCRAM-SHA-512")
-                    .set("sasl.username", username)
-                    .set("sasl.password", password.reveal());
-            }
+            Self::SaslScram(user) => user.configure("SCRAM-SHA-512", client),
+            Self::SaslPlain(user) => user.configure("PLAIN", client),
         }
     }
 }
@@ -172,7 +212,7 @@ mod tests {
 
     #[test]
     fn without_tls_the_feature_is_asked_for() {
-        for value in ["tls", "msk_iam", "sasl_scram"] {
+        for value in ["tls", "msk_iam", "sasl_scram", "sasl_plain"] {
             let (_, problems) = read(&[("KAFKA_SECURITY", value)], false);
             assert!(problems.contains("KAFKA_SECURITY") && problems.contains("feature `tls`"), "{problems}");
         }
@@ -181,9 +221,10 @@ mod tests {
     #[test]
     fn each_value_asks_for_what_it_needs() {
         for (value, names) in [
-            ("ssl", ["none of plaintext, tls, msk_iam, sasl_scram"].as_slice()),
+            ("ssl", ["none of plaintext, tls, msk_iam, sasl_scram, sasl_plain"].as_slice()),
             ("msk_iam", &["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]),
             ("sasl_scram", &["KAFKA_SASL"]),
+            ("sasl_plain", &["KAFKA_SASL"]),
         ] {
             let (_, problems) = read(&[("KAFKA_SECURITY", value)], true);
             for name in names {
@@ -203,6 +244,7 @@ mod tests {
                 &[user],
                 [Some("sasl_ssl"), Some("SCRAM-SHA-512"), Some("quotes"), Some("marked")],
             ),
+            ("sasl_plain", &[user], [Some("sasl_ssl"), Some("PLAIN"), Some("quotes"), Some("marked")]),
         ] {
             let (security, problems) = read(&[&[("KAFKA_SECURITY", value)], more].concat(), true);
             let security = security.unwrap();
@@ -212,6 +254,28 @@ mod tests {
             let told = ["security.protocol", "sasl.mechanisms", "sasl.username", "sasl.password"];
             assert_eq!(told.map(|name| client.get(name)), expected, "{value}");
         }
+    }
+
+    #[test]
+    fn brokers_are_checked_against_a_private_authority_alone() {
+        let pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+        let authority: Authority = serde_json::json!({ "certificate": pem }).to_string().parse().unwrap();
+        let mut client = ClientConfig::new();
+        KafkaSecurity::Tls.configure(&mut client);
+        assert_eq!((client.get("ssl.ca.location"), client.get("ssl.ca.pem")), (Some("probe"), None));
+        authority.configure(&mut client);
+        assert_eq!((client.get("ssl.ca.location"), client.get("ssl.ca.pem")), (None, Some(pem)));
+    }
+
+    #[test]
+    fn what_is_not_a_certificate_is_refused() {
+        for text in [pem_without_json(), r#"{"certificate":"MIIB"}"#, r#"{"ca":"x"}"#, ""] {
+            assert!(text.parse::<Authority>().is_err(), "{text}");
+        }
+    }
+
+    fn pem_without_json() -> &'static str {
+        "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
     }
 
     #[test]
