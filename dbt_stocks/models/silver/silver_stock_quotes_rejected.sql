@@ -39,7 +39,7 @@ WHERE
         AND quote_id NOT IN (
             SELECT settled.quote_id
             FROM {{ this }} AS settled
-            WHERE {{ is_touched('settled.fetched_date') }} OR settled.fetched_date IS NULL
+            WHERE {{ is_read('settled.fetched_date') }}
         )
     {% endif %}
 -- Two loads side by side could insert a quote twice.
