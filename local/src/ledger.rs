@@ -211,13 +211,14 @@ impl Ledger {
         Ok(queue.depth(messages, asked))
     }
 
-    /// The layers' views are there from dbt's first run on. They are asked again when bronze has got rows.
+    /// The layers' views are there from dbt's first run on. They are asked again until silver has a row for each of
+    /// bronze: what a view said while dbt was making it must not stay.
     async fn silver(&self, loaded: u64) -> anyhow::Result<u64> {
         if !self.has_gold() {
             return Ok(0);
         }
         let known = *self.silver.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, silver)) = known.filter(|(of, _)| *of == loaded) {
+        if let Some((_, silver)) = known.filter(|(of, silver)| *of == loaded && *silver == loaded) {
             return Ok(silver);
         }
         let silver = self.warehouse.run(&statements::COUNT_SILVER, &[]).await?.count();
