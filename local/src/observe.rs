@@ -33,6 +33,16 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
+    pub(crate) fn new(ledger: &Arc<Ledger>, book: &Arc<Book>, stop: &CancellationToken) -> Self {
+        Self {
+            ledger: Arc::clone(ledger),
+            book: Arc::clone(book),
+            first_gold: Arc::default(),
+            changed: Arc::default(),
+            stop: stop.clone(),
+        }
+    }
+
     /// Watches bronze while it lacks quotes that are archived.
     pub(crate) async fn bronze(self) -> anyhow::Result<()> {
         let mut pause = EVERY;

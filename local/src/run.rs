@@ -176,13 +176,7 @@ impl Flow {
             Ledger::new(data.path(), &servers.kafka, aws.clone(), queues.clone(), warehouse, has_gold)?;
         ledger.list_buckets().await?;
         let (ledger, stop) = (Arc::new(ledger), CancellationToken::new());
-        let observer = Observer {
-            ledger: Arc::clone(&ledger),
-            book: Arc::clone(&book),
-            first_gold: Arc::default(),
-            changed: Arc::default(),
-            stop: stop.clone(),
-        };
+        let observer = Observer::new(&ledger, &book, &stop);
         let mut flow = Self {
             options,
             data,
