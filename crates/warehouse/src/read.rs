@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::{Answer, BRONZE_TABLE, Parameter, Warehouse, WarehouseError, statements::Statement};
 
 /// The longest that one request waits for a result at the server.
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(2);
 const TABLE: &str = "when a table was changed";
 
 impl Warehouse {

@@ -9,7 +9,7 @@ use std::{collections::HashMap, fmt::Write as _, sync::Arc, time::Duration};
 use function_kit::{Retry, chain};
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, task::JoinHandle};
 use warehouse::{BRONZE_TABLE, Warehouse, WarehouseError};
 
 use crate::gold::{Figures, MissingColumn, Read};
@@ -22,6 +22,8 @@ const SETTLED: (&str, &str) = ("_silver", "silver_stock_quotes_settled");
 const CHECK: SignedDuration = SignedDuration::from_secs(2);
 /// How long the warehouse may take to say when it was changed.
 const CHECK_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a read may go on.
+const LONGEST: Duration = Duration::from_mins(1);
 /// How much the warehouse's clock may be behind ours.
 const SKEW: SignedDuration = SignedDuration::from_secs(1);
 /// How long the warehouse is left alone after a failure.
@@ -82,13 +84,16 @@ pub struct Known {
     pub as_of: Timestamp,
 }
 
+/// It ends by itself, whether or not a request waits for it.
+type Running = JoinHandle<Result<Figures, ReadError>>;
+
 #[derive(Default)]
 struct Entry {
     known: Option<Known>,
     /// The span in which it was read.
     span: Option<i64>,
-    /// A job that was still running, and the beginning of its span.
-    running: Option<(String, Timestamp)>,
+    /// A read that goes on, and the beginning of its span.
+    running: Option<(Running, Timestamp)>,
     failures: u32,
     again_at: Option<Timestamp>,
 }
@@ -148,20 +153,22 @@ impl Reads {
             return Err(ReadError::Pausing(again_at));
         }
         let begin = Timestamp::from_millisecond(span * length).unwrap_or(now).min(now);
-        let (id, as_of) = match entry.running.take() {
-            Some(running) => running,
-            None => (self.job(read, begin, entry.failures), begin),
+        let (mut running, as_of) = if let Some(running) = entry.running.take() {
+            running
+        } else {
+            let id = self.job(read, begin, entry.failures);
+            (tokio::spawn(ask(self.warehouse.clone(), read.clone(), id)), begin)
         };
-        match self.ask(read, &id, patience).await {
-            Ok(Some(figures)) => {
+        let late = || ReadError::Late { statement: read.statement().0.name(), patience };
+        let Ok(ended) = tokio::time::timeout(patience, &mut running).await else {
+            entry.running = Some((running, as_of));
+            return entry.known.clone().ok_or_else(late);
+        };
+        match ended.unwrap_or_else(|_| Err(late())) {
+            Ok(figures) => {
                 let known = Known { figures: Arc::new(figures), as_of };
                 *entry = Entry { known: Some(known.clone()), span: Some(span), ..Entry::default() };
                 Ok(known)
-            }
-            Ok(None) => {
-                entry.running = Some((id, as_of));
-                let statement = read.statement().0.name();
-                entry.known.clone().ok_or(ReadError::Late { statement, patience })
             }
             Err(error) => {
                 entry.failures += 1;
@@ -191,32 +198,6 @@ impl Reads {
         id
     }
 
-    /// The figures; `None` while they are still being read.
-    async fn ask(&self, read: &Read, id: &str, patience: Duration) -> Result<Option<Figures>, ReadError> {
-        let (statement, parameters) = read.statement();
-        let mut tries = 0;
-        loop {
-            let id = if tries == 0 { id.to_owned() } else { format!("{id}_{tries}") };
-            let asked = self.warehouse.read(&statement, &parameters, &id, patience);
-            // The server waits as long; more is a server that does not answer.
-            let asked = tokio::time::timeout(patience + Duration::from_millis(500), asked).await;
-            let late = || ReadError::Late { statement: statement.name(), patience };
-            match asked.map_err(|_| late())? {
-                Ok(Some(answer)) => return Ok(Some(read.decode(&answer, now())?)),
-                Ok(None) => return Ok(None),
-                Err(error) if is_missing(&error) && tries < REPLACING_TRIES => {
-                    tries += 1;
-                    tokio::time::sleep(REPLACING).await;
-                }
-                Err(error) if is_missing(&error) => {
-                    tracing::info!("before the first run of dbt: {error}");
-                    return Ok(Some(read.nothing()));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
     /// Up to when nothing was loaded or settled since `as_of`; `None` where something was, or where that is not known.
     async fn unchanged_until(&self, as_of: Timestamp, now: Timestamp) -> Option<Timestamp> {
         let mut changes = self.changes.lock().await;
@@ -243,6 +224,28 @@ impl Reads {
             self.warehouse.changed_at(layer, settled)
         )?;
         Ok(loaded.map(|loaded| settled.map_or(loaded, |settled| loaded.max(settled))))
+    }
+}
+
+/// The figures of `read`, as the job `id`.
+async fn ask(warehouse: Warehouse, read: Read, id: String) -> Result<Figures, ReadError> {
+    let (statement, parameters) = read.statement();
+    let mut tries = 0;
+    loop {
+        let id = if tries == 0 { id.clone() } else { format!("{id}_{tries}") };
+        match warehouse.read(&statement, &parameters, &id, LONGEST).await {
+            Ok(Some(answer)) => return Ok(read.decode(&answer, now())?),
+            Ok(None) => return Err(ReadError::Late { statement: statement.name(), patience: LONGEST }),
+            Err(error) if is_missing(&error) && tries < REPLACING_TRIES => {
+                tries += 1;
+                tokio::time::sleep(REPLACING).await;
+            }
+            Err(error) if is_missing(&error) => {
+                tracing::info!("before the first run of dbt: {error}");
+                return Ok(read.nothing());
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
