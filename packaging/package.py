@@ -55,6 +55,8 @@ def build(arch: str, features: list[str]) -> dict[str, Path]:
     environment = {
         **os.environ,
         "CARGO_TARGET_DIR": str(TARGET),
+        # Not those of .cargo/config.toml.
+        "CFLAGS": "",
         "CPATH": str(headers),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
