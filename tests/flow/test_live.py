@@ -62,7 +62,9 @@ def test_a_closed_market_is_said_and_its_last_prices_are_shown(new_data_dir: Cal
         server.market = {"exchange": "US", "holiday": "Christmas", "isOpen": False}
         variables = {"FINNHUB_BASE_URL": server.base_url, "FINNHUB_API_KEY": KEY, "RATE_LIMIT_PER_MINUTE": "3000"}
         with Flow(data_dir, "--symbols", ",".join(SYMBOLS), **variables, TZ="Europe/Berlin") as flow:
-            flow.await_report(lambda report: counts(report)["silver"] == len(SYMBOLS), "last prices in silver")
+            flow.await_report(
+                lambda report: report["latency_ms"]["gold_row"]["quotes"] == len(SYMBOLS), "last prices in gold"
+            )
             wait_until(lambda: "all well" not in flow.text().splitlines()[-1], "a line on the market")
             line = flow.text().splitlines()[-1]
             report = flow.interrupt()
@@ -85,7 +87,9 @@ def troubled(new_data_dir: Callable[[str], Path]) -> Iterator[tuple[finnhub.Finn
         server.unknown = {"NOPE"}
         variables = {"FINNHUB_BASE_URL": server.base_url, "FINNHUB_API_KEY": KEY, "RATE_LIMIT_PER_MINUTE": "3000"}
         with Flow(data_dir, "--symbols", ",".join((*SYMBOLS, "NOPE")), **variables) as flow:
-            flow.await_report(lambda report: counts(report)["silver"] >= len(SYMBOLS), "quotes in silver")
+            flow.await_report(
+                lambda report: report["latency_ms"]["gold_row"]["quotes"] >= len(SYMBOLS), "quotes in gold"
+            )
             yield server, flow
 
 
