@@ -121,7 +121,9 @@ def seen(new_data_dir: Callable[[str], Path]) -> Seen:
             )
             latency = ("quoteflow_latency_seconds_count", frozenset({("stage", "gold_row")}))
             in_gold = metrics.samples.get(latency)
-            return metrics if arrived == (QUOTES, QUOTES, QUOTES, 1, 1) and in_gold == QUOTES else None
+            # The views are there one after the other, before the run of dbt that makes them has ended.
+            has_settled = metrics("transformed_total", function="transform-quotes") >= 1
+            return metrics if arrived == (QUOTES, QUOTES, QUOTES, 1, 1) and in_gold == QUOTES and has_settled else None
 
         wait_until(settled, f"{QUOTES} quotes in every counter; the flow printed\n{flow.text()}\n")
         functions.put_function_concurrency(FunctionName="reconcile-quotes", ReservedConcurrentExecutions=0)
