@@ -77,11 +77,9 @@ def test_other_clients_wait_as_long_as_in_the_cloud_and_get_the_same_answers(
         job = client.query("CREATE OR REPLACE TABLE stock.copy AS SELECT * FROM stock.bronze_stock_quotes_raw")
         job.result()
         assert (job.state, job.total_bytes_billed) == ("DONE", 10 * 2**20)
-        merge = client.query(
-            "MERGE stock.copy T USING stock.bronze_stock_quotes_raw S ON FALSE WHEN NOT MATCHED THEN INSERT ROW"
-        )
-        merge.result()
-        assert merge.num_dml_affected_rows >= inserted
+        deletion = client.query("DELETE FROM stock.copy WHERE TRUE")
+        deletion.result()
+        assert deletion.num_dml_affected_rows >= inserted
         with pytest.raises(NotFound):
             client.query("SELECT * FROM stock.nowhere").result()
         with pytest.raises(BadRequest, match="bytes billed"):
