@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from flowkit import Clients, Flow, counts, left_of
-from google.api_core.exceptions import BadRequest, NotFound
+from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.cloud.bigquery import QueryJobConfig
 
 POLLS = 5
@@ -82,7 +82,7 @@ def test_other_clients_wait_as_long_as_in_the_cloud_and_get_the_same_answers(
         assert deletion.num_dml_affected_rows >= inserted
         with pytest.raises(NotFound):
             client.query("SELECT * FROM stock.nowhere").result()
-        with pytest.raises(BadRequest, match="bytes billed"):
+        with pytest.raises(GoogleAPICallError, match="bytes billed"):
             client.query(sql, job_config=QueryJobConfig(maximum_bytes_billed=1)).result()
         flow.interrupt()
         report = json.loads(flow.report_file.read_text())
