@@ -111,7 +111,7 @@ def test_every_statement_of_the_rust_crates_passes_googlesqls_analyzer(googlesql
     assert len(statements) > 10
 
     errors = {
-        statement["name"]: googlesql.errors("quoteflow", statement["sql"], statement["parameters"])
+        statement["name"]: googlesql.errors(PROJECT, statement["sql"], statement["parameters"])
         for statement in statements
     }
 
