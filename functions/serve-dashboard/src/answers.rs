@@ -195,7 +195,7 @@ impl Answers {
     /// take longer.
     ///
     /// # Errors
-    /// [`AnswerError`]; of a snapshot, where no part is there.
+    /// [`AnswerError`]; of a snapshot, where no part is there and one of them will not come by itself.
     pub async fn answer(&self, question: &Question, patience: Duration) -> Result<Answered, AnswerError> {
         let until = Instant::now() + patience;
         let (part, read) = match question {
@@ -255,13 +255,13 @@ impl Answers {
                     present.insert(name, part);
                 }
                 Err(error) => {
-                    let is_late = matches!(error, AnswerError::Read(ReadError::Late { .. }));
-                    missing.insert(
-                        name,
-                        if is_late { "it is still being read" } else { "the warehouse does not answer" },
-                    );
                     crate::log(&error);
-                    failure = Some(error);
+                    if matches!(error, AnswerError::Read(ReadError::Late { .. })) {
+                        missing.insert(name, "it is still being read");
+                    } else {
+                        missing.insert(name, "the warehouse does not answer");
+                        failure = Some(error);
+                    }
                 }
             }
         }

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import DATASET, PROJECT, ROOT, Warehouse, epoch
+from conftest import DATASET, PROJECT, ROOT, epoch
 from dbt.cli.main import dbtRunner
 from google.cloud import bigquery
 from googlesql import GoogleSql
@@ -32,7 +32,7 @@ def googlesql() -> GoogleSql:
 
 
 @pytest.fixture(scope="module")
-def sent(environment, tmp_path_factory) -> list[str]:
+def sent(environment, prepared, tmp_path_factory) -> list[str]:
     """What dbt sends for the target `cloud`: a first build with all tests, an incremental run, a full refresh, a count.
 
     The target is the cloud's, the address the stand-in's: it answers, so that dbt goes on.
@@ -60,9 +60,9 @@ def sent(environment, tmp_path_factory) -> list[str]:
         sent.append(named.get("query") or arguments[0])
         return query(client, *arguments, **named)
 
-    warehouse = Warehouse(environment["BIGQUERY_ENDPOINT"])
-    warehouse.empty()
-    warehouse.insert({"t": NOON})
+    # Emptied, so that the next test makes the views of its own target again.
+    prepared.empty()
+    prepared.insert({"t": NOON})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bigquery.Client, "query", record)
         dbt = dbtRunner()

@@ -28,7 +28,7 @@ quotes AS (
 )
 SELECT
     100.0 + MOD(n, 97), 1.0, 0.5, 200.0, 100.0, 150.0, 140.0, t, symbol, t + 1, CONCAT('quote-', CAST(n AS STRING)), '',
-    DATE(TIMESTAMP_SECONDS(t + 1)), TIMESTAMP_SECONDS(1700000000 + n)
+    DATE(TIMESTAMP_SECONDS(t + 1)), {loaded_at}
 FROM quotes
 """
 
@@ -43,7 +43,7 @@ class History:
         self.name, self.days = name, DAYS[name]
         self._warehouse = Warehouse(environment["BIGQUERY_ENDPOINT"], dataset=name)
         self._warehouse.empty()
-        self._insert(0, self.days - 1, 0, ROWS_A_DAY - 1)
+        self._insert("TIMESTAMP_SECONDS(1700000000 + n)", 0, self.days - 1, 0, ROWS_A_DAY - 1)
         self._inserted = 0
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("BIGQUERY_DATASET", name)
@@ -51,14 +51,14 @@ class History:
             self._transformer = Transformer(Config.from_env({**environment, **own}))
         self._transformer.run()
 
-    def _insert(self, first_day: int, last_day: int, first: int, last: int) -> None:
-        places = {"first_day": first_day, "last_day": last_day, "first": first, "last": last}
+    def _insert(self, loaded_at: str, first_day: int, last_day: int, first: int, last: int) -> None:
+        places = {"loaded_at": loaded_at, "first_day": first_day, "last_day": last_day, "first": first, "last": last}
         sql = HISTORY.format(dataset=self.name, rows_a_day=ROWS_A_DAY, **places)
         self._warehouse.query(sql)
 
     def seconds_of_a_run(self) -> float:
         """Load the next rows of the day after the history; how long dbt takes for them."""
-        self._insert(self.days, self.days, self._inserted, self._inserted + NEW_ROWS - 1)
+        self._insert("CURRENT_TIMESTAMP()", self.days, self.days, self._inserted, self._inserted + NEW_ROWS - 1)
         self._inserted += NEW_ROWS
         started = time.monotonic()
         self._transformer.run()

@@ -162,6 +162,23 @@ async fn a_slow_question_holds_up_no_other_and_is_not_asked_twice() {
 }
 
 #[tokio::test]
+async fn a_warehouse_that_is_late_with_every_part_leaves_the_page_its_answer() {
+    let warehouse = warehouse().await;
+    for model in ["gold_kpi", "gold_treechart"] {
+        warehouse.slow(model, true);
+    }
+    let dashboard = warehouse.dashboard(&[]);
+    let answer = dashboard.get("/api/snapshot").await;
+    assert_eq!(answer.status(), 200);
+    let snapshot = answer.json();
+    for part in ["kpi", "treemap", "health", "candles"] {
+        assert_eq!(snapshot[part], Value::Null, "{part}");
+        assert_eq!(snapshot["missing"][part], "it is still being read", "{part}");
+    }
+    dashboard.0.stop().await;
+}
+
+#[tokio::test]
 async fn a_part_that_fails_is_missing_and_the_rest_is_there() {
     let warehouse = BigQuery::start(|sql, _| {
         if sql.contains("gold_treechart") {
