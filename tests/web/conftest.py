@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fake_api import DIST, ROOT, FakeApi
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 SCREENSHOTS = ROOT / "target/web-screenshots"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -21,6 +21,10 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+
+# A live server on a busy machine answers late; the page asks it again after some seconds.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session", autouse=True)

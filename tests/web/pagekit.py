@@ -22,7 +22,7 @@ NONE = "\u2013"
 
 def ask(dashboard: str, path: str, **query: str) -> dict[str, Any]:
     """Ask the API with a client that is not the page."""
-    with urllib.request.urlopen(f"{dashboard}{path}?{urlencode(query)}", timeout=10) as response:  # noqa: S310
+    with urllib.request.urlopen(f"{dashboard}{path}?{urlencode(query)}", timeout=AWAIT_SECONDS) as response:  # noqa: S310
         return json.load(response)
 
 
