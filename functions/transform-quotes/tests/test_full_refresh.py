@@ -5,10 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conftest import KEYS, epoch
+from conftest import epoch, same
 
-# Computed from sums of floating-point numbers, whose last bits depend on the order of the rows.
-SUMMED = {"trend_line", "mean_price", "price_variance", "avg_price", "volatility", "relative_volatility"}
 # When a quote was settled is a property of the run.
 OF_THE_RUN = {"settled_at"}
 # When a quote was loaded is not a property of the quote: another order gives others.
@@ -48,22 +46,6 @@ def quotes() -> list[dict[str, Any]]:
 
 def shuffled(quotes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return random.Random(11).sample(quotes, len(quotes))  # noqa: S311 - the same order each time
-
-
-def comparable(row: dict[str, Any], leave_out: set[str] = frozenset()) -> dict[str, Any]:
-    return {
-        name: pytest.approx(value, rel=1e-12, abs=1e-12) if name in SUMMED else value
-        for name, value in row.items()
-        if name not in leave_out
-    }
-
-
-def same(left: dict[str, list], right: dict[str, list], leave_out: set[str] = frozenset()) -> None:
-    """Compare all tables, row by row."""
-    for table in KEYS:
-        assert [comparable(row, leave_out) for row in left[table]] == [
-            {name: value for name, value in row.items() if name not in leave_out} for row in right[table]
-        ], table
 
 
 @pytest.fixture(scope="module")

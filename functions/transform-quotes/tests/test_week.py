@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import recorded
-from conftest import KEYS, Warehouse
+from conftest import KEYS, Warehouse, same
 
 DAYS = [date(2019, 2, day) for day in range(11, 16)]
 CASES = [(symbol, day) for symbol in recorded.SYMBOLS for day in DAYS]
@@ -48,7 +48,7 @@ def rows(builds: dict[str, Any], table: str, symbol: str) -> list[dict[str, Any]
 
 def test_a_second_build_changes_nothing(builds):
     assert list(builds["week"]) == list(KEYS)
-    assert builds["again"] == builds["week"]
+    same(builds["again"], builds["week"])
 
 
 def test_no_recorded_quote_is_rejected(builds):
