@@ -220,7 +220,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         shared.objects.lock().unwrap().remove(&path);
         return StatusCode::NO_CONTENT.into_response();
     }
-    // The check of a function's start is no part of the script.
+    // The check of a function's start is not in the script.
     let reply = if is_probe { Reply::Truth } else { (shared.script)(&head.method, earlier) };
     match (reply, &head.method) {
         (Reply::Error(status, code), _) => error(status, code),

@@ -117,7 +117,7 @@ pub struct Parameter {
     value: String,
 }
 
-/// A batch of quotes is no help in an error.
+/// A batch of quotes does not help in an error.
 impl fmt::Debug for Parameter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (self.name, self.kind).fmt(f)

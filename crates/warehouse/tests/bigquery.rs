@@ -515,7 +515,7 @@ async fn on_the_stand_in_each_quote_is_in_bronze_once_and_watermarks_only_rise()
     let late = format!("SELECT COUNT(*) FROM {bronze_table} WHERE loaded_at > CURRENT_TIMESTAMP()");
     assert_eq!(ask(&warehouse, &late).await, [[Some("0".to_owned())]]);
 
-    // A watermark rises and does not fall, not beyond now, and is made where there is none.
+    // A watermark only rises, never beyond now, and is made if absent.
     let now = jiff::Timestamp::now().as_second();
     assert_eq!(raise(&warehouse, "AAPL", 1_704_067_300).await, [1_704_067_300]);
     assert_eq!(raise(&warehouse, "AAPL", 1_704_067_200).await, [1_704_067_300]);

@@ -61,7 +61,7 @@ impl ClientContext for Link {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.security.redact(reason));
     }
 
-    /// Nothing but the statistics tells of the id. They come every `statistics.interval.ms`, if that is set.
+    /// Only the statistics report the id. They come every `statistics.interval.ms`, if that is set.
     fn stats_raw(&self, statistics: &[u8]) {
         if *self.has_id.borrow() {
             return;

@@ -265,7 +265,7 @@ impl Answers {
                 }
             }
         }
-        // A comparison with nobody is no figure.
+        // A comparison with nobody is not a figure.
         if let (Some(failure), true) = (failure, present.keys().all(|name| *name == "compared")) {
             return Err(failure);
         }

@@ -96,7 +96,7 @@ impl Content {
     }
 }
 
-/// Adds up to when all that was loaded is in the answer. It is no part of the body, which so stays the same.
+/// Adds up to when all that was loaded is in the answer. It is not in the body, so the body stays the same.
 pub fn as_of(mut response: Response<Body>, time: &str) -> Response<Body> {
     if let Ok(time) = HeaderValue::from_str(time) {
         response.headers_mut().insert(AS_OF, time);

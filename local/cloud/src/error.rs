@@ -35,7 +35,7 @@ impl ApiError {
         }
     }
 
-    /// The error of a response that is no success.
+    /// The error of a response that is not a success.
     pub(crate) fn of_response(status: StatusCode, body: &[u8]) -> Self {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let first = body.pointer("/error/errors/0").map(Self::of_job);
