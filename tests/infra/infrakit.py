@@ -167,6 +167,17 @@ class Deployment:
     servers: "Servers"
     outputs: dict[str, Any]
 
+    def destroy(self, *variables: str) -> None:
+        """Remove it with Terraform.
+
+        The emulator answers late at times. Then the provider asks it again to delete a dashboard, and the emulator's code
+        for one that is gone is not AWS's, so that the provider stops there. The next `destroy` must succeed.
+        """
+        done = self.terraform.run("destroy", "-auto-approve", *variables)
+        if "DashboardNotFoundError" in done.stderr:
+            done = self.terraform.run("destroy", "-auto-approve", *variables)
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
     @property
     def account(self) -> Account:
         """The account that it is in."""

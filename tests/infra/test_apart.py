@@ -20,7 +20,7 @@ def other(
     other = servers.deploy("other", terraform, directory, dataset="other", symbols=["NVDA"])
     yield other
     before = deployment.account.everything()
-    other.terraform.succeed("destroy", "-auto-approve")
+    other.destroy()
     left = deployment.account.everything()
     removed = {kind: [name for name in names if name not in left.get(kind, [])] for kind, names in before.items()}
     # Triggers have no names.

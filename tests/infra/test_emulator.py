@@ -146,7 +146,7 @@ def test_paused_schedules_do_not_fire(deployment: Deployment) -> None:
 def test_destroy_leaves_nothing(deployment: Deployment) -> None:
     assert set(deployment.account.everything()) >= {"buckets", "queues", "functions", "roles", "alarms", "repositories"}
     # Whoever removes it need not have built it.
-    deployment.terraform.succeed("destroy", "-auto-approve", "-var=package_dir=gone")
+    deployment.destroy("-var=package_dir=gone")
     assert deployment.account.everything() == {}
     secrets = deployment.account.pages("secretsmanager", "list_secrets", "SecretList")
     assert [secret["Name"] for secret in secrets] == ["finnhub-api-key"], "the operator's own secret stays"
