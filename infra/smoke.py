@@ -145,7 +145,7 @@ class Smoke:
             attribute = "ApproximateNumberOfMessages"
             count = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[attribute])["Attributes"][attribute]
             if int(count):
-                raise SmokeError(f"{count} messages wait in {url}; docs/DEPLOY.md says what to do with them")
+                raise SmokeError(f"{count} messages wait in {url}; see docs/RUNBOOK.md#failed")
         return "no dead letter, no failed event"
 
     def _row(self, statement: str, **parameters: Any) -> dict[str, Any] | None:

@@ -54,6 +54,13 @@ DEFAULTS = {name: body.get("default") for name, body in blocks(OBSERVABILITY / "
 LOCALS = terraform(OBSERVABILITY / "main.tf")["locals"][0]
 # How the root calls the module.
 CALL = blocks(ROOT / "infra" / "aws" / "main.tf", "module")["observability"]
+# Heading → text of its section.
+RUNBOOK = {
+    heading: text.strip()
+    for heading, text in re.findall(
+        r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", (ROOT / "docs/RUNBOOK.md").read_text(), re.M | re.S
+    )
+}
 ONE_BY_ONE = [name for name in ALARMS if name not in ("freshness", "stalled")]
 
 
@@ -185,6 +192,30 @@ def test_a_rule_says_what_its_alarm_says(name: str) -> None:
     assert annotations["look"]
 
 
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_links_to_its_section_of_the_runbook(name: str) -> None:
+    alert, alarm = "".join(part.title() for part in name.split("_")), ALARMS[name]
+    # GitHub's anchor of a heading of one word.
+    link = f" Runbook: docs/RUNBOOK.md#{alert.lower()}"
+    assert alarm["alarm_description"].endswith(link)
+    assert ALERTS[alert]["annotations"]["description"].endswith(link)
+    section = RUNBOOK[alert]
+    assert f", {ALERTS[alert]['labels']['severity']}. **Meaning:** " in section
+    assert "**Look at** " in section
+    assert "**Do:** " in section
+    # The section begins with the names that CloudWatch has.
+    named = re.match(r"Alarm ((?:`[\w-]+`(?: or )?)+), ", section)
+    assert named, section
+    pattern = re.sub(r"\$\{.*?\}", ".+", alarm["alarm_name"])
+    assert all(re.fullmatch(pattern, one) for one in re.findall(r"`([^`]+)`", named[1])), section
+    for queue in CALL["failed_queues"] if alarm.get("for_each") == "${var.failed_queues}" else ():
+        assert f"`NAME-{queue}-not-empty`" in named[1]
+
+
+def test_the_runbook_has_no_section_of_an_alarm_that_does_not_exist() -> None:
+    assert {heading for heading, text in RUNBOOK.items() if text.startswith("Alarm ")} == ALERTS.keys()
+
+
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule["record"])
 def test_a_rule_uses_only_what_is_exposed(rule: dict[str, Any]) -> None:
     check_expression(rule["expr"])
@@ -299,7 +330,7 @@ def test_a_real_prometheus_scrapes_evaluates_and_fires(prometheus: str, target: 
     assert found.keys() == ALERTS.keys() | RECORDS.keys()
     (alert,) = found["Failed"]["alerts"]
     assert alert["labels"]["queue"] == "quotes-archived-dlq"
-    assert "Messages in quotes-archived-dlq" in alert["annotations"]["description"]
+    assert "quotes-archived-dlq is not empty" in alert["annotations"]["description"]
     # Nothing is invoked: that is looked at for a quarter of an hour before it is told.
     assert {name: rule["state"] for name, rule in found.items() if rule.get("state", "inactive") != "inactive"} == {
         "Failed": "firing",

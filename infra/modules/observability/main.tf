@@ -41,7 +41,7 @@ resource "aws_cloudwatch_metric_alarm" "errors" {
   for_each = var.functions
 
   alarm_name          = "${each.value.name}-errors"
-  alarm_description   = "${each.key} fails repeatedly. Its log says why; docs/DEPLOY.md says where to look."
+  alarm_description   = "${each.key} fails repeatedly. Its log has the reason. Runbook: docs/RUNBOOK.md#errors"
   namespace           = "AWS/Lambda"
   metric_name         = "Errors"
   dimensions          = { FunctionName = each.value.name }
@@ -60,7 +60,7 @@ resource "aws_cloudwatch_metric_alarm" "throttles" {
   for_each = { for name, function in var.functions : name => function if !function.is_throttling_normal }
 
   alarm_name          = "${each.value.name}-throttles"
-  alarm_description   = "${each.key} is invoked more often than it may run: an invocation hangs, or the account's concurrency is used up."
+  alarm_description   = "${each.key} is throttled: an invocation hangs, or the account's concurrency is used up. Runbook: docs/RUNBOOK.md#throttles"
   namespace           = "AWS/Lambda"
   metric_name         = "Throttles"
   dimensions          = { FunctionName = each.value.name }
@@ -79,7 +79,7 @@ resource "aws_cloudwatch_metric_alarm" "duration" {
   for_each = var.functions
 
   alarm_name          = "${each.value.name}-duration"
-  alarm_description   = "${each.key} comes near its timeout of ${each.value.timeout_seconds} s."
+  alarm_description   = "${each.key} needs more than 80 % of its timeout of ${each.value.timeout_seconds} s. Runbook: docs/RUNBOOK.md#duration"
   namespace           = "AWS/Lambda"
   metric_name         = "Duration"
   dimensions          = { FunctionName = each.value.name }
@@ -98,7 +98,7 @@ resource "aws_cloudwatch_metric_alarm" "failed" {
   for_each = var.failed_queues
 
   alarm_name          = "${each.value}-not-empty"
-  alarm_description   = "Messages in ${each.value} have failed for good; docs/DEPLOY.md says how to try them again."
+  alarm_description   = "${each.value} is not empty: its messages failed on every attempt and are not retried. Runbook: docs/RUNBOOK.md#failed"
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateNumberOfMessagesVisible"
   dimensions          = { QueueName = each.value }
@@ -116,7 +116,7 @@ resource "aws_cloudwatch_metric_alarm" "backlog" {
   for_each = var.queues
 
   alarm_name          = "${each.value}-backlog"
-  alarm_description   = "A message waits in ${each.value} for more than ${var.backlog_minutes} minutes: its function fails, or is too slow."
+  alarm_description   = "A message has waited in ${each.value} for more than ${var.backlog_minutes} minutes: its function fails or is too slow. Runbook: docs/RUNBOOK.md#backlog"
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateAgeOfOldestMessage"
   dimensions          = { QueueName = each.value }
@@ -132,7 +132,7 @@ resource "aws_cloudwatch_metric_alarm" "backlog" {
 
 resource "aws_cloudwatch_metric_alarm" "lag" {
   alarm_name          = "${var.functions["archive-quotes"].name}-lag"
-  alarm_description   = "archive-quotes is more than ${var.lag_limit} records behind the topic."
+  alarm_description   = "archive-quotes is more than ${var.lag_limit} records behind the topic. Runbook: docs/RUNBOOK.md#lag"
   namespace           = "AWS/Lambda"
   metric_name         = "OffsetLag"
   dimensions          = { FunctionName = var.functions["archive-quotes"].name }
@@ -149,7 +149,7 @@ resource "aws_cloudwatch_metric_alarm" "lag" {
 # A Kafka trigger that has given up invokes nothing and has no lag either: OffsetLag is then absent.
 resource "aws_cloudwatch_metric_alarm" "stalled" {
   alarm_name          = "${var.functions["archive-quotes"].name}-stalled"
-  alarm_description   = "Quotes are published and archive-quotes is not invoked: the Kafka trigger stands still. docs/DEPLOY.md says how to start it again."
+  alarm_description   = "Quotes are published but archive-quotes is not invoked: the Kafka trigger has stopped. Runbook: docs/RUNBOOK.md#stalled"
   evaluation_periods  = 2
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
@@ -202,7 +202,7 @@ resource "aws_cloudwatch_metric_alarm" "stalled" {
 
 resource "aws_cloudwatch_metric_alarm" "quarantined" {
   alarm_name          = "${var.functions["archive-quotes"].name}-quarantined"
-  alarm_description   = "Records of the topic are not quotes. They are in the quarantine bucket with the reason; docs/DEPLOY.md says how to look."
+  alarm_description   = "Records on the topic are not valid quotes. They were moved to the quarantine bucket with the reason. Runbook: docs/RUNBOOK.md#quarantined"
   namespace           = local.namespace
   metric_name         = local.metrics.quarantined.name
   dimensions          = { function = var.functions[local.metrics.quarantined.function].name }
@@ -221,7 +221,7 @@ resource "aws_cloudwatch_metric_alarm" "tests_failed" {
   count = contains(keys(var.functions), "transform-quotes") ? 1 : 0
 
   alarm_name          = "${var.functions["transform-quotes"].name}-tests-failed"
-  alarm_description   = "The tables break a rule of dbt's tests. transform-quotes' log names the tests; docs/DEPLOY.md says where to look."
+  alarm_description   = "A data test of dbt failed: a table breaks a rule. The log of transform-quotes names the test. Runbook: docs/RUNBOOK.md#testsfailed"
   namespace           = local.namespace
   metric_name         = local.metrics.tests_failed.name
   dimensions          = { function = var.functions[local.metrics.tests_failed.function].name }
@@ -238,7 +238,7 @@ resource "aws_cloudwatch_metric_alarm" "tests_failed" {
 # fetch-quotes is invoked every minute, so that its invocations carry the clock: where they are missing too, nothing runs.
 resource "aws_cloudwatch_metric_alarm" "freshness" {
   alarm_name          = "${var.name}-freshness"
-  alarm_description   = "No row has come to bronze for ${var.freshness_minutes} minutes while the US market is open (or fetch-quotes is not invoked at all)."
+  alarm_description   = "No row reached bronze for ${var.freshness_minutes} minutes although the US market is open, or fetch-quotes is not invoked. Runbook: docs/RUNBOOK.md#freshness"
   evaluation_periods  = var.freshness_minutes
   comparison_operator = "LessThanThreshold"
   threshold           = 1
