@@ -149,6 +149,9 @@ infra/.venv/.locked: infra/requirements.lock
 	@$(SHELL) localstack/python.sh infra/.venv $< $(PYTHON)
 	@touch $@
 
+infra-readmes: setup ## Write the tables of variables and outputs into the modules' READMEs
+	$(BIN)/python infra/readmes.py
+
 deploy: package ## Deploy to Google Cloud and AWS; shows each plan first (ENV=prod, docs/DEPLOY.md)
 	@$(SHELL) infra/deploy.sh deploy "$(ENV)" $(ARGS)
 

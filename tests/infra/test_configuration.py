@@ -7,7 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import hcl2
 import pytest
+import readmes
 from flowkit import ROOT
 from infrakit import BACKEND, Terraform
 from mutations import MUTATIONS, mutated, noticing, suites
@@ -87,6 +89,19 @@ def test_every_variable_and_output_is_described() -> None:
         for block in re.findall(r'^(?:variable|output) "[^"]+" \{\n.*?^\}', file.read_text(), re.M | re.S):
             assert "  description = " in block, f"{file}: {block}"
             assert block.startswith("output") or "  type " in block, f"{file}: {block}"
+
+
+@pytest.mark.parametrize("module", sorted((INFRA / "modules").iterdir()), ids=lambda module: module.name)
+def test_a_modules_readme_names_every_variable_and_output(module: Path) -> None:
+    text = (module / "README.md").read_text()
+    assert text == readmes.readme(module), "run `make infra-readmes`"
+    # Another parser than the one that writes the tables.
+    for kind in ("variable", "output"):
+        with (module / f"{kind}s.tf").open() as file:
+            names = [name.strip('"') for block in hcl2.load(file)[kind] for name in block]
+        assert names
+        section = text.split(f"\n## {kind.title()}s\n")[1].split("\n## ")[0]
+        assert re.findall(r"^\| `(\w+)` \|", section, re.M) == names
 
 
 def test_no_module_is_left_unused() -> None:

@@ -213,7 +213,18 @@ def test_an_alarm_links_to_its_section_of_the_runbook(name: str) -> None:
 
 
 def test_the_runbook_has_no_section_of_an_alarm_that_does_not_exist() -> None:
-    assert {heading for heading, text in RUNBOOK.items() if text.startswith("Alarm ")} == ALERTS.keys()
+    assert {heading for heading, text in RUNBOOK.items() if text.startswith("Alarm ")} == ALERTS.keys() | {"Server"}
+
+
+def test_no_module_has_an_alarm_without_a_section() -> None:
+    links = re.findall(
+        r'^  alarm_description +=.*docs/RUNBOOK\.md#(\w+)"$',
+        "".join(file.read_text() for file in sorted(OBSERVABILITY.parent.glob("*/*.tf"))),
+        re.M,
+    )
+    made = [file.read_text().count('"aws_cloudwatch_metric_alarm"') for file in OBSERVABILITY.parents[1].rglob("*.tf")]
+    assert len(links) == sum(made)
+    assert set(links) <= {heading.lower() for heading in RUNBOOK}
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule["record"])

@@ -1,5 +1,5 @@
 variable "name" {
-  description = "The bucket's name: unique in the world."
+  description = "The bucket's name, unique across AWS."
   type        = string
 
   validation {
@@ -9,7 +9,7 @@ variable "name" {
 }
 
 variable "retention_days" {
-  description = "After how many days objects are deleted; null: never."
+  description = "Days after which objects are deleted; null: never."
   type        = number
   default     = null
 
@@ -20,7 +20,7 @@ variable "retention_days" {
 }
 
 variable "is_destroyed_with_objects" {
-  description = "Whether `terraform destroy` deletes the objects too. Otherwise it fails while there are any."
+  description = "Whether `terraform destroy` deletes the objects too. If not, it fails while the bucket has objects."
   type        = bool
   default     = false
 }

@@ -14,7 +14,7 @@ output "role_name" {
 }
 
 output "timeout_seconds" {
-  description = "When an invocation is stopped."
+  description = "Seconds after which an invocation is stopped."
   value       = aws_lambda_function.this.timeout
 }
 
@@ -24,12 +24,12 @@ output "invoke_arn" {
 }
 
 output "reserved_concurrency" {
-  description = "How many invocations may run at once; -1: what the account leaves."
+  description = "How many invocations may run at once; -1: limited by the account only."
   value       = aws_lambda_function.this.reserved_concurrent_executions
 }
 
 output "asynchronous" {
-  description = "What becomes of a scheduled event that fails or waits; null where nothing is scheduled."
+  description = "Retries and greatest age of a scheduled event; null if the function has no schedule."
   value = one([for config in aws_lambda_function_event_invoke_config.this : {
     retries         = config.maximum_retry_attempts
     max_age_seconds = config.maximum_event_age_in_seconds
@@ -38,6 +38,6 @@ output "asynchronous" {
 }
 
 output "policy" {
-  description = "What the role is allowed, as JSON."
+  description = "The role's policy, as JSON."
   value       = aws_iam_role_policy.this.policy
 }

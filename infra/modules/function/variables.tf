@@ -1,5 +1,5 @@
 variable "name" {
-  description = "The function's name, its role's and its log group's."
+  description = "Name of the function, its role and its log group."
   type        = string
 
   validation {
@@ -31,7 +31,7 @@ variable "image_uri" {
 }
 
 variable "architecture" {
-  description = "x86_64 or arm64, as the package was built."
+  description = "x86_64 or arm64: the architecture that the package was built for."
   type        = string
 
   validation {
@@ -52,7 +52,7 @@ variable "memory_mb" {
 }
 
 variable "timeout_seconds" {
-  description = "When an invocation is stopped."
+  description = "Seconds after which an invocation is stopped."
   type        = number
 
   validation {
@@ -62,19 +62,19 @@ variable "timeout_seconds" {
 }
 
 variable "reserved_concurrency" {
-  description = "How many invocations may run at once; null: what the account leaves."
+  description = "How many invocations may run at once; null: limited by the account only."
   type        = number
   default     = null
 }
 
 variable "environment" {
-  description = "Environment variables. A null is left out. No secrets: these can be read in the console."
+  description = "Environment variables; those with the value null are left out. Not for secrets: the console shows them."
   type        = map(string)
   default     = {}
 }
 
 variable "statements" {
-  description = "What the role is allowed beyond its own log and traces."
+  description = "What the role may do, in addition to its own log and traces."
   type = list(object({
     actions   = list(string)
     resources = list(string)
@@ -83,7 +83,7 @@ variable "statements" {
 }
 
 variable "network" {
-  description = "Subnets and security groups to run in; null: no VPC."
+  description = "Subnets and security groups of the function; null: no VPC."
   type = object({
     subnet_ids         = list(string)
     security_group_ids = list(string)
@@ -93,9 +93,9 @@ variable "network" {
 
 variable "asynchronous" {
   description = <<-EOT
-    For a function that a schedule invokes: the ARN of the queue that takes an event which failed for good, how often a
-    failed event is tried again, and how long an event may wait. A function that is busy is no failure: Lambda offers the
-    event again until it is that old.
+    For a function that a schedule invokes: the ARN of the queue for events that failed on every attempt, how often a failed
+    event is retried (0 to 2), and how many seconds an event may wait. A busy function is not a failure: Lambda offers the
+    event again until that age.
   EOT
   type = object({
     failed_queue_arn = string
@@ -111,6 +111,6 @@ variable "asynchronous" {
 }
 
 variable "log_retention_days" {
-  description = "How long its log is kept."
+  description = "Days for which the log is kept."
   type        = number
 }

@@ -4,7 +4,7 @@ variable "name" {
 }
 
 variable "cidr" {
-  description = "The VPC's address range, a /16 to /24: it is cut into 16 parts."
+  description = "The VPC's address range, a /16 to /24: it is divided into 16 parts."
   type        = string
 
   validation {
@@ -14,7 +14,7 @@ variable "cidr" {
 }
 
 variable "availability_zones" {
-  description = "Where the private subnets lie, one in each zone; 2 or 3, as MSK wants."
+  description = "Availability zones of the private subnets, one subnet in each; MSK needs 2 or 3."
   type        = list(string)
 
   validation {

@@ -4,14 +4,14 @@ variable "name" {
 }
 
 variable "region" {
-  description = "Where the dashboard's metrics are."
+  description = "The AWS region of the dashboard's metrics."
   type        = string
 }
 
 variable "functions" {
   description = <<-EOT
-    The functions to watch by their plain names: what each is called, its timeout, and whether a throttled invocation is
-    normal: a scheduled event that meets a busy function waits and is offered again.
+    The functions to watch, by their plain names: the deployed name, the timeout, and whether a throttled invocation is
+    normal. It is normal if a scheduled event may wait for the invocation before it.
   EOT
   type = map(object({
     name                 = string
@@ -21,17 +21,17 @@ variable "functions" {
 }
 
 variable "queues" {
-  description = "The queues whose oldest message must not wait longer than `backlog_minutes`."
+  description = "Names of the queues whose oldest message must not wait longer than `backlog_minutes`, by a plain name."
   type        = map(string)
 }
 
 variable "failed_queues" {
-  description = "The queues that must be empty, by a plain name."
+  description = "Names of the queues that must be empty, by a plain name."
   type        = map(string)
 }
 
 variable "lag_limit" {
-  description = "How many records archive-quotes may be behind."
+  description = "How many records archive-quotes may be behind the topic before the alarm."
   type        = number
   default     = 500
 
@@ -42,7 +42,7 @@ variable "lag_limit" {
 }
 
 variable "backlog_minutes" {
-  description = "How long a message may wait in a queue."
+  description = "How many minutes a message may wait in a queue before the alarm."
   type        = number
   default     = 10
 
@@ -53,7 +53,7 @@ variable "backlog_minutes" {
 }
 
 variable "freshness_minutes" {
-  description = "How long no row may come to bronze while the US market is open."
+  description = "How many minutes may pass without a row in bronze while the US market is open, before the alarm."
   type        = number
   default     = 15
 
@@ -64,7 +64,7 @@ variable "freshness_minutes" {
 }
 
 variable "email" {
-  description = "Who is told of alarms; null: only the topic. A subscription has to be confirmed from the mailbox."
+  description = "E-mail address that receives the alarms; null: none, alarms go to the SNS topic only. The subscription has to be confirmed from the mailbox."
   type        = string
   default     = null
 }

@@ -14,7 +14,7 @@ variable "invoke_arn" {
 }
 
 variable "requests_per_second" {
-  description = "How many requests for figures (/api) are answered each second, of all readers together; the others get 429. An open page asks once in 5 s."
+  description = "Requests to /api that are answered each second, for all readers together; others get 429. An open page sends one every 5 s."
   type        = number
 
   validation {
@@ -24,13 +24,13 @@ variable "requests_per_second" {
 }
 
 variable "file_requests_per_second" {
-  description = "The same for the page and its files. Browsers keep them, and AWS bills what leaves it: at 1 a second that is 20 GB a day at most."
+  description = "The same for the page and its files. Browsers cache them, and AWS bills outgoing traffic: 1 a second is at most 20 GB a day."
   type        = number
   default     = 1
 }
 
 variable "burst" {
-  description = "How many requests may come at once, for each route: a first visit asks for about ten files."
+  description = "Requests that may come at once, for each route. A first visit needs about ten files."
   type        = number
   default     = 40
 }

@@ -24,11 +24,11 @@ output "dead_letter_url" {
 }
 
 output "visibility_seconds" {
-  description = "How long a received message stays hidden."
+  description = "Seconds for which a received message stays hidden."
   value       = aws_sqs_queue.this.visibility_timeout_seconds
 }
 
 output "policy" {
-  description = "Who may send to the queue, as JSON."
+  description = "The queue's policy, as JSON."
   value       = aws_sqs_queue.this.policy
 }

@@ -1,10 +1,10 @@
 variable "name" {
-  description = "The queue's name; its dead-letter queue has it with -dlq."
+  description = "The queue's name; the dead-letter queue has the same name with the suffix -dlq."
   type        = string
 }
 
 variable "has_dead_letter_queue" {
-  description = "Whether messages that failed `max_receives` times go to a queue of their own."
+  description = "Whether messages that failed `max_receives` times go to a dead-letter queue."
   type        = bool
   default     = true
 }
@@ -21,7 +21,7 @@ variable "max_receives" {
 }
 
 variable "visibility_seconds" {
-  description = "How long a received message stays hidden."
+  description = "Seconds for which a received message stays hidden."
   type        = number
   default     = 30
 
@@ -32,12 +32,12 @@ variable "visibility_seconds" {
 }
 
 variable "sending_bucket_arn" {
-  description = "The bucket whose events come here; null: none does."
+  description = "ARN of the bucket that sends its events to this queue; null: none."
   type        = string
   default     = null
 }
 
 variable "account_id" {
-  description = "The account of the sending bucket: bucket names of a deleted bucket can be taken by others."
+  description = "Account of the sending bucket. It is checked because another account can take the name of a deleted bucket."
   type        = string
 }

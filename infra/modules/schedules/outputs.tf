@@ -1,5 +1,5 @@
 output "schedules" {
-  description = "What is invoked when, by name."
+  description = "Function, expression and event of each schedule, by name."
   value = { for name, schedule in aws_scheduler_schedule.this : name => {
     function_arn = schedule.target[0].arn
     expression   = schedule.schedule_expression

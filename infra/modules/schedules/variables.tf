@@ -4,7 +4,7 @@ variable "name" {
 }
 
 variable "schedules" {
-  description = "Schedules by name: the function, when (a rate or cron expression, in a time zone) and with which event (JSON)."
+  description = "Schedules by name: the function's ARN, a rate or cron expression, its time zone, and the event as JSON."
   type = map(object({
     function_arn = string
     expression   = string
@@ -24,17 +24,17 @@ variable "schedules" {
 }
 
 variable "are_enabled" {
-  description = "Whether the schedules fire."
+  description = "Whether the schedules are enabled."
   type        = bool
   default     = true
 }
 
 variable "failed_queue_arn" {
-  description = "The queue that takes events which reached no function."
+  description = "ARN of the queue for events that could not be delivered to a function."
   type        = string
 }
 
 variable "account_id" {
-  description = "The account whose schedules may take the role."
+  description = "The account whose schedules may assume the role."
   type        = string
 }

@@ -240,7 +240,7 @@ resource "aws_cloudwatch_metric_alarm" "recover" {
   for_each = { system = "recover", instance = "reboot" }
 
   alarm_name          = "${var.name}-server-${each.key}"
-  alarm_description   = "The server of Kafka fails AWS's check of its ${each.key}; AWS does by itself: ${each.value}."
+  alarm_description   = "The Kafka server failed the ${each.key} status check of EC2. AWS will ${each.value} it by itself. Runbook: docs/RUNBOOK.md#server"
   namespace           = "AWS/EC2"
   metric_name         = each.key == "system" ? "StatusCheckFailed_System" : "StatusCheckFailed_Instance"
   dimensions          = { InstanceId = aws_instance.this.id }

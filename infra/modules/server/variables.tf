@@ -9,12 +9,12 @@ variable "region" {
 }
 
 variable "availability_zone" {
-  description = "Where the server and its clients are."
+  description = "Availability zone of the server and its clients."
   type        = string
 }
 
 variable "cidr" {
-  description = "The VPC's address range, a /16 to /24: it is cut into 16 parts."
+  description = "The VPC's address range, a /16 to /24: it is divided into 16 parts."
   type        = string
 
   validation {
@@ -24,7 +24,7 @@ variable "cidr" {
 }
 
 variable "instance_type" {
-  description = "The server's type, one of arm64 with at least 2 GiB of memory."
+  description = "The instance type: arm64, at least 2 GiB of memory."
   type        = string
   default     = "t4g.small"
 
@@ -35,13 +35,13 @@ variable "instance_type" {
 }
 
 variable "volume_gib" {
-  description = "Kafka's disk in GiB. 5 symbols every 6 s are 25 MB a day."
+  description = "Size of Kafka's disk in GiB. 5 symbols every 6 s need 25 MB a day."
   type        = number
   default     = 10
 }
 
 variable "kafka_version" {
-  description = "The version of Apache Kafka, as its archive has it. Another one replaces the server and keeps its disk."
+  description = "The version of Apache Kafka, as in its archive. A change replaces the server and keeps its disk."
   type        = string
   default     = "4.1.0"
 
@@ -58,7 +58,7 @@ variable "scala_version" {
 }
 
 variable "retention_hours" {
-  description = "How long Kafka keeps a record: as long as archive-quotes may be away."
+  description = "Hours for which Kafka keeps a record: as long as archive-quotes may be down."
   type        = number
   default     = 168
 }

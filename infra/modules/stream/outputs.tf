@@ -36,7 +36,7 @@ output "ca_secret_arn" {
 }
 
 output "producer_network" {
-  description = "Subnets and security groups of a producer; null where it needs no VPC."
+  description = "Subnets and security groups of a producer; null if it needs no VPC."
   value = local.is_msk ? {
     subnet_ids         = var.subnet_ids
     security_group_ids = aws_security_group.producer[*].id
@@ -47,7 +47,7 @@ output "producer_network" {
 }
 
 output "producer_statements" {
-  description = "What a producer's role must be allowed: making the topic and writing to it."
+  description = "Policy statements for a producer's role: create the topic and write to it."
   value = local.is_msk ? [
     { actions = ["kafka-cluster:Connect", "kafka-cluster:WriteDataIdempotently"], resources = [local.cluster_arn] },
     { actions = ["kafka-cluster:CreateTopic", "kafka-cluster:DescribeTopic", "kafka-cluster:WriteData"], resources = [local.topic_arn] },
@@ -55,7 +55,7 @@ output "producer_statements" {
 }
 
 output "consumer_statements" {
-  description = "What the role of the triggered function must be allowed: the trigger polls with it."
+  description = "Policy statements for the role of the triggered function, with which the trigger polls."
   value = concat(
     local.is_msk ? [
       { actions = ["kafka:DescribeCluster", "kafka:DescribeClusterV2", "kafka:GetBootstrapBrokers"], resources = [local.cluster_arn] },

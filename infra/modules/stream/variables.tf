@@ -24,19 +24,19 @@ variable "consumer_group" {
 }
 
 variable "vpc_id" {
-  description = "Where MSK's brokers and their clients are; null for self_managed."
+  description = "The VPC of MSK's brokers and their clients; null for self_managed."
   type        = string
   default     = null
 }
 
 variable "subnet_ids" {
-  description = "MSK's private subnets, one in each zone; a provisioned cluster gets one broker in each."
+  description = "MSK's private subnets, one in each zone. A provisioned cluster has one broker in each."
   type        = list(string)
   default     = []
 }
 
 variable "msk_provisioned" {
-  description = "A provisioned cluster's Kafka version, brokers' instance type and disk of each in GiB."
+  description = "For msk_provisioned: Kafka's version, the brokers' instance type, and the disk of each broker in GiB."
   type = object({
     kafka_version = optional(string, "3.9.x")
     instance_type = optional(string, "kafka.t3.small")
