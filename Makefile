@@ -92,7 +92,7 @@ local-reset: ## Remove the data of earlier runs (ARGS=--yes does not ask)
 # In the order in which they begin: the longest first.
 local-test: packages ## Run every check and every test, beside each other (AT_ONCE=1: one after the other)
 	@$(PARTS) --table --at-once $(AT_ONCE) build-python web=build-python build-tests=web \
-	  $(foreach verb,$(TESTS),$(verb)=build-tests) lint-files=build-python test-install=build-python
+	  $(foreach verb,$(TESTS),$(verb)=build-tests) lint-files=build-python test-install=build-python test-docs=build-python
 
 lint: setup build-tests lint-files ## Check format and style of Rust, Python and SQL
 
@@ -118,6 +118,9 @@ test-python: setup ## Run the tests of the dbt project and of transform-quotes
 
 test-install: setup ## Check that the locks are complete, and that nothing published later can break an install
 	$(BIN)/pytest tests/install
+
+test-docs: setup ## Check the documents: links, verbs, files and tests that they name; the workflows
+	$(BIN)/pytest tests/docs
 
 test-web: setup web ## Check the dashboard's page, with a browser too (CHROMIUM=/usr/bin/chromium)
 	@$(SHELL) localstack/packages.sh browser
