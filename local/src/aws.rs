@@ -60,7 +60,7 @@ impl CloudWatch {
         });
         let answer = self.ask("GraniteServiceVersion20100801.GetMetricData", "1.0", &question).await?;
         let answer = answer.error_for_status()?.bytes().await?;
-        let answer: MetricData = serde_json::from_slice(&answer).context("CloudWatch answers no metrics")?;
+        let answer: MetricData = serde_json::from_slice(&answer).context("CloudWatch returned no metrics")?;
         let mut sums = [0.0; N];
         for (number, sum) in sums.iter_mut().enumerate() {
             let id = format!("q{number}");
@@ -86,7 +86,7 @@ impl CloudWatch {
                 }
                 bail!("CloudWatch answers {status} for {group}: {error}");
             }
-            let page: LogEvents = serde_json::from_slice(&body).context("CloudWatch answers no events")?;
+            let page: LogEvents = serde_json::from_slice(&body).context("CloudWatch returned no events")?;
             events.extend(page.events);
             let Some(token) = page.next_token.filter(|token| question["nextToken"] != token.as_str()) else {
                 return Ok(events);
@@ -142,7 +142,7 @@ pub(crate) enum InvocationError {
     #[error("{kind}: {payload}")]
     Failed { kind: String, payload: String },
     /// It has no concurrency left.
-    #[error("turned away: {0}")]
+    #[error("throttled: {0}")]
     Throttled(String),
     /// It is not known whether the function has run.
     #[error("{0}")]

@@ -178,7 +178,7 @@ impl Bridge {
             InvocationError::Throttled(_) => self.metrics.add_throttle(names::ARCHIVE),
             InvocationError::NoAnswer(_) => {}
         })?;
-        serde_json::from_slice(&answer).context("its response is not archive-quotes'")
+        serde_json::from_slice(&answer).context("the response is not one of archive-quotes")
     }
 }
 

@@ -64,7 +64,7 @@ const ENVIRONMENT: &str = "Environment:
   LOCAL_PYTHON             the Python that has the stand-ins and dbt
                            (default: .venv/bin/python)
 
-A closed market is not polled: each symbol once, for its last price.";
+While the market is closed, each symbol is polled once, for its last price.";
 
 /// More than a recorded day a second.
 const FASTEST: f64 = 100_000.0;
@@ -93,7 +93,7 @@ pub(crate) struct ReplayOptions {
     /// The first `fetched_at`: seconds since 1970, a time (2024-01-01T12:00:00Z) or a UTC date (2024-01-01).
     #[arg(long, value_name = "MOMENT")]
     pub from: Moment,
-    /// The last `fetched_at`; until now where it is left out.
+    /// The last `fetched_at` [default: now].
     #[arg(long, value_name = "MOMENT")]
     pub to: Option<Moment>,
     /// One symbol only.
@@ -176,7 +176,7 @@ fn symbol(text: &str) -> Result<Symbol, String> {
     // A domain's symbol may have them; none of Finnhub's does, and a shell makes something else of them.
     if let Some(character) = text.chars().find(|character| "!$@".contains(*character)) {
         return Err(format!(
-            "{character:?} is in no symbol of Finnhub's, which look like AAPL, BRK.B or BINANCE:BTCUSDT"
+            "{character:?} is not allowed in a symbol; Finnhub's symbols look like AAPL, BRK.B or BINANCE:BTCUSDT"
         ));
     }
     text.trim().to_ascii_uppercase().parse().map_err(|error: quotes::InvalidSymbol| error.to_string())
@@ -188,19 +188,19 @@ fn interval(text: &str) -> Result<Duration, String> {
     if (Duration::from_millis(50)..=Duration::from_mins(1)).contains(&interval) {
         Ok(interval)
     } else {
-        Err("an interval has 50ms to 60s".to_owned())
+        Err("an interval must be from 50ms to 60s".to_owned())
     }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if duration.is_zero() { Err("no time to run".to_owned()) } else { Ok(duration) }
+    if duration.is_zero() { Err("the time must be more than 0".to_owned()) } else { Ok(duration) }
 }
 
 fn speed(text: &str) -> Result<f64, String> {
     let speed: Option<f64> = text.parse().ok();
     let speed = speed.filter(|speed| *speed > 0.0 && *speed <= FASTEST);
-    speed.ok_or_else(|| format!("a speed is a number above 0, at most {FASTEST}"))
+    speed.ok_or_else(|| format!("a speed must be a number above 0, at most {FASTEST}"))
 }
 
 fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {

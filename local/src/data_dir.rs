@@ -27,11 +27,11 @@ impl DataDir {
         for folder in ["logs", "tmp", "kafka", "s3", "aws", "bigquery", "home", "dbt"] {
             let folder = path.join(folder);
             std::fs::create_dir_all(&folder)
-                .with_context(|| format!("{} cannot be made", folder.display()))?;
+                .with_context(|| format!("{} cannot be created", folder.display()))?;
         }
         // The stand-ins keep the functions' variables there.
         std::fs::set_permissions(&path, Permissions::from_mode(0o700))
-            .with_context(|| format!("{} is not this user's", path.display()))?;
+            .with_context(|| format!("{} belongs to another user", path.display()))?;
         let lock = lock(&path)?;
         Ok(Self { path, _lock: lock })
     }
@@ -96,7 +96,7 @@ pub(crate) fn latest(path: &Path) -> anyhow::Result<Latest> {
 /// Removes everything in the data folder; on a terminal, only after a yes.
 pub(crate) fn reset(path: &Path, yes: bool) -> anyhow::Result<()> {
     if !path.exists() {
-        println!("{} is not there: nothing to remove", path.display());
+        println!("{} does not exist: nothing to remove", path.display());
         return Ok(());
     }
     if !path.join(LOCK).exists() {

@@ -122,7 +122,7 @@ pub(crate) async fn deploy(
 
 /// The folder of the executables: this one's.
 fn folder() -> anyhow::Result<PathBuf> {
-    Ok(std::env::current_exe()?.parent().context("this executable has no folder")?.to_owned())
+    Ok(std::env::current_exe()?.parent().context("the folder of this executable is unknown")?.to_owned())
 }
 
 /// A function's executable.

@@ -271,7 +271,7 @@ pub(crate) fn kept(data_dir: &Path) -> u64 {
 
 /// How many records the topic holds, and how many of them the consumer group has not committed.
 pub(crate) fn topic_depth(kafka: &BaseConsumer) -> anyhow::Result<(u64, u64)> {
-    let unreachable = || format!("Kafka does not tell about the topic {}", names::TOPIC);
+    let unreachable = || format!("Kafka has no information about the topic {}", names::TOPIC);
     let metadata = kafka.fetch_metadata(Some(names::TOPIC), KAFKA_TIMEOUT).with_context(unreachable)?;
     let mut partitions = TopicPartitionList::new();
     for topic in metadata.topics() {

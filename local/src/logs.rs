@@ -72,14 +72,14 @@ impl Logs {
                 && self.warned.insert("logs")
             {
                 tracing::warn!(
-                    "the functions' logs cannot be read, so that their metrics are not whole: {error:#}"
+                    "the functions' logs cannot be read, so their metrics are incomplete: {error:#}"
                 );
             }
         }
         if let Err(error) = self.throttles(metrics).await
             && self.warned.insert("throttles")
         {
-            tracing::warn!("how many invocations were turned away is not known: {error:#}");
+            tracing::warn!("the number of throttled invocations is unknown: {error:#}");
         }
     }
 

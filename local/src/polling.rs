@@ -72,8 +72,8 @@ impl Polling {
         }
         if polling.symbols_a_poll() == 0 {
             bail!(
-                "--interval {} is {} polls a minute, too many for {} requests a minute: poll less often, or say in \
-                 {VARIABLE} how many the key has",
+                "--interval {} is {} polls a minute, too many for {} requests a minute: raise --interval, \
+                 or set {VARIABLE} to the key's limit",
                 humantime::format_duration(interval),
                 polling.polls(),
                 polling.rate_limit_per_minute

@@ -65,7 +65,7 @@ pub(crate) async fn topic(bootstrap_servers: &str) -> anyhow::Result<()> {
     for made in admin.create_topics([&topic], &options).await.with_context(unreachable)? {
         match made {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, code)) => anyhow::bail!("the topic {topic} cannot be made: {code}"),
+            Err((topic, code)) => anyhow::bail!("the topic {topic} cannot be created: {code}"),
         }
     }
     Ok(())
@@ -113,14 +113,14 @@ impl Aws {
             .await;
         if s3_is_other && let Err(error) = &notified {
             tracing::warn!(
-                "S3 does not tell of new objects, so {} finds them every 5 minutes; MinIO does with the webhook QUOTEFLOW \
-                 at {} of the metrics' address: {}",
+                "S3 sends no events for new objects, so {} finds them every 5 minutes; for MinIO, point its webhook \
+                 QUOTEFLOW to {} of the metrics' address: {}",
                 names::RECONCILE,
                 object_events::PATH,
                 function_kit::chain(error)
             );
         } else {
-            notified.context("the bucket's notification cannot be made")?;
+            notified.context("the bucket's notification cannot be set")?;
         }
         Ok(Queues { archived, dead_letter })
     }
@@ -130,7 +130,7 @@ impl Aws {
         let made = self.s3.create_bucket().bucket(bucket).send().await;
         match made.as_ref().err().map(ProvideErrorMetadata::code) {
             None | Some(Some("BucketAlreadyOwnedByYou" | "BucketAlreadyExists")) => Ok(()),
-            Some(_) => made.map(drop).with_context(|| format!("the bucket {bucket} cannot be made")),
+            Some(_) => made.map(drop).with_context(|| format!("the bucket {bucket} cannot be created")),
         }
     }
 
@@ -140,7 +140,7 @@ impl Aws {
         name: &str,
         attributes: [(QueueAttributeName, String); N],
     ) -> anyhow::Result<String> {
-        let cannot = || format!("the queue {name} cannot be made");
+        let cannot = || format!("the queue {name} cannot be created");
         let made = self.sqs.create_queue().queue_name(name).send().await.with_context(cannot)?;
         let url = made.queue_url.with_context(cannot)?;
         if N > 0 {
@@ -230,7 +230,7 @@ impl Aws {
 
     /// Gives load-quotes the messages of the queue.
     pub(crate) async fn queue_trigger(&self, queue_url: &str) -> anyhow::Result<()> {
-        let cannot = "load-quotes cannot be triggered by its queue";
+        let cannot = "the trigger of load-quotes cannot be created";
         let scaling = ScalingConfig::builder().maximum_concurrency(LOAD_CONCURRENCY).build();
         let there = self.lambda.list_event_source_mappings().function_name(names::LOAD).send().await?;
         let there = there.event_source_mappings().first().and_then(|mapping| mapping.uuid());

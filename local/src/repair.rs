@@ -24,7 +24,7 @@ impl std::str::FromStr for Moment {
         let seconds = seconds.or_else(|| text.parse().ok().map(Timestamp::as_second));
         let seconds = seconds.or_else(|| text.parse().ok().and_then(date));
         let wanted = "seconds since 1970, a time such as 2024-01-01T12:00:00Z, or a date such as 2024-01-01";
-        seconds.map(Self).ok_or_else(|| format!("{text:?} is none of {wanted}"))
+        seconds.map(Self).ok_or_else(|| format!("{text:?} is not one of: {wanted}"))
     }
 }
 
@@ -61,7 +61,7 @@ pub(crate) async fn redrive(data_dir: &Path) -> anyhow::Result<()> {
     let letters = redrive_dead_letters(&aws, &endpoints).await?;
     println!("queued {letters} dead letters to be loaded again");
     let (archived, kept) = redrive_quarantine(&aws, &endpoints.quarantine_bucket).await?;
-    println!("archived {archived} quarantined records; {kept} still hold no quote and stay");
+    println!("archived {archived} quarantined records; {kept} are still not valid quotes and stay");
     Ok(())
 }
 

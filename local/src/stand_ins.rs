@@ -77,7 +77,7 @@ impl Given {
     pub(crate) fn polling(&self, options: &RunOptions) -> anyhow::Result<Polling> {
         #[allow(clippy::float_cmp, reason = "the default itself is looked for")]
         if !self.is_recorded() && options.speed != 1.0 {
-            bail!("--speed is for the recording; FINNHUB_API_KEY or FINNHUB_BASE_URL names another source");
+            bail!("--speed works with the recording only, but FINNHUB_API_KEY or FINNHUB_BASE_URL is set");
         }
         Polling::read(options, self.is_recorded())
     }
@@ -366,7 +366,7 @@ async fn start_bigquery(data: &DataDir, project: &Path, python: &Path, port: u16
     let import = project.join("localstack/import_duckdb_extension.py");
     let imported = tokio::process::Command::new(python).arg(import).arg(&home).output().await?;
     if !imported.status.success() {
-        bail!("DuckDB's extension cannot be imported: {}", String::from_utf8_lossy(&imported.stderr));
+        bail!("DuckDB's extension cannot be installed: {}", String::from_utf8_lossy(&imported.stderr));
     }
     let port = port.to_string();
     let folder = data.text("bigquery");

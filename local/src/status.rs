@@ -89,7 +89,7 @@ fn is_running(data_dir: &Path) -> anyhow::Result<()> {
 async fn functions(url: &str) -> anyhow::Result<()> {
     let client = reqwest::Client::builder().no_proxy().build()?;
     let asked = client.get(url).send().await.and_then(reqwest::Response::error_for_status);
-    let answer = asked.with_context(|| format!("the metrics cannot be had from {url}"))?.bytes().await?;
+    let answer = asked.with_context(|| format!("the metrics cannot be read from {url}"))?.bytes().await?;
     let functions: BTreeMap<String, FunctionMetrics> = serde_json::from_slice(&answer)?;
     for name in names::FUNCTIONS {
         let Some(known) = functions.get(name) else { continue };
@@ -106,7 +106,7 @@ async fn functions(url: &str) -> anyhow::Result<()> {
         let took = duration_ms
             .map_or_else(String::new, |took| format!("  p50 {:>6} ms  max {:>6} ms", took.p50, took.max));
         println!(
-            "function   {name:<16}  {invocations:>6} runs {errors:>4} failed {throttles:>4} turned away{took}"
+            "function   {name:<16}  {invocations:>6} runs {errors:>4} failed {throttles:>4} throttled{took}"
         );
         let mut lines = vec![listed(counts)];
         lines.extend(reasons.iter().flat_map(|(count, reasons)| {
@@ -131,7 +131,7 @@ fn in_words(reason: &str) -> &str {
         "body" => "Finnhub's answer was not a quote",
         "refused" => "Finnhub refused the key",
         "rate_limited" => "Finnhub's limit was reached",
-        "no_turn" => "the limit left no turn",
+        "no_turn" => "the rate limit allowed no request",
         "breaker_open" => "skipped while Finnhub did not answer",
         "late" => "the schedule's event came late or not at all",
         "no_time" => "the function's time was over",

@@ -218,7 +218,7 @@ def test_what_is_turned_away_is_no_invocation(seen: Seen) -> None:
     assert seen.metrics("throttles_total", function="reconcile-quotes") >= 1
     assert seen.metrics("invocations_total", function="reconcile-quotes") == 1
     assert seen.metrics("throttles_total", function="fetch-quotes") == 0
-    assert "turned away is not known" not in seen.output
+    assert "throttled invocations is unknown" not in seen.output
 
 
 def test_fetch_quotes_is_invoked_once_for_ten_polls(seen: Seen) -> None:

@@ -187,8 +187,8 @@ pub fn s3_at(
 #[cfg(feature = "s3")]
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the S3 server of the bucket {bucket} does not honour `If-None-Match: *`: it overwrites an object that exists, so that \
-     quotes would be lost. Use AWS S3 or a server that honours it, such as SeaweedFS or MinIO since 2024"
+    "the S3 server of the bucket {bucket} does not honour `If-None-Match: *`: it overwrites existing objects, so quotes \
+     would be lost. Use AWS S3 or a server that honours it, such as SeaweedFS or MinIO since 2024"
 )]
 pub struct Overwrites {
     /// The bucket that was asked.
@@ -222,7 +222,7 @@ pub async fn check_write_once(s3: &aws_sdk_s3::Client, bucket: &str) -> Result<(
                     let error = describe(error);
                     tracing::warn!(
                         bucket,
-                        "it is not known whether the server honours `If-None-Match`: {error}"
+                        "it could not be checked whether the server honours `If-None-Match`: {error}"
                     );
                     return Ok(());
                 }
@@ -233,7 +233,7 @@ pub async fn check_write_once(s3: &aws_sdk_s3::Client, bucket: &str) -> Result<(
     let checked = tokio::time::timeout(CHECK, check).await.unwrap_or_else(|_| {
         tracing::warn!(
             bucket,
-            "it is not known whether the server honours `If-None-Match`: no answer in {CHECK:?}"
+            "it could not be checked whether the server honours `If-None-Match`: no answer in {CHECK:?}"
         );
         Ok(())
     });

@@ -80,7 +80,7 @@ where
 }
 
 fn unreadable(error: &serde_json::Error) -> Diagnostic {
-    let error_message = format!("the event is not one that this function reads: {error}");
+    let error_message = format!("this function cannot read the event: {error}");
     Diagnostic { error_type: "NonRetryable".to_owned(), error_message }
 }
 

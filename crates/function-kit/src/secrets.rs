@@ -36,7 +36,7 @@ impl Environment {
         for SecretVariable { variable, reference } in secrets {
             let Some(secret) = self.optional::<String>(reference) else { continue };
             if self.optional::<String>(variable).is_some() {
-                self.problem(format!("{variable} and {reference} are both set, and one is enough"));
+                self.problem(format!("{variable} and {reference} are both set; set only one"));
                 continue;
             }
             let client = client.get_or_insert_with(|| aws::secrets_manager(&aws::sdk_config(&mut self)));
@@ -53,10 +53,10 @@ async fn read(client: &Client, reference: &'static str, secret: String) -> Resul
     // An answer that cannot be read may hold the secret: nothing of it is told.
     let answer = answer.map_err(|error| {
         failed(match error {
-            SdkError::ResponseError(_) => "the answer is not one of Secrets Manager's".to_owned(),
+            SdkError::ResponseError(_) => "the answer is not from Secrets Manager".to_owned(),
             error => aws::describe(&error),
         })
     })?;
     let value = answer.secret_string().map(str::trim).filter(|value| !value.is_empty());
-    value.map(str::to_owned).ok_or_else(|| failed("it holds no text".to_owned()))
+    value.map(str::to_owned).ok_or_else(|| failed("it has no text value".to_owned()))
 }

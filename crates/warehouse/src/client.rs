@@ -91,8 +91,8 @@ impl WarehouseConfig {
             }
         }
         if endpoint.is_none() && !given {
-            let missing = "none of GOOGLE_CREDENTIALS_JSON, GOOGLE_CREDENTIALS_SECRET and \
-                           GOOGLE_APPLICATION_CREDENTIALS is set, and no BIGQUERY_ENDPOINT that needs none";
+            let missing = "set one of GOOGLE_CREDENTIALS_JSON, GOOGLE_CREDENTIALS_SECRET and \
+                           GOOGLE_APPLICATION_CREDENTIALS, or BIGQUERY_ENDPOINT for a server without credentials";
             environment.problem(missing.to_owned());
         }
         let endpoint = endpoint.map(|url| url.trim_end_matches('/').to_owned());
@@ -241,7 +241,7 @@ impl Warehouse {
             (Some(credentials), _) => Some(Google::new(credentials)?),
             (None, Some(_)) => None,
             (None, None) => {
-                let reason = "there are neither credentials for Google nor a BIGQUERY_ENDPOINT";
+                let reason = "neither Google credentials nor BIGQUERY_ENDPOINT are set";
                 return Err(WarehouseError::Configuration(reason.to_owned()));
             }
         };
@@ -358,14 +358,16 @@ impl Warehouse {
                 if page_token.is_none() {
                     return match rows {
                         Some(all) if all != answer.rows.len() as u64 => {
-                            Err(unavailable(format!("it gave {} of {all} rows", answer.rows.len())))
+                            Err(unavailable(format!("it returned {} of {all} rows", answer.rows.len())))
                         }
                         _ => Ok(answer),
                     };
                 }
             }
             let Some((job, location)) = job else {
-                return Err(unavailable("it named no job to ask for the rest of its answer".to_owned()));
+                return Err(unavailable(
+                    "it names no job, so the rest of the answer cannot be read".to_owned(),
+                ));
             };
             if Instant::now() >= end {
                 // Left alone, it would go on beside the same statement of the next invocation.

@@ -72,10 +72,8 @@ impl GoogleCredentials {
         let (origin, text) = match (json, path) {
             (None, None) => return None,
             (Some(_), Some(_)) => {
-                environment.problem(format!(
-                    "{} and {FILE} are both set, and one is enough",
-                    environment.origin(JSON)
-                ));
+                environment
+                    .problem(format!("{} and {FILE} are both set; set only one", environment.origin(JSON)));
                 return None;
             }
             (Some(json), None) => (environment.origin(JSON).to_owned(), json),

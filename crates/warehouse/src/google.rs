@@ -89,7 +89,7 @@ impl Google {
         }
         // What follows quotes the answer, which may be a token.
         if let Some((before, _)) = told.split_once("error decoding response body") {
-            told = format!("{before}the answer holds no token");
+            told = format!("{before}the answer contains no token");
         }
         let secrets = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(|name| std::env::var(name).ok());
         let field = |name: &str| self.credentials.json[name].as_str().map(str::to_owned);
@@ -133,7 +133,7 @@ fn build(credentials: &GoogleCredentials) -> Result<AccessTokenCredentials, Ware
     // The library's own message could tell a part of them.
     built.map_err(|_| {
         WarehouseError::Configuration(format!(
-            "Google's credentials of the type {kind} cannot be used: a field is missing or is not what Google writes there"
+            "Google's credentials of the type {kind} cannot be used: a field is missing or has an unexpected value"
         ))
     })
 }

@@ -99,7 +99,7 @@ impl Warehouse {
                 let count = answer.rows.len() as u64;
                 return match all {
                     Some(all) if all != count => {
-                        let reason = format!("it gave {count} of {all} rows");
+                        let reason = format!("it returned {count} of {all} rows");
                         Err(WarehouseError::Unavailable { statement: name, reason })
                     }
                     _ => Ok(Some(answer)),

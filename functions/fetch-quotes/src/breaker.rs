@@ -52,7 +52,7 @@ impl Breaker {
     pub(crate) fn answered(&self) {
         let mut state = self.state();
         if state.is_tripped() {
-            tracing::info!(failures = state.failures, "Finnhub answers again: asking for every symbol");
+            tracing::info!(failures = state.failures, "Finnhub answers again: all symbols are requested");
         }
         *state = State::default();
     }
@@ -69,7 +69,7 @@ impl Breaker {
             tracing::warn!(
                 failures = FAILURES,
                 pause_seconds = PAUSE.as_secs(),
-                "Finnhub failed {FAILURES} times in a row: asking one request every {} s until it answers: {error}",
+                "Finnhub failed {FAILURES} times in a row: one request every {} s until it answers: {error}",
                 PAUSE.as_secs()
             );
         }

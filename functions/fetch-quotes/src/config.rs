@@ -85,7 +85,7 @@ impl FromStr for Partitions {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let count = text.parse().ok().filter(|count| (1..=10_000).contains(count));
-        count.map(Self).ok_or_else(|| format!("{text:?} is no number of partitions from 1 to 10000"))
+        count.map(Self).ok_or_else(|| format!("{text:?} is not a number of partitions from 1 to 10000"))
     }
 }
 
@@ -147,7 +147,7 @@ impl FromStr for Seconds {
             .ok()
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
             .filter(|interval| (Duration::from_millis(50)..=MINUTE).contains(interval));
-        interval.map(Self).ok_or_else(|| format!("{text:?} is no number of seconds from 0.05 to 60"))
+        interval.map(Self).ok_or_else(|| format!("{text:?} is not a number of seconds from 0.05 to 60"))
     }
 }
 
@@ -161,7 +161,7 @@ impl FromStr for BaseUrl {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.query().is_none() => {
                 Ok(Self(text.trim_end_matches('/').to_owned()))
             }
-            Ok(_) => Err(format!("{text:?} is no http(s) URL without a query")),
+            Ok(_) => Err(format!("{text:?} is not an http(s) URL without a query")),
             Err(error) => Err(format!("{text:?}: {error}")),
         }
     }
@@ -184,14 +184,15 @@ impl Config {
         let api_key: Option<Secret> = environment.required("FINNHUB_API_KEY");
         if api_key.as_ref().is_some_and(|key| HeaderValue::from_str(key.reveal()).is_err()) {
             let origin = environment.origin("FINNHUB_API_KEY");
-            environment.problem(format!("{origin}: the key has characters that no HTTP header can have"));
+            environment
+                .problem(format!("{origin}: the key has characters that are not allowed in an HTTP header"));
         }
         let bootstrap_servers = environment.required("KAFKA_BOOTSTRAP_SERVERS");
         let topic = environment.or("KAFKA_TOPIC", TOPIC.to_owned());
         let security = KafkaSecurity::read(&mut environment, cfg!(feature = "tls"));
         let authority = environment.optional("KAFKA_CA");
         if authority.is_some() && security == Some(KafkaSecurity::Plaintext) {
-            environment.problem("KAFKA_CA is for TLS: KAFKA_SECURITY is plaintext".to_owned());
+            environment.problem("KAFKA_CA needs TLS, but KAFKA_SECURITY is plaintext".to_owned());
         }
         let topic_partitions = environment.optional("KAFKA_TOPIC_PARTITIONS");
         let mut symbols: Vec<Symbol> = environment
@@ -205,7 +206,7 @@ impl Config {
             rate_limit_per_minute: environment.or("RATE_LIMIT_PER_MINUTE", RATE_LIMIT_PER_MINUTE),
         };
         if polling.symbols.is_empty() && environment.problems().is_none() {
-            environment.problem("SYMBOLS names no symbol".to_owned());
+            environment.problem("SYMBOLS has no symbol".to_owned());
         } else if !polling.symbols.is_empty() && polling.symbols_a_poll() == 0 {
             environment.problem(format!(
                 "RATE_LIMIT_PER_MINUTE {} is too low for {} polls a minute (POLL_INTERVAL_SECONDS)",
@@ -281,7 +282,7 @@ mod tests {
     #[test]
     fn a_certificate_without_tls_is_a_mistake() {
         let error = read(&[("KAFKA_CA", r#"{"certificate":"-----BEGIN CERTIFICATE-----"}"#)]).unwrap_err();
-        assert!(error.to_string().contains("KAFKA_CA is for TLS"), "{error}");
+        assert!(error.to_string().contains("KAFKA_CA needs TLS"), "{error}");
         assert!(read(&[("KAFKA_CA", "-----BEGIN")]).unwrap_err().to_string().contains("KAFKA_CA"));
     }
 

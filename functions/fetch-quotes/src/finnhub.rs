@@ -58,7 +58,7 @@ pub enum NoQuote {
         words: String,
     },
     /// The key is not allowed this symbol: 403, or an error about access with any status.
-    #[error("Finnhub does not give this symbol to the key (HTTP {status}{})", said(words))]
+    #[error("the key may not read this symbol (HTTP {status}{})", said(words))]
     NoAccess {
         /// The HTTP status.
         status: u16,
@@ -89,10 +89,10 @@ pub enum NoQuote {
     #[error("Finnhub has no data")]
     NoData,
     /// Not asked: the rate limit left no turn within the poll's time.
-    #[error("the rate limit left no turn")]
+    #[error("the rate limit allowed no request in this poll")]
     NoTurn,
     /// Not asked: Finnhub failed too often in a row.
-    #[error("Finnhub failed too often in a row to be asked")]
+    #[error("not requested: Finnhub failed too often in a row")]
     BreakerOpen,
 }
 
@@ -178,10 +178,10 @@ pub struct MarketStatus {
 #[derive(Debug, thiserror::Error)]
 pub enum FinnhubClientError {
     /// The key has characters that no HTTP header can have.
-    #[error("FINNHUB_API_KEY has characters that no HTTP header can have")]
+    #[error("FINNHUB_API_KEY has characters that are not allowed in an HTTP header")]
     Key,
     /// TLS or the like.
-    #[error("the HTTP client for Finnhub cannot be made")]
+    #[error("the HTTP client for Finnhub cannot be created")]
     Client(#[from] reqwest::Error),
 }
 

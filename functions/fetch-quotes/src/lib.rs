@@ -120,7 +120,7 @@ pub enum FetchError {
     #[error("Finnhub refused FINNHUB_API_KEY: {0}")]
     Refused(String),
     /// Finnhub takes the key and gave none of the configured symbols to it.
-    #[error("Finnhub gives none of SYMBOLS to FINNHUB_API_KEY: {0}")]
+    #[error("FINNHUB_API_KEY may not read any of SYMBOLS: {0}")]
     NoAccess(String),
 }
 
@@ -179,7 +179,7 @@ impl FetchQuotes {
         if plan.count == 0 {
             tracing::warn!(
                 scheduled_time = event.payload.scheduled_time,
-                "the event's minute is over: no poll"
+                "the event's minute is over: nothing is polled"
             );
             return Ok(Outcome::default());
         }

@@ -87,11 +87,11 @@ impl ClientContext for Link {
 pub enum KafkaClientError {
     /// One setting. Its value is not told: it may be a password.
     #[error(
-        "librdkafka refuses the setting {0}, which is made of KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY and KAFKA_SASL"
+        "librdkafka rejects the setting {0}, which comes from KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY and KAFKA_SASL"
     )]
     Setting(String),
     /// Several together, or something else than a setting.
-    #[error("no client of Kafka can be made: {0}")]
+    #[error("the Kafka client cannot be created: {0}")]
     Client(String),
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct AccessToken {
 
 /// Why a request could not be signed.
 #[derive(Debug, thiserror::Error)]
-#[error("no access token for MSK: AWS_REGION {region:?} cannot be a part of a request")]
+#[error("no access token for MSK: AWS_REGION {region:?} is not a valid region")]
 pub(crate) struct TokenError {
     region: String,
 }

@@ -58,7 +58,7 @@ impl FromStr for Protocol {
             "msk_iam" => Ok(Self::MskIam),
             "sasl_scram" => Ok(Self::SaslScram),
             "sasl_plain" => Ok(Self::SaslPlain),
-            _ => Err(format!("{text:?} is none of plaintext, tls, msk_iam, sasl_scram, sasl_plain")),
+            _ => Err(format!("{text:?} is not one of plaintext, tls, msk_iam, sasl_scram, sasl_plain")),
         }
     }
 }
@@ -106,10 +106,10 @@ impl FromStr for SaslUser {
         // librdkafka refuses them with an error that quotes them.
         let is_unusable = |text: &str| text.is_empty() || text.contains('\0');
         if is_unusable(&user.username) {
-            return Err("the field username is empty or holds a zero byte");
+            return Err("the field username is empty or contains a zero byte");
         }
         if is_unusable(&user.password) {
-            return Err("the field password is empty or holds a zero byte");
+            return Err("the field password is empty or contains a zero byte");
         }
         Ok(Self { username: user.username, password: user.password.into() })
     }

@@ -169,10 +169,12 @@ impl Stream {
         if let Some((_, fatal)) = current.client().fatal_error() {
             match producer(&self.config, &self.link) {
                 Ok(fresh) => {
-                    tracing::warn!("made a new Kafka producer: the last one had failed for good: {fatal}");
+                    tracing::warn!(
+                        "created a new Kafka producer because the last one failed permanently: {fatal}"
+                    );
                     *current = fresh;
                 }
-                Err(error) => tracing::error!("no new Kafka producer can be made: {error}"),
+                Err(error) => tracing::error!("a new Kafka producer cannot be created: {error}"),
             }
         }
         current.clone()

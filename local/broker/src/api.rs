@@ -29,9 +29,9 @@ const UNSUPPORTED_VERSION: i16 = 35;
 pub(crate) enum BadRequest {
     #[error("the request is cut off")]
     CutOff,
-    #[error("API {0} is not served")]
+    #[error("API {0} is not supported")]
     UnknownApi(i16),
-    #[error("{0:?} version {1} is not served")]
+    #[error("{0:?} version {1} is not supported")]
     UnknownVersion(ApiKey, i16),
     #[error("{0:?}: {1}")]
     Malformed(ApiKey, String),

@@ -194,7 +194,7 @@ pub(crate) fn expire(engine: &mut EngineState) -> bool {
         tracing::info!(
             group = &**request.group_id,
             member = &*request.member_id,
-            "a group member went silent and is removed"
+            "a group member sent no heartbeat and is removed"
         );
         leave(engine, request, 0);
     }

@@ -260,7 +260,7 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         if let Err(error) = self.shut_down() {
-            tracing::error!(%error, "the broker did not stop well");
+            tracing::error!(%error, "the broker did not stop cleanly");
         }
     }
 }

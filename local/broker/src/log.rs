@@ -203,7 +203,7 @@ impl Reader {
             };
         }
         let Some(kind) = payload.first().copied().and_then(Kind::of) else {
-            return Ok(Err("the entry is of no known kind"));
+            return Ok(Err("the entry has an unknown kind"));
         };
         self.offset = end;
         let mut payload = Bytes::from(payload);

@@ -147,7 +147,7 @@ impl Shared {
         match done {
             Ok(false) if !expired => {}
             Ok(_) => self.changed.notify_all(),
-            Err(error) => tracing::error!(%error, "the broker's upkeep failed"),
+            Err(error) => tracing::error!(%error, "the broker's maintenance failed"),
         }
     }
 

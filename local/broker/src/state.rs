@@ -168,7 +168,7 @@ impl Core {
             }
             Err(error) => {
                 let reason = format!("{}: {error}", self.path.display());
-                tracing::error!(%reason, "the broker's log cannot be written; the broker answers nothing more");
+                tracing::error!(%reason, "the broker's log cannot be written; the broker stops answering");
                 self.failure = Some(reason.clone());
                 Err(Unanswered::Failed(reason))
             }
@@ -347,7 +347,7 @@ fn load_snapshot(reader: &mut Reader, clock: &Arc<AtomicU64>) -> Result<(EngineS
             }
             (Next::Entry(Kind::Batch, entry), Some(engine)) => {
                 restore_batch(engine, entry)
-                    .ok_or_else(|| reader.corrupt(offset, "the record batch belongs nowhere"))?;
+                    .ok_or_else(|| reader.corrupt(offset, "the record batch has no partition"))?;
             }
             (Next::Entry(Kind::SnapshotEnd, _), Some(_)) => break,
             _ => return Err(reader.corrupt(offset, "the snapshot is not whole")),
@@ -376,7 +376,7 @@ fn replay(reader: &mut Reader, engine: &mut EngineState, clock: &AtomicU64) -> R
                 if torn {
                     tracing::warn!(
                         offset,
-                        "the broker's log ends in an unfinished entry, which nobody was told of; it is cut off"
+                        "the broker's log ends in an unfinished entry, which was never acknowledged; it is removed"
                     );
                 }
                 return Ok(());

@@ -137,7 +137,7 @@ async fn response(
                 if too_large { "Function.ResponseSizeTooLarge" } else { "Runtime.TruncatedResponse" };
             let reported = Reported { error_type: error_type.to_owned(), message: rejection.body_text() };
             report(&events, id, Err(reported)).await;
-            refused(rejection.status(), error_type, "the response was not taken")
+            refused(rejection.status(), error_type, "the response was not accepted")
         }
     }
 }

@@ -75,7 +75,7 @@ impl Export {
             .or_else(|| environment.optional("OTEL_EXPORTER_OTLP_PROTOCOL"));
         if let Some(other) = protocol.filter(|protocol| protocol != "http/protobuf") {
             environment
-                .problem(format!("OTEL_EXPORTER_OTLP_PROTOCOL: {other} is not spoken, http/protobuf is"));
+                .problem(format!("OTEL_EXPORTER_OTLP_PROTOCOL: {other} is not supported; use http/protobuf"));
         }
         let timeout = environment
             .optional("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
