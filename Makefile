@@ -102,7 +102,7 @@ lint-files: setup
 	$(BIN)/ruff check .
 	cd dbt_stocks && ../$(BIN)/sqlfluff lint --disable-progress-bar models tests
 
-dictionary: setup ## Write dbt_stocks/DICTIONARY.md anew from the models' descriptions
+dictionary: setup ## Write dbt_stocks/DICTIONARY.md again from the models' descriptions
 	BIGQUERY_ENDPOINT=http://127.0.0.1:1 $(BIN)/dbt --quiet parse --project-dir dbt_stocks --profiles-dir dbt_stocks
 	$(BIN)/python dbt_stocks/dictionary.py dbt_stocks/target/manifest.json > dbt_stocks/DICTIONARY.md
 

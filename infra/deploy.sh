@@ -8,7 +8,7 @@ usage() {
 usage: infra/deploy.sh VERB ENV [--yes] [--allow-destroy] [TERRAFORM'S ARGUMENTS for infra/aws, as -var NAME=VALUE]
 
   deploy     Google Cloud, AWS, the image of transform-quotes; shows each plan and asks before it is applied
-  plan       show what deploy would change, but for the image
+  plan       show what deploy would change, except for the image
   drift      as plan; exit code 2 if anything differs
   destroy    remove everything; asks
   bootstrap  create the bucket for the state, if it is missing

@@ -29,7 +29,7 @@ ENVIRONMENTS = Path(__file__).parent / "env"
 
 
 class SmokeError(Exception):
-    """What an operator is told."""
+    """An error with a text for the operator."""
 
 
 class Smoke:

@@ -21,7 +21,7 @@ VERSION = "/2018-06-01/runtime"
 
 @dataclass
 class Context:
-    """What a handler is told of its invocation."""
+    """What a handler gets about its invocation."""
 
     aws_request_id: str
     invoked_function_arn: str

@@ -103,7 +103,7 @@ module "archived_queue" {
 
   name               = "${var.name}-quotes-archived"
   visibility_seconds = local.visibility_timeouts * local.timeout_seconds["load-quotes"]
-  # An hour: an outage of BigQuery is no fault of a message.
+  # An hour: a message must survive an outage of BigQuery.
   max_receives       = 20
   sending_bucket_arn = module.bronze_bucket.arn
   account_id         = local.account_id
@@ -142,7 +142,7 @@ module "fetch_quotes" {
   reserved_concurrency = 1
   network              = module.stream.producer_network
   # An event that meets the last minute's invocation waits for its end. Newer ones may overtake it again and again; when its
-  # minute is over it polls nothing, and is no failure.
+  # minute is over it polls nothing, which is not a failure.
   asynchronous       = { failed_queue_arn = module.failed_queue.arn, max_age_seconds = 21600 }
   log_retention_days = var.log_retention_days
 
@@ -253,7 +253,7 @@ resource "aws_lambda_event_source_mapping" "archive_quotes" {
   }
 
   # No on-failure destination: with one Lambda gives up after 10 retries, and an outage would cost good quotes. The
-  # function itself puts aside what is not a quote, so a batch fails only while something is down.
+  # function itself moves what is not a quote to quarantine, so a batch fails only while something is down.
 
   depends_on = [aws_lambda_invocation.topic]
 }
@@ -311,7 +311,7 @@ module "reconcile_quotes" {
   source = "../modules/function"
 
   name                 = "${var.name}-reconcile-quotes"
-  description          = "Schedule: what the bucket has and bronze lacks to the queue"
+  description          = "Schedule: objects that are missing in bronze to the queue"
   zip                  = "${local.packages}/reconcile-quotes.zip"
   architecture         = var.architecture
   timeout_seconds      = local.timeout_seconds["reconcile-quotes"]
@@ -341,7 +341,7 @@ module "reconcile_quotes" {
 # Schedule → transform-quotes → gold
 
 resource "aws_ecr_repository" "transform_quotes" {
-  # checkov:skip=CKV_AWS_136:Encrypted with the key that AWS manages; the image holds no secret
+  # checkov:skip=CKV_AWS_136:Encrypted with the key that AWS manages; the image contains no secret
   name                 = "${var.name}/transform-quotes"
   image_tag_mutability = "IMMUTABLE"
   # The images can be built again.

@@ -289,7 +289,7 @@ variable "log_retention_days" {
 }
 
 variable "alarm_email" {
-  description = "Who is told of alarms; null: only the topic is made."
+  description = "E-mail address that receives the alarms; null: none, alarms go to the SNS topic only."
   type        = string
   default     = null
 

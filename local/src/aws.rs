@@ -41,7 +41,7 @@ pub(crate) struct CloudWatch {
 }
 
 impl CloudWatch {
-    /// The sum of a metric of each function in `AWS/Lambda` from a moment until now; 0 where there is no number.
+    /// The sum of a metric of each function in `AWS/Lambda` from a moment until now; 0 if there is no number.
     pub(crate) async fn sums<const N: usize>(
         &self,
         metric: &str,

@@ -76,7 +76,7 @@ impl Bridge {
         Ok(Self { consumer: Arc::new(consumer), bootstrap_servers, aws, book, ledger, metrics })
     }
 
-    /// Goes on until it is told to stop. A batch that is not archived is tried again, whatever the error:
+    /// Runs until it is stopped. A batch that is not archived is tried again, whatever the error:
     /// what is behind it must wait, as on AWS.
     pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         while let Some(batch) = stop.run_until_cancelled(self.gather()).await {

@@ -120,7 +120,7 @@ impl Child {
     }
 }
 
-/// Runs `command` as a child until it ends, this process is told to, or its stdin is closed, and leaves none of its
+/// Runs `command` as a child until it ends, this process gets a signal, or its stdin is closed, and leaves none of its
 /// processes: the functions that the AWS stand-in runs would go on for the rest of their minute.
 pub(crate) async fn supervise(command: &[String]) -> anyhow::Result<()> {
     let mut term = signal(SignalKind::terminate())?;
@@ -175,7 +175,7 @@ fn end_with_parent() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Replaces this process by `command`. On Linux it is told to end when the parent of this process does; elsewhere the
+/// Replaces this process by `command`. On Linux it gets a signal when the parent of this process ends; elsewhere the
 /// supervisor ends it, or the Runtime API whose connection closes. Returns only what went wrong.
 pub(crate) fn become_program(command: &[String]) -> anyhow::Error {
     #[cfg(target_os = "linux")]

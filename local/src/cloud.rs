@@ -221,7 +221,7 @@ impl Run<'_> {
         ]
     }
 
-    /// S3 sends a message an object; load-quotes' mapping receives and deletes ten at a time, and asks when there is none.
+    /// S3 sends a message an object; load-quotes' mapping receives and deletes ten at a time, and polls when there is none.
     fn sqs(&self) -> Vec<Used> {
         let loads = self.functions.get(names::LOAD).map_or(0, |metrics| metrics.invocations);
         let objects = self.count(names::ARCHIVE, "Archived");
@@ -252,7 +252,7 @@ fn float(number: u64) -> f64 {
     number as f64
 }
 
-/// Asks for a page's figures as a browser does that shows the first symbol, until it is told to stop.
+/// Asks for a page's figures as a browser does that shows the first symbol, until it is stopped.
 pub(crate) async fn open_page(
     dashboard_url: String,
     symbol: String,

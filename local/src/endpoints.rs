@@ -26,7 +26,7 @@ pub struct Endpoints {
     pub aws_region: String,
     /// The bucket of archived quotes.
     pub bronze_bucket: String,
-    /// The bucket of records that hold no quote.
+    /// The bucket of records that are not valid quotes.
     pub quarantine_bucket: String,
     /// The queue of new objects.
     pub archived_queue: String,

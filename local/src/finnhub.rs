@@ -116,7 +116,7 @@ impl Upstream {
     /// Asks for a path with its query, such as `quote?symbol=AAPL`.
     ///
     /// # Errors
-    /// [`Trouble`] when there is no answer at all.
+    /// [`Trouble`] if there is no answer at all.
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, Trouble> {
         let request = self.client.get(format!("{}/{path}", self.base_url));
         let answer = request.header("X-Finnhub-Token", self.header.clone()).send().await;

@@ -85,7 +85,7 @@ impl Counts {
 pub(crate) struct Depth {
     /// Those being worked on are among them.
     pub messages: u64,
-    /// How long ago the queue was last seen empty, or else how long this run has looked. SQS does not tell the age of
+    /// How long ago the queue was last seen empty, or else how long this run has looked. SQS does not report the age of
     /// its oldest message; what has come in this run is no older than this.
     pub oldest: Duration,
 }

@@ -1,7 +1,7 @@
 //! `quoteflow`: the whole flow on one machine.
 //!
 //! It starts the stand-ins that no endpoint variable replaces, provisions them, deploys the functions,
-//! bridges Kafka to Lambda, runs dbt after loads, and tells what happens.
+//! bridges Kafka to Lambda, runs dbt on a schedule, and shows what happens.
 
 mod aws;
 mod book;

@@ -29,7 +29,7 @@ pub(crate) struct Logs {
     aws: Aws,
     since: Timestamp,
     groups: Vec<Group>,
-    /// What was warned of: a server without logs is to be told of once.
+    /// What was warned of: a server without logs is reported once.
     warned: HashSet<&'static str>,
 }
 
@@ -84,7 +84,7 @@ impl Logs {
     }
 
     async fn throttles(&self, metrics: &Metrics) -> anyhow::Result<()> {
-        // Who invokes archive-quotes is told of each.
+        // archive-quotes is counted by its caller, the bridge.
         let functions = [names::FETCH, names::LOAD, names::RECONCILE];
         let throttles = self.aws.cloudwatch.sums("Throttles", functions, self.since).await?;
         for (function, throttles) in functions.into_iter().zip(throttles) {
@@ -117,7 +117,7 @@ impl Group {
         if let Some(Ended { took, failed }) = Ended::read(line) {
             metrics.add_invocation(self.function, took);
             let failing = self.failing.remove(stream);
-            // Who invokes archive-quotes is told of each error.
+            // The errors of archive-quotes are counted by its caller, the bridge.
             if (failing || failed || took >= self.timeout) && self.function != names::ARCHIVE {
                 metrics.add_error(self.function);
             }
@@ -174,7 +174,7 @@ struct Lines {
     taken: HashMap<EventId, i64>,
 }
 
-/// What tells an event from another: the server's id, or its place among those of its stream that are the same.
+/// What identifies an event: the server's id, or its place among those of its stream that are the same.
 #[derive(PartialEq, Eq, Hash)]
 enum EventId {
     Given(String),

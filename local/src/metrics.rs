@@ -1,4 +1,4 @@
-//! What the functions measure, what AWS tells of them in the cloud, and what the stores hold, as Prometheus' text, in
+//! What the functions measure, what AWS reports of them in the cloud, and what the stores hold, as Prometheus' text, in
 //! the report and in `quoteflow status`.
 //!
 //! Names: a count `Loaded` of the functions' logs is `quoteflow_loaded_total{function="load-quotes"}`, durations
@@ -35,7 +35,7 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The paths of the server.
 const TEXT_PATH: &str = "/metrics";
 const JSON_PATH: &str = "/metrics.json";
-/// Summaries tell of the last 5 minutes, in parts of 30 s of which the oldest is dropped.
+/// Summaries cover the last 5 minutes, in parts of 30 s of which the oldest is dropped.
 const PARTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(10);
 const PART: Duration = Duration::from_secs(30);
 /// A summary that nothing was added to is left out just before its window is empty: the exporter would show the
@@ -119,7 +119,7 @@ pub(crate) struct FunctionMetrics {
     pub invocations: u64,
     /// Those of them that failed.
     pub errors: u64,
-    /// Invocations that were turned away.
+    /// Invocations that were throttled.
     pub throttles: u64,
     /// How long they took in all, each rounded up to a millisecond.
     pub busy_ms: u64,
@@ -209,7 +209,7 @@ impl Metrics {
         self.tally(function, |tally| tally.known.errors += 1);
     }
 
-    /// How many invocations of the function were turned away.
+    /// How many invocations of the function were throttled.
     pub(crate) fn throttles(&self, function: &str) -> u64 {
         self.tallies().get(function).map_or(0, |tally| tally.known.throttles)
     }
@@ -225,13 +225,13 @@ impl Metrics {
         self.tally(function, |tally| tally.known.last_error = Some(message.to_owned()));
     }
 
-    /// Notes that an invocation was turned away.
+    /// Notes that an invocation was throttled.
     pub(crate) fn add_throttle(&self, function: &str) {
         self.counter("throttles", function, None).increment(1);
         self.tally(function, |tally| tally.known.throttles += 1);
     }
 
-    /// Notes how many invocations were turned away since the run began.
+    /// Notes how many invocations were throttled since the run began.
     pub(crate) fn set_throttles(&self, function: &str, throttles: f64) {
         let throttles = whole(throttles);
         self.counter("throttles", function, None).absolute(throttles);

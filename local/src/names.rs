@@ -10,7 +10,7 @@ pub const LIVE_SYMBOLS: [&str; 5] = ["AAPL", "MSFT", "TSLA", "GOOGL", "AMZN"];
 pub const GROUP: &str = "archive-quotes";
 /// The bucket of archived quotes.
 pub const BRONZE_BUCKET: &str = "bronze-transactions";
-/// The bucket of records that hold no quote.
+/// The bucket of records that are not valid quotes.
 pub const QUARANTINE_BUCKET: &str = "quarantined-records";
 /// S3's events of new objects.
 pub const ARCHIVED_QUEUE: &str = "quotes-archived";

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 /// What Finnhub said.
 pub(crate) enum Opening {
     Market(MarketStatus),
-    /// It does not tell now, and may later.
+    /// It does not say now, and may later.
     Trouble(Trouble),
 }
 

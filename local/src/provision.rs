@@ -72,7 +72,7 @@ pub(crate) async fn topic(bootstrap_servers: &str) -> anyhow::Result<()> {
 }
 
 impl Aws {
-    /// Makes the buckets and the queues, and has S3 tell the queue of every new object; where S3 is another server, by
+    /// Makes the buckets and the queues, and has S3 send an event of every new object to the queue; where S3 is another server, by
     /// its webhook.
     pub(crate) async fn storage(&self, s3_is_other: bool) -> anyhow::Result<Queues> {
         for bucket in [names::BRONZE_BUCKET, names::QUARANTINE_BUCKET] {

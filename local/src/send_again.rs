@@ -16,7 +16,7 @@ pub(crate) struct SendAgain {
 
 impl SendAgain {
     /// Whether the event is to be sent now, in milliseconds since 1970. `throttles` is how many invocations have been
-    /// turned away so far, those sent again among them. An event is given up with its minute: the next has its own.
+    /// throttled so far, including those sent again. An event is given up with its minute: the next has its own.
     pub(crate) fn is_due(&mut self, throttles: u64, now_ms: u64) -> bool {
         let minute = now_ms / MINUTE_MS;
         if throttles > self.throttles {

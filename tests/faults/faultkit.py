@@ -70,7 +70,7 @@ After = Callable[[Request], None]
 
 
 class Proxy(ThreadingHTTPServer):
-    """Passes everything on, but for what is injected."""
+    """Passes everything on, except for what is injected."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -158,7 +158,7 @@ class FaultyStores(Stores):
         self.s3_proxy = Proxy(self._ports["aws"])
         self.bigquery_proxy = Proxy(self._ports["bigquery"])
         self.direct = (self.aws, self.bigquery)
-        # What the stand-in tells its functions, and what `quoteflow` is told.
+        # The address that the stand-in gives its functions, and the one that `quoteflow` gets.
         self.aws, self.bigquery = self.s3_proxy.url, self.bigquery_proxy.url
 
     def __exit__(self, *_: object) -> None:
@@ -273,7 +273,7 @@ class Trial:
 
     @contextmanager
     def notifications(self, configuration: dict[str, Any]) -> Iterator[None]:
-        """While the block runs, S3 tells of new objects as `configuration` says."""
+        """While the block runs, S3 sends events of new objects as `configuration` says."""
 
         def put(configuration: dict[str, Any]) -> None:
             self.clients.s3.put_bucket_notification_configuration(
@@ -342,7 +342,7 @@ class Trial:
                 ended.result()  # The first failure is the cause of the others.
         return [one.result() for one in injected]
 
-    # The faults. Each injects, waits until it has had its effect, heals, and tells what it did.
+    # The faults. Each injects, waits until it has had its effect, heals, and reports what it did.
 
     def s3_out(self) -> str:
         """S3 answers 503 to every PUT of a quote for a while."""
@@ -427,7 +427,7 @@ class Trial:
         return f"{killed['processes']} processes killed mid-batch"
 
     def notifications_lost(self) -> str:
-        """S3 tells nobody of new objects for a while; the scheduled repair finds them."""
+        """S3 sends no events of new objects for a while; the scheduled repair finds them."""
         with self.notifications({}):
             start = self.published()
             self.more_quotes(10)
@@ -505,7 +505,7 @@ FAULTS = {
     "load_killed": {"load-quotes"},
     "notifications_lost": {"notifications"},
     "events_twice_and_shuffled": {"notifications"},
-    # When `quoteflow` starts again it needs its servers, and makes the notifications anew.
+    # When `quoteflow` starts again it needs its servers, and makes the notifications again.
     "bridge_killed": {"local", "Kafka", "BigQuery", "notifications"},
     "flow_killed": PARTS,
 }

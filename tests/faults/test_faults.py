@@ -87,4 +87,4 @@ def test_an_object_that_holds_no_quote_ends_in_the_dead_letter_queue_with_the_re
     logged = running.logs.filter_log_events(logGroupName="/aws/lambda/load-quotes", filterPattern='"is not a quote"')
     messages = [event["message"] for event in logged["events"]]
     assert any(POISON in message and "fetched_at" in message for message in messages), messages
-    settle(running, "an object that holds no quote", "one object, received 5 times, then a dead letter")
+    settle(running, "an object that is not a quote", "one object, received 5 times, then a dead letter")

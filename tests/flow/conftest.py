@@ -18,7 +18,9 @@ def executables() -> None:
     names = ("quoteflow", *functions, "kafka-broker")
     missing = [name for name in names if not (BIN_DIR / name).exists()]
     if missing:
-        pytest.exit(f"{BIN_DIR} lacks {', '.join(missing)}: run `make build`, or name a folder in QUOTEFLOW_BIN_DIR", 1)
+        pytest.exit(
+            f"{BIN_DIR} does not have {', '.join(missing)}: run `make build`, or name a folder in QUOTEFLOW_BIN_DIR", 1
+        )
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The recorded prices, read anew from the files: what `/quote` must say at any second of them.
+"""The recorded prices, read from the files by themselves: what `/quote` must say at any second of them.
 
 This is an independent account of local/feed/data/README.md and of the rule by which a minute's four prices are
 replayed: each for a quarter of the minute, the low before the high where the minute rose.

@@ -36,7 +36,7 @@ def test_at_the_clouds_pace_everything_arrives_and_nothing_fails(run: tuple[dict
 def test_every_statement_of_the_flow_is_read_and_billed_to_who_sent_it(run: tuple[dict[str, Any], str]) -> None:
     report, printed = run
     clients = report["cloud"]["bigquery"]["clients"]
-    # Who watches the flow is no part of it.
+    # What watches the flow is not a part of it.
     assert set(clients) == {"load-quotes", "reconcile-quotes", "transform-quotes", "serve-dashboard"}
     assert clients["load-quotes"]["statements"]["mutate"] >= 1
     assert clients["transform-quotes"]["statements"]["create_view"] >= 1

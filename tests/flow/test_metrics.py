@@ -76,7 +76,7 @@ def environments_of(data_dir: Path) -> dict[str, str]:
 
 @dataclass
 class Seen:
-    """A run in which all has arrived but one message, which holds nothing that can be loaded."""
+    """A run in which all has arrived but one message, which names nothing that can be loaded."""
 
     metrics: Scrape
     objects: int
@@ -133,7 +133,7 @@ def seen(new_data_dir: Callable[[str], Path]) -> Seen:
             metrics = scrape(report)
             return metrics if metrics("throttles_total", function="reconcile-quotes") else None
 
-        metrics = wait_until(turned_away, "invocation turned away")
+        metrics = wait_until(turned_away, "throttled invocation")
         status = local("status", "--data-dir", data_dir)
         environments = environments_of(data_dir)
         objects, quarantined = len(clients.objects()), len(clients.objects(QUARANTINE_BUCKET))

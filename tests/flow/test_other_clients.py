@@ -83,8 +83,8 @@ def seen(new_data_dir: Callable[[str], Path]) -> Seen:
                     counts(report)["published"] == served + len(HOSTILE) + 1
                     and report["quarantined"] == len(HOSTILE)
                     and all(counts(report)[stage] == served + 1 for stage in ("archived", "loaded", "silver"))
-                    # dbt is done, too: the stand-in lacks a table while it is replaced. The other producer's message
-                    # has an id that does not tell when it was fetched, and so no latency.
+                    # dbt is done, too: the stand-in does not have a table while it is replaced. The other producer's
+                    # message has an id without the time of the fetch, and so no latency.
                     and report["latency_ms"]["gold_row"]["quotes"] == served
                 ),
                 f"report of {served} quotes at every stage",

@@ -24,7 +24,7 @@ class OtherS3(Stores):
 
 @dataclass
 class OnOtherS3:
-    """What a run of one poll has left in each S3 and in bronze, and the event that told of each object."""
+    """What a run of one poll has left in each S3 and in bronze, and the event of each object."""
 
     objects: dict[str, bytes]
     buckets_at_aws: list[str]
@@ -52,7 +52,7 @@ def event_of(key: str) -> bytes:
 def on_other_s3(new_data_dir: Callable[[str], Path]) -> Iterator[OnOtherS3]:
     with OtherS3(new_data_dir("s3")) as other:
         variables = {"AWS_ENDPOINT_URL_S3": other.aws, "S3_ACCESS_KEY_ID": "test", "S3_SECRET_ACCESS_KEY": "test"}
-        # It ends when it is told to.
+        # It ends when it is asked to.
         with Flow(new_data_dir("on-other-s3"), "--polls", "1000", **variables) as flow:
             report = flow.await_report(lambda report: report["stages"]["archived"]["count"] >= SYMBOLS, "object")
             endpoints = report["endpoints"]
@@ -69,7 +69,7 @@ def on_other_s3(new_data_dir: Callable[[str], Path]) -> Iterator[OnOtherS3]:
                 rows = clients.rows("SELECT object_key, quote_id FROM stock.bronze_stock_quotes_raw")
                 return {row["object_key"]: row["quote_id"] for row in rows}
 
-            wait_until(lambda: objects.keys() <= bronze().keys(), "row of each object that an event told of")
+            wait_until(lambda: objects.keys() <= bronze().keys(), "row of each object that had an event")
             at_aws = boto3.client(
                 "s3",
                 endpoint_url=endpoints["aws_endpoint_url"],

@@ -13,7 +13,7 @@ SYMBOL = "REPAIRED"
 
 
 def quarantined(value: bytes, offset: int) -> bytes:
-    """What archive-quotes writes of a record that holds no quote."""
+    """What archive-quotes writes for a record that is not a quote."""
     record = {"topic": "stock-quotes", "partition": 0, "offset": offset, "timestamp": 1_704_067_256_000}
     envelope = {"at": f"stock-quotes-0@{offset}", "reason": "the test's", "value": base64.b64encode(value).decode()}
     return json.dumps(record | envelope).encode()
@@ -55,7 +55,7 @@ def test_a_redrive_archives_what_is_a_quote_now_and_keeps_what_is_none(on_other_
         clients.s3.put_object(Bucket=QUARANTINE_BUCKET, Key=key, Body=body)
     redriven = local("redrive", "--data-dir", on_other_servers.data_dir)
     assert redriven.returncode == 0, redriven.stderr
-    assert "archived 1 quarantined records; 1 still hold no quote" in redriven.stdout
+    assert "archived 1 quarantined records; 1 are still not valid quotes" in redriven.stdout
     key = f"{SYMBOL}/1704067256.json"
     where = f"FROM stock.bronze_stock_quotes_raw WHERE symbol = '{SYMBOL}'"
     rows = wait_until(lambda: clients.rows(f"SELECT c, object_key {where}"), "row of the redriven quote")

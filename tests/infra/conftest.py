@@ -36,7 +36,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def deployment(terraform: Terraform, servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
-    """The real root, applied to the emulator. What the emulator lacks is off: the Kafka trigger, and running images."""
+    """The real root, applied to the emulator, without what that does not have: Kafka triggers, and running images."""
     return servers.deploy("quoteflow", terraform, tmp_path_factory.mktemp("deployment"))
 
 

@@ -170,8 +170,8 @@ class Deployment:
     def destroy(self, *variables: str) -> None:
         """Remove it with Terraform.
 
-        The emulator answers late at times. Then the provider asks it again to delete a dashboard, and the emulator's code
-        for one that is gone is not AWS's, so that the provider stops there. The next `destroy` must succeed.
+        The emulator answers late at times. Then the provider asks it again to delete a dashboard, and the emulator's
+        code for one that is gone is not AWS's, so that the provider stops there. The next `destroy` must succeed.
         """
         done = self.terraform.run("destroy", "-auto-approve", *variables)
         if "DashboardNotFoundError" in done.stderr:

@@ -128,7 +128,7 @@ def test_google_trusts_the_roles_of_the_functions_that_ask_bigquery() -> None:
         for root in ("aws", "gcp")
     ]
     assert [default and default[1] for default in defaults] == ["quoteflow"] * 2
-    # What one root tells the other.
+    # What one root passes to the other.
     told = re.search(
         r'output "for_aws" \{.*?value = \{\n(.*?)^  \}', (INFRA / "gcp/outputs.tf").read_text(), re.M | re.S
     )

@@ -1,4 +1,4 @@
-"""What `quoteflow` provisions and what Terraform creates are the same, but for names and for what is said here."""
+"""What `quoteflow` provisions and what Terraform creates are the same, except for names and for what is said here."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -58,7 +58,7 @@ def test_functions_have_the_same_environment(made_by_local: Any, made_by_terrafo
 
 def test_buckets_and_their_notification_are_the_same(made_by_local: Any, made_by_terraform: Any) -> None:
     assert made_by_terraform["buckets"] == made_by_local["buckets"]
-    assert made_by_local["buckets"]["bronze-transactions"], "the bucket must tell the queue"
+    assert made_by_local["buckets"]["bronze-transactions"], "the bucket must send events to the queue"
 
 
 def test_queues_are_the_same_but_for_what_lambda_needs(made_by_local: Any, made_by_terraform: Any) -> None:
@@ -66,7 +66,7 @@ def test_queues_are_the_same_but_for_what_lambda_needs(made_by_local: Any, made_
     # Here the next event of a schedule answers for one that failed.
     assert cloud.keys() - local.keys() == {"failed-events"}
     assert local.keys() <= cloud.keys()
-    # Lambda asks for six timeouts. With them, 20 receives are an hour: an outage of BigQuery is no fault of a message.
+    # Lambda asks for six timeouts. With them, 20 receives are an hour: a message must survive an outage of BigQuery.
     assert cloud["quotes-archived"]["redrive"] == ["quotes-archived-dlq", 20]
     assert local["quotes-archived"]["redrive"] == ["quotes-archived-dlq", 5]
     timeout = made_by_local["functions"]["load-quotes"]["timeout"]

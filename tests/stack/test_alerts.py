@@ -342,7 +342,7 @@ def test_a_real_prometheus_scrapes_evaluates_and_fires(prometheus: str, target: 
     (alert,) = found["Failed"]["alerts"]
     assert alert["labels"]["queue"] == "quotes-archived-dlq"
     assert "quotes-archived-dlq is not empty" in alert["annotations"]["description"]
-    # Nothing is invoked: that is looked at for a quarter of an hour before it is told.
+    # Nothing is invoked: the rule waits for a quarter of an hour before it fires.
     assert {name: rule["state"] for name, rule in found.items() if rule.get("state", "inactive") != "inactive"} == {
         "Failed": "firing",
         "Freshness": "pending",

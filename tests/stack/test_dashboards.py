@@ -44,7 +44,7 @@ REQUESTS = [
     for variable in board["templating"]["list"]
     if variable["type"] == "query"
 ]
-# The Okabe-Ito palette, which colour-blind people tell apart, and grey.
+# The Okabe-Ito palette, which colour-blind people can distinguish, and grey.
 COLOURS = {"#0072B2", "#56B4E9", "#009E73", "#F0E442", "#E69F00", "#D55E00", "#CC79A7", "#999999", "transparent"}
 COLUMN_TYPES = {
     "number": {"number", "integer"},
@@ -211,7 +211,7 @@ def exposed_at(url: str) -> dict[str, dict[str, set[str]]]:
 
 
 def test_a_run_exposes_every_metric_with_its_labels(tmp_path: Path) -> None:
-    # Ten polls an invocation: fetch-quotes tells what it measured at an invocation's end.
+    # Ten polls an invocation: fetch-quotes reports what it measured at an invocation's end.
     with Flow(tmp_path / "data", "--polls", "60") as flow:
         report = flow.await_report(lambda report: bool(report.get("endpoints")), "endpoint")
 
@@ -228,7 +228,7 @@ def test_a_run_exposes_every_metric_with_its_labels(tmp_path: Path) -> None:
         assert exposed[name].keys() == METRICS[name].keys(), name
         for label, values in METRICS[name].items():
             found = exposed[name][label]
-            # A summary tells of those only that were measured meanwhile.
+            # A summary has only what was measured meanwhile.
             is_whole = "quantile" not in METRICS[name] or label == "quantile"
             assert values is None or (found == values if is_whole else found <= values), f"{name}: {label}"
 

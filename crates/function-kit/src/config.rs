@@ -96,7 +96,7 @@ pub fn without_passwords(text: &str) -> String {
 }
 
 /// Whether the URL's host is this machine. It is never asked through a proxy, which would ask itself; a client that
-/// takes its proxies from the environment needs to be told.
+/// takes its proxies from the environment must be configured so.
 ///
 /// ```
 /// # use function_kit::is_loopback;
@@ -142,7 +142,7 @@ impl FromIterator<(String, String)> for Environment {
 }
 
 impl Environment {
-    /// The process's own environment. An empty variable counts as unset; so does one that is no UTF-8.
+    /// The process's own environment. An empty variable counts as unset; so does one that is not UTF-8.
     #[must_use]
     pub fn of_process() -> Self {
         std::env::vars_os()
@@ -158,7 +158,7 @@ impl Environment {
         self.optional(name)
     }
 
-    /// The variable's value; `None` where it is unset; `None`, and a problem noted, where it is no `T`.
+    /// The variable's value; `None` if it is unset. If it is not a `T`, `None` and a noted problem.
     pub fn optional<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
         match self.variables.get(name)?.parse() {
             Ok(value) => Some(value),
@@ -175,7 +175,7 @@ impl Environment {
         self.references.get(name).copied().unwrap_or(name)
     }
 
-    /// The variable's value, or `default` where it is unset; a problem is noted where it is no `T`.
+    /// The variable's value, or `default` if it is unset. A problem is noted if it is not a `T`.
     pub fn or<T: FromStr<Err: fmt::Display>>(&mut self, name: &str, default: T) -> T {
         self.optional(name).unwrap_or(default)
     }

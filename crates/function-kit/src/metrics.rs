@@ -1,5 +1,5 @@
 //! Metrics in CloudWatch's embedded format: one line of the log an invocation, from which CloudWatch makes metrics of
-//! the namespace `Quoteflow` with the dimension `function`: the deployed function's name, which tells deployments apart.
+//! the namespace `Quoteflow` with the dimension `function`: the deployed function's name, which keeps deployments apart.
 //!
 //! Format: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 

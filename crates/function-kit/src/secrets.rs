@@ -30,7 +30,7 @@ impl Environment {
     /// there is a reference.
     ///
     /// # Errors
-    /// [`SecretError`] for the first secret that cannot be read or holds no text.
+    /// [`SecretError`] for the first secret that cannot be read or has no text value.
     pub async fn with_secrets(mut self, secrets: &[SecretVariable]) -> Result<Self, SecretError> {
         let mut client = None;
         for SecretVariable { variable, reference } in secrets {
@@ -50,7 +50,7 @@ impl Environment {
 async fn read(client: &Client, reference: &'static str, secret: String) -> Result<String, SecretError> {
     let failed = |reason| SecretError { reference, secret: secret.clone(), reason };
     let answer = client.get_secret_value().secret_id(&secret).send().await;
-    // An answer that cannot be read may hold the secret: nothing of it is told.
+    // An answer that cannot be read may contain the secret: nothing of it is logged.
     let answer = answer.map_err(|error| {
         failed(match error {
             SdkError::ResponseError(_) => "the answer is not from Secrets Manager".to_owned(),

@@ -38,7 +38,7 @@ pub struct TraceParent {
 }
 
 impl TraceParent {
-    /// The context in `text`; `None` where it is none.
+    /// Parses a `traceparent`; `None` if it is not valid.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(5, '-');
@@ -118,13 +118,13 @@ impl Span {
         }
     }
 
-    /// What the next step gets as its parent; `None` where there is no trace.
+    /// What the next step gets as its parent; `None` without a trace.
     #[must_use]
     pub fn context(&self) -> Option<TraceParent> {
         self.context
     }
 
-    /// The trace's id: 32 hexadecimal digits; `None` where there is no trace.
+    /// The trace's id: 32 hexadecimal digits; `None` without a trace.
     #[must_use]
     pub fn trace_id(&self) -> Option<String> {
         self.context.map(|context| context.trace_id())

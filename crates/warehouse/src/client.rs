@@ -31,7 +31,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// How long a statement may take by default, with all its tries, in seconds: less than load-quotes' 30, the shortest time of a function
 /// that writes.
 const TIMEOUT_SECONDS: u32 = 20;
-/// How much longer the network may take than the server was told to.
+/// How much longer than the server's own limit a request may take, for the network.
 const NETWORK: Duration = Duration::from_secs(3);
 /// How much one statement may read by default, in bytes: $0.06. A day of 500 symbols is 0.3 GB of bronze.
 const MAX_BYTES_BILLED: u64 = 10 << 30;
@@ -200,7 +200,7 @@ impl Answer {
         page.total_rows.and_then(|rows| rows.parse().ok())
     }
 
-    /// The first row's first value as an integer; 0 where there is none.
+    /// The first row's first value as an integer; 0 if there is none.
     #[must_use]
     pub fn count(&self) -> u64 {
         let first = self.rows.first().and_then(|row| row.first());
@@ -306,7 +306,7 @@ impl Warehouse {
             .await
     }
 
-    /// Gets a token ahead of the client, whose own error tells nothing of the cause.
+    /// Gets a token ahead of the client, whose own error does not name the cause.
     pub(crate) async fn authorize(&self, statement: &'static str) -> Result<(), WarehouseError> {
         let Some(google) = &self.google else { return Ok(()) };
         match google.token().await {

@@ -31,7 +31,7 @@ pub(crate) enum Kind {
     ServiceAccount,
 }
 
-/// Why credentials cannot be used, and how they should look. It never tells a part of them.
+/// Why credentials cannot be used, and how they should look. It never contains a part of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableCredentials {
     /// Not a JSON object.
@@ -149,7 +149,7 @@ fn object(text: &str) -> Result<Map<String, Value>, UnusableCredentials> {
         unwrapped.trim()
     };
     serde_json::from_str(text).map_err(|error| {
-        // The parser's own message could tell a part of a key.
+        // The parser's own message could contain a part of a key.
         UnusableCredentials::Json(format!("line {}, column {}", error.line(), error.column()))
     })
 }

@@ -25,7 +25,7 @@ pub enum WarehouseError {
         /// What happened.
         reason: String,
     },
-    /// It did not finish in time, and was told to stop.
+    /// It did not finish in time and was cancelled.
     #[error("the warehouse did not finish {statement} within {after:?}, and it was cancelled")]
     Late {
         /// What it was asked.

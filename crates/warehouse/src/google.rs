@@ -20,7 +20,7 @@ const SCOPE: &str = "https://www.googleapis.com/auth/bigquery";
 /// How long a token may take: an exchange is two requests, and Google's library gives them no limit of their own.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Longer words of Google's are not told: a signed request or a token has hundreds of characters, an audience about 110.
+/// Longer texts of Google are not logged: a signed request or a token has hundreds of characters, an audience about 110.
 const LONGEST_WORD: usize = 200;
 
 /// Why there is no access token.
@@ -130,7 +130,7 @@ fn build(credentials: &GoogleCredentials) -> Result<AccessTokenCredentials, Ware
             ("service_account", builder.build_access_token_credentials())
         }
     };
-    // The library's own message could tell a part of them.
+    // The library's own message could contain a part of them.
     built.map_err(|_| {
         WarehouseError::Configuration(format!(
             "Google's credentials of the type {kind} cannot be used: a field is missing or has an unexpected value"

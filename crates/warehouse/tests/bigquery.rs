@@ -447,7 +447,7 @@ async fn on_the_stand_in_each_quote_is_in_bronze_once_and_watermarks_only_rise()
     let stand_in = StandIn::start().await;
     let warehouse = connect(&stand_in.url).await;
 
-    // Tables are made once, and a second time is no error.
+    // Tables are created once; creating them again is not an error.
     warehouse.create_tables().await.unwrap();
     warehouse.create_tables().await.unwrap();
 

@@ -20,9 +20,9 @@ use crate::{
 /// How long a request may take: less than a poll's interval, so that one slow node costs one poll.
 const TIMEOUT: Duration = Duration::from_secs(4);
 const CONNECT: Duration = Duration::from_secs(2);
-/// Far more than a quote has; a body beyond it is no quote.
+/// Far more than a quote has; a longer body is not a quote.
 const BODY_LIMIT: usize = 64 << 10;
-/// As much of Finnhub's own words as is told.
+/// How many characters of Finnhub's own text are logged.
 const LONGEST_WORDS: usize = 200;
 /// A failed request is made again twice at most, within its poll's time.
 const RETRIES: ExponentialBuilder = ExponentialBuilder::new()
@@ -30,9 +30,9 @@ const RETRIES: ExponentialBuilder = ExponentialBuilder::new()
     .with_max_delay(Duration::from_secs(2))
     .with_max_times(2)
     .with_jitter();
-/// How long a 429 is heeded that does not say when it ends.
-const UNTOLD_RESET: Duration = Duration::from_secs(5);
-/// The least that a 429 is heeded: its reset is in whole seconds, by Finnhub's clock.
+/// Back-off after a 429 without a reset header.
+const DEFAULT_RESET: Duration = Duration::from_secs(5);
+/// The shortest back-off after a 429: its reset is in whole seconds, by Finnhub's clock.
 const LEAST_RESET: Duration = Duration::from_secs(1);
 
 /// Finnhub's API (<https://finnhub.io/docs/api>), asked no faster than it allows and not at all while it is
@@ -163,7 +163,7 @@ fn error_text(body: &[u8]) -> Option<String> {
     }
 }
 
-/// What Finnhub tells of the US exchanges.
+/// What Finnhub says about the US exchanges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct MarketStatus {
     /// Whether they trade now.
@@ -250,7 +250,7 @@ impl Finnhub {
     /// What Finnhub knows of the US exchanges now; it is asked once.
     ///
     /// # Errors
-    /// [`NoQuote`] where Finnhub does not tell before `until`.
+    /// [`NoQuote`] if Finnhub does not answer before `until`.
     pub async fn us_market(&self, until: Instant) -> Result<MarketStatus, NoQuote> {
         self.ask("stock/market-status", ("exchange", "US"), Try::First, until, |_, body| {
             serde_json::from_slice(body).map_err(|error| InvalidQuote::Json(error.to_string()))
@@ -301,7 +301,7 @@ impl Finnhub {
             .send()
             .await
             .map_err(network)?;
-        self.heed_limit(&response);
+        self.respect_rate_limit(&response);
         let status = response.status();
         let mut body = Vec::new();
         loop {
@@ -325,7 +325,7 @@ impl Finnhub {
             (StatusCode::OK, None) => Ok(body),
             (status, Some(words)) => Err(NoQuote::of(status, words)),
             (status, None) => {
-                // A text, as some of Finnhub's errors are; a proxy's page is not told.
+                // A text, as some of Finnhub's errors are; a proxy's page is not logged.
                 let text = String::from_utf8_lossy(&body);
                 let words = if text.contains('<') { String::new() } else { self.words(&text) };
                 Err(NoQuote::of(status, words))
@@ -340,13 +340,13 @@ impl Finnhub {
     }
 
     /// Finnhub's count goes before ours: where nothing remains of it, nothing is asked until its reset.
-    fn heed_limit(&self, response: &Response) {
+    fn respect_rate_limit(&self, response: &Response) {
         let headers = response.headers();
         let refused = response.status() == StatusCode::TOO_MANY_REQUESTS;
         let reset = number(headers, "x-ratelimit-reset")
             .map(|reset| Duration::from_secs(reset).saturating_sub(since_1970()));
         if refused {
-            self.pace.block(reset.unwrap_or(UNTOLD_RESET).max(LEAST_RESET));
+            self.pace.block(reset.unwrap_or(DEFAULT_RESET).max(LEAST_RESET));
         } else if number(headers, "x-ratelimit-remaining") == Some(0) {
             self.pace.block(reset.unwrap_or_default());
         }

@@ -64,7 +64,7 @@ const CLOSING_ROUNDS: u32 = 2;
 const NAMED: usize = 10;
 /// A schedule that was away for so long was paused, not late.
 const PAUSED: Duration = Duration::from_hours(1);
-/// More than any function's time; keeps a deadline that is none from overflowing the clock.
+/// More than any function's time. Without a deadline this one is used, so that the clock does not overflow.
 const LONGEST: Duration = Duration::from_hours(1);
 
 /// What an invocation did.
@@ -76,9 +76,9 @@ pub struct Outcome {
     pub us_market: Market,
     /// Quotes that Finnhub gave; each was handed to Kafka.
     pub fetched: u64,
-    /// How many of them lack some numbers. Silver rejects them.
+    /// How many of them have numbers that are 0 or missing. Silver rejects them.
     pub partial: u64,
-    /// How many of them tell a last trade of more than 15 minutes ago although the market is open.
+    /// How many of them have a last trade of more than 15 minutes ago although the market is open.
     pub stale: u64,
     /// Quotes that Kafka acknowledged.
     pub published: u64,
@@ -290,7 +290,7 @@ impl FetchQuotes {
             .map(async |symbol| (symbol, self.finnhub.quote(symbol, until).await))
             .buffer_unordered(CONCURRENCY);
         while let Some((symbol, answer)) = answers.next().await {
-            // What Finnhub has said stays until the market opens, but for the official close.
+            // What Finnhub has said stays until the market opens, except for the official close.
             if run.outcome.us_market == Market::Closed
                 && matches!(
                     answer,
@@ -311,7 +311,7 @@ impl FetchQuotes {
         }
     }
 
-    /// Waits for Kafka and tells what was done.
+    /// Waits for Kafka and returns what was done.
     async fn finish(&self, run: Run, end: Instant) -> Result<Outcome, FetchError> {
         let Run { mut outcome, deliveries, missed, .. } = run;
         let mut first_undelivered = None;

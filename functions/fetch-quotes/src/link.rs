@@ -16,8 +16,8 @@ use crate::{config::KafkaConfig, msk_iam::access_token, security::KafkaSecurity}
 /// The longest pause before the next attempt to connect to a broker that was down.
 const RECONNECT: Duration = Duration::from_millis(500);
 
-/// What a client is asked and told by librdkafka, on librdkafka's own threads. A clone shares what it
-/// was told.
+/// What librdkafka asks a client and reports to it, on librdkafka's own threads. A clone shares what it
+/// received.
 #[derive(Clone)]
 pub(crate) struct Link {
     security: KafkaSecurity,
@@ -32,7 +32,7 @@ impl Link {
     }
 
     /// What went wrong last: refused credentials, an unknown certificate, no connection. A record's own error only
-    /// tells that its time was over.
+    /// says that its time was over.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -85,7 +85,7 @@ impl ClientContext for Link {
 /// Settings that librdkafka refuses.
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaClientError {
-    /// One setting. Its value is not told: it may be a password.
+    /// One setting. Its value is not shown: it may be a password.
     #[error(
         "librdkafka rejects the setting {0}, which comes from KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY and KAFKA_SASL"
     )]

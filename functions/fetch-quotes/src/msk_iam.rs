@@ -44,7 +44,7 @@ pub(crate) fn access_token(
     credentials: &Credentials,
     now: SystemTime,
 ) -> Result<AccessToken, TokenError> {
-    // The signer's own message may tell what it signs with.
+    // The signer's own message may contain what it signs with.
     let failed = || TokenError { region: region.to_owned() };
     let mut url = format!("https://kafka.{region}.amazonaws.com/?Action=kafka-cluster%3AConnect");
     let mut settings = SigningSettings::default();

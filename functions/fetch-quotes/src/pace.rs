@@ -111,7 +111,7 @@ impl Pace {
         Self { queue: tokio::sync::Mutex::default(), state: Mutex::new(state) }
     }
 
-    /// Waits for a turn; `None`, at once, where there is none before `until`.
+    /// Waits for a turn; `None`, at once, if there is none before `until`.
     pub(crate) async fn turn(&self, which: Try, until: Instant) -> Option<Turn<'_>> {
         let _place = self.queue.lock().await;
         loop {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 #[derive(Debug, Default, Deserialize)]
 pub struct Schedule {
     /// `<aws.scheduler.scheduled-time>`, filled in by the Scheduler: RFC 3339. Emulators leave the
-    /// placeholder as it is; what is no time counts as absent.
+    /// placeholder as it is; what is not a time counts as absent.
     #[serde(default, alias = "time")]
     pub scheduled_time: Option<String>,
     /// How many polls to run; a minute's where it is absent.

@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn each_value_asks_for_what_it_needs() {
         for (value, names) in [
-            ("ssl", ["none of plaintext, tls, msk_iam, sasl_scram, sasl_plain"].as_slice()),
+            ("ssl", ["not one of plaintext, tls, msk_iam, sasl_scram, sasl_plain"].as_slice()),
             ("msk_iam", &["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]),
             ("sasl_scram", &["KAFKA_SASL"]),
             ("sasl_plain", &["KAFKA_SASL"]),

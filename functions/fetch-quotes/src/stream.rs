@@ -27,7 +27,7 @@ const DELIVERY: Duration = Duration::from_secs(4);
 
 /// How long the producer may take to become ready: a part of the 10 s that Lambda gives a function to start.
 const READY: Duration = Duration::from_secs(2);
-/// How often the producer tells its state.
+/// How often the producer reports its state.
 const STATISTICS: Duration = Duration::from_millis(100);
 
 /// The topic into which quotes are published.
@@ -77,7 +77,7 @@ impl Stream {
     }
 
     /// Creates the topic where it is not there and `KAFKA_TOPIC_PARTITIONS` is set; waits at most 4 s. What keeps it
-    /// from that is logged: the polls tell whether the topic is there.
+    /// from that is logged: the polls show whether the topic exists.
     ///
     /// # Errors
     /// [`KafkaClientError`] where librdkafka refuses the configuration.
@@ -87,7 +87,7 @@ impl Stream {
 
     /// Waits, for 2 s at most, until the producer has connected, knows the topic's partitions and has its id, which takes
     /// it half a second: the first record would wait for all of that. Whether it is ready; if not, the log says why, and
-    /// the polls tell whether it has become so.
+    /// the polls show whether it is then.
     pub async fn is_ready(&self) -> bool {
         let (producer, topic) = (self.producer(), self.config.topic.clone());
         let end = tokio::time::Instant::now() + READY;

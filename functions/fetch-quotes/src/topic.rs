@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Creates the topic with the configured number of partitions and the brokers' own replication where it is not there;
 /// does nothing where no number is configured. Brokers that cannot be asked, or refuse, get a WARN line: the polls
-/// tell whether the topic is there. `producer` is the producer's link: it hears why brokers cannot be asked.
+/// show whether the topic exists. `producer` is the producer's link: it receives why brokers cannot be reached.
 ///
 /// # Errors
 /// [`KafkaClientError`] where librdkafka refuses the configuration.

@@ -42,7 +42,7 @@ run "every_way_to_fail_has_its_alarm" {
       && one(aws_cloudwatch_metric_alarm.tests_failed).metric_name == "TestsFailed"
       && one(aws_cloudwatch_metric_alarm.tests_failed).alarm_name == "quoteflow-transform-quotes-tests-failed"
     )
-    error_message = "Records that are no quotes, and tables that break a rule."
+    error_message = "Records that are not quotes, and tables that break a rule."
   }
   assert {
     condition = (
@@ -76,7 +76,7 @@ run "every_way_to_fail_has_its_alarm" {
   }
   assert {
     condition     = aws_sns_topic_subscription.email["operator@example.com"].protocol == "email"
-    error_message = "The operator must be told."
+    error_message = "The operator must be notified."
   }
   assert {
     condition     = length(jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets) == 9 && length(distinct([for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : "${widget.x} ${widget.y}"])) == 9

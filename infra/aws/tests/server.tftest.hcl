@@ -49,7 +49,7 @@ run "clients_reach_kafka_and_the_internet_by_the_server" {
   }
   assert {
     condition     = output.bootstrap_servers == ["${aws_network_interface.this.private_ip}:9092"] && output.subnet_ids == [aws_subnet.clients.id] && output.security_group_ids == [aws_security_group.clients.id]
-    error_message = "Clients must be told where to be."
+    error_message = "Clients must know their subnet."
   }
 }
 

@@ -1,7 +1,7 @@
 # A private bucket: encrypted, versioned, over TLS only.
 
 resource "aws_s3_bucket" "this" {
-  # checkov:skip=CKV_AWS_18:Access logs would outnumber the objects; CloudTrail's data events tell who read what where that is wanted
+  # checkov:skip=CKV_AWS_18:Access logs would outnumber the objects; CloudTrail's data events show who read what, if that is needed
   # checkov:skip=CKV_AWS_144:Objects can be fetched from Kafka again while it keeps them, and bronze has their content
   # checkov:skip=CKV_AWS_145:SSE-S3; a customer-managed key costs a request an object and protects public prices no better
   # checkov:skip=CKV2_AWS_62:The module's user adds the notification, where the bucket has one

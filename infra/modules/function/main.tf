@@ -65,7 +65,7 @@ resource "aws_lambda_function" "this" {
   # checkov:skip=CKV_AWS_115:Limited where it has to be: reserved_concurrency
   # checkov:skip=CKV_AWS_116:Only asynchronous events need one, and have it: aws_lambda_function_event_invoke_config
   # checkov:skip=CKV_AWS_117:In a VPC only where its work is in one; a VPC adds cost and no protection to calls of public APIs
-  # checkov:skip=CKV_AWS_173:The variables hold no secret: secrets are references
+  # checkov:skip=CKV_AWS_173:The variables contain no secret: secrets are references
   # checkov:skip=CKV_AWS_272:Code signing would want a signing profile and a bucket; the package is hashed and deployed by this apply
   function_name = var.name
   description   = var.description

@@ -1,4 +1,4 @@
-# What tells an operator that something is wrong, and the page to look at then. localstack/prometheus/alerts.yml has the same
+# The alarms, and the dashboard to look at then. localstack/prometheus/alerts.yml has the same
 # rules for the Docker stack; tests/stack compares them.
 
 locals {

@@ -37,7 +37,7 @@ resource "aws_iam_role_policy" "this" {
 }
 
 resource "aws_scheduler_schedule" "this" {
-  # checkov:skip=CKV_AWS_297:The events hold nothing but the time
+  # checkov:skip=CKV_AWS_297:The events contain nothing but the time
   for_each = var.schedules
 
   name                         = "${var.name}-${each.key}"

@@ -16,7 +16,7 @@ use crate::api::producer_of;
 const OFFSET_OUT_OF_RANGE: i16 = 1;
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const READ_COMMITTED: i8 = 1;
-/// No answer grows beyond this many bytes (but for a single batch that does), whatever the client allows.
+/// No answer grows beyond this many bytes (except for a single batch that is larger), whatever the client allows.
 const MAX_BYTES: usize = 64 << 20;
 
 fn partition<'a>(

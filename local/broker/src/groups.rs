@@ -54,7 +54,7 @@ pub(crate) fn joined(
     };
     me.last_heartbeat_ms = now_ms;
     if group.state == GroupLifecycleState::PreparingRebalance {
-        // A round that ended and began anew before this was seen has forgotten who is waiting.
+        // A round that ended and began again before this was seen has forgotten who is waiting.
         let protocols = me.protocols.clone();
         group.awaiting_members.entry(member.to_string()).or_insert(protocols);
         let patience = group
@@ -132,7 +132,7 @@ pub(crate) fn synced(
     Progress::Answer(engine.handle_sync_group(request, version))
 }
 
-/// A heartbeat. A member that is told of a rebalance is alive all the same, however long its last work takes.
+/// A heartbeat. A member that learns of a rebalance is alive all the same, however long its last work takes.
 pub(crate) fn heartbeat(
     engine: &mut EngineState,
     request: &HeartbeatRequest,

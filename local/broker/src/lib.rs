@@ -10,7 +10,7 @@
 //! a gap or a duplicate. Like Kafka's own default, an answer does not wait for the disk: a power cut may cost the changes
 //! that the kernel had not written yet (some seconds), never the older ones. Group membership is not kept: consumers rejoin.
 //!
-//! The log starts with a snapshot. When it has doubled, at least by 16 MiB, and at a clean stop, it is written anew and put
+//! The log starts with a snapshot. When it has doubled, at least by 16 MiB, and at a clean stop, it is rewritten and put
 //! in place by a rename. A last entry that was cut off is dropped at the start; damage anywhere else is refused with its
 //! offset, because skipping it would lose acknowledged records.
 //!
@@ -140,7 +140,7 @@ impl BrokerError {
     }
 }
 
-/// A running broker. It stops when it is dropped; [`Broker::stop`] also tells whether that went well.
+/// A running broker. It stops when it is dropped; [`Broker::stop`] also returns whether that went well.
 #[derive(Debug)]
 pub struct Broker {
     port: u16,

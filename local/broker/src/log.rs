@@ -96,7 +96,7 @@ impl Log {
     }
 }
 
-/// Writes the file anew beside the old one and puts it in its place: whenever the process ends, one of the two is whole.
+/// Writes a new file beside the old one and replaces it: whenever the process ends, one of the two is complete.
 pub(crate) struct Rewrite {
     file: BufWriter<File>,
     temporary: PathBuf,

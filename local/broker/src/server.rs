@@ -22,7 +22,7 @@ use crate::{
     state::{self, Core, Unanswered},
 };
 
-/// Longer requests are no requests, in bytes.
+/// The longest request, in bytes.
 const MAX_FRAME: u32 = 100 << 20;
 /// No fetch is held longer, whatever its client asks for.
 const MAX_WAIT: Duration = Duration::from_secs(30);

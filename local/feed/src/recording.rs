@@ -23,7 +23,7 @@ const MINUTES: [(&str, &str); 5] = [
     ("MSFT", include_str!("../data/MSFT.csv")),
     ("TSLA", include_str!("../data/TSLA.csv")),
 ];
-/// Further on there are no dates.
+/// Later days do not exist.
 const LAST_PASS: u64 = 400_000;
 const DAILY: &str = include_str!("../data/daily.csv");
 

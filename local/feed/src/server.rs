@@ -37,7 +37,7 @@ pub struct Config {
     pub speed: f64,
     /// Requests admitted within any 60 seconds.
     pub rate_limit_per_minute: u32,
-    /// Where to begin, in recorded seconds, when `state_file` holds no position.
+    /// Where to begin, in recorded seconds, when `state_file` has no position.
     pub start_position: u64,
     /// Where to keep the position from run to run. It is saved every second and at the end.
     pub state_file: Option<PathBuf>,
@@ -76,7 +76,7 @@ pub enum Error {
     /// The speed is negative or not a number.
     #[error("{0} is not a speed: it must be 0 or more")]
     Speed(f64),
-    /// The state file cannot be read or written, or holds no position.
+    /// The state file cannot be read or written, or has no position.
     #[error("the replay position cannot be kept in {}", path.display())]
     State {
         /// The state file.
@@ -95,7 +95,7 @@ pub enum Fault {
     /// The truth.
     #[default]
     None,
-    /// This status with a JSON error; 500 where the number is no status.
+    /// This status with a JSON error; 500 if the number is not a status.
     Status(u16),
     /// 200 with the web page of an outage.
     Html,
@@ -173,7 +173,7 @@ impl Feed {
     /// Starts to serve on 127.0.0.1. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the port is taken, the speed is none, or the position cannot be kept in the state file.
+    /// When the port is taken, the speed is not valid, or the position cannot be kept in the state file.
     pub async fn start(config: Config) -> Result<Self, Error> {
         if !(config.speed >= 0.0 && config.speed.is_finite()) {
             return Err(Error::Speed(config.speed));
@@ -386,7 +386,7 @@ async fn market_status(
     response
 }
 
-/// `answer` says nothing where the request lacks a parameter or asks for what is not recorded.
+/// `answer` is empty if the request has a parameter missing or asks for what is not recorded.
 async fn respond<T: Serialize>(
     shared: &Shared,
     parameters: &Parameters,

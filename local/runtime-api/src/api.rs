@@ -36,7 +36,7 @@ pub(crate) struct Reported {
     pub message: String,
 }
 
-/// What the process asked or told.
+/// What the process requested or reported.
 pub(crate) enum Event {
     Next(oneshot::Sender<Invocation>),
     InitError(Reported),

@@ -21,16 +21,16 @@ pub struct FunctionConfig {
     pub program: PathBuf,
     /// Its arguments, such as `-m awslambdaric module.handler`.
     pub args: Vec<String>,
-    /// Its variables. Besides them it gets Lambda's own (which these may override, but for `AWS_LAMBDA_RUNTIME_API`)
+    /// Its variables. Besides them it gets Lambda's own (which these may override, except for `AWS_LAMBDA_RUNTIME_API`)
     /// and PATH, HOME, TMPDIR and LANG of this process. Nothing else is inherited.
     pub env: Vec<(String, String)>,
-    /// Its working directory; this process's where there is none.
+    /// Its working directory; this process's if absent.
     pub current_dir: Option<PathBuf>,
     /// How long one invocation may take, from the moment the process has the event.
     pub timeout: Duration,
     /// How long a new process may take to ask for its first event.
     pub init_timeout: Duration,
-    /// The memory size that the function is told, in MiB. Nothing enforces it.
+    /// The memory size that the function sees, in MiB. Nothing enforces it.
     pub memory_mb: u32,
     /// Where its log lines go.
     pub log: LogSink,

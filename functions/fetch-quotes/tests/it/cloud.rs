@@ -118,7 +118,7 @@ async fn the_key_of_a_secret_is_sent_to_finnhub_and_printed_nowhere() {
     ]);
     assert_eq!(function.invoke(r#"{"polls":1}"#).await.unwrap()["published"], 1);
     assert!(finnhub.log().iter().all(|asked| asked.token.as_deref() == Some(KEY)));
-    // The SDK tells its traces the bodies of answers, but for those that are secrets.
+    // The SDK writes the bodies of answers to its traces, except for secrets.
     for line in function.stop().await {
         assert!(!line.to_string().contains(KEY), "{line}");
     }
@@ -232,7 +232,7 @@ async fn brokers_that_cannot_be_asked_for_the_topic_do_not_keep_the_function_fro
     ]);
     let (error_type, message) = test_support::failure(function.invoke(r#"{"polls":1}"#).await.unwrap_err());
     assert_eq!(error_type, "Retryable");
-    // A record's own error only tells that its time was over; librdkafka's tells why.
+    // A record's own error only says that its time was over; librdkafka's error says why.
     assert!(message.contains("Connection refused"), "{message}");
     let lines = function.stop().await;
     let warned: Vec<&Value> = lines.iter().filter(|line| line["level"] == "WARN").collect();

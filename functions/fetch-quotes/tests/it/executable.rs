@@ -106,7 +106,7 @@ async fn a_malformed_event_fails_alone_and_says_why() {
 #[tokio::test]
 async fn the_key_is_in_no_log_line_and_no_error_at_any_level() {
     let kafka = Kafka::start();
-    // A server that tells the key back in all it says.
+    // A server that repeats the key in every answer.
     let finnhub =
         Scripted::start(|asked| match (asked.symbol.as_deref(), asked.token.clone().unwrap_or_default()) {
             (Some("AAPL"), _) => quote("150.25", epoch()),
@@ -179,7 +179,7 @@ async fn killed_in_the_middle_it_works_again_and_what_was_published_stays() {
 #[tokio::test]
 async fn each_quotes_trace_begins_in_its_records_header_and_is_called_by_its_id() {
     let (kafka, collector) = (Kafka::start(), Collector::start().await);
-    // Each symbol's first answer is none, so that it is asked for again.
+    // Each symbol's first request fails, so that it is tried again.
     let finnhub = Scripted::quotes(|asked| match asked.earlier {
         0 => status(503),
         _ => quote("150.25", epoch()),
