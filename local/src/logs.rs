@@ -1,5 +1,5 @@
-//! The logs of the functions behind the AWS endpoint: read from its CloudWatch into the data folder, and for what they
-//! tell of invocations and metrics.
+//! The logs of the functions behind the AWS endpoint: read from its CloudWatch into the data folder, and evaluated for
+//! invocations and metrics.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -93,7 +93,7 @@ impl FromStr for SaslUser {
     type Err = &'static str;
 
     /// Reads the JSON object that MSK and Lambda's event source mappings want a secret to be. The error never
-    /// tells what was read.
+    /// contains what was read.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         #[derive(Deserialize)]
         struct User {
