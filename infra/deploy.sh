@@ -29,7 +29,7 @@ shift 2
 place=$infra/env/$env
 [[ -d $place ]] || die "infra/env/$env is missing: begin with cp -r infra/env/example infra/env/$env"
 for file in aws.tfvars gcp.tfvars backend.hcl; do
-  [[ -f $place/$file ]] || die "infra/env/$env/$file is missing; infra/env/example has one to begin with"
+  [[ -f $place/$file ]] || die "infra/env/$env/$file is missing; copy it from infra/env/example"
 done
 
 is_approved= may_destroy= is_new_image= arguments=()
@@ -57,7 +57,7 @@ init() {
   if [[ ! -f $infra/$1/.terraform.lock.hcl ]]; then
     # A lock with one platform's hashes would stop everybody else.
     lock "$1" >/dev/null && echo "note: commit infra/$1/.terraform.lock.hcl, which pins the providers for everybody" \
-      || echo "note: the providers' registry does not answer: they are not pinned by hash" >&2
+      || echo "note: the providers' registry does not answer, so the providers are not pinned by hash" >&2
   fi
   tf "$1" init -input=false -backend-config="$place/backend.hcl" -backend-config="key=quoteflow/$env/$1.tfstate" >/dev/null
 }
@@ -121,7 +121,7 @@ check_concurrency() {
 image() {
   local context=$infra/../target/package/transform-quotes repository tag names pushed
   if ! docker info >/dev/null 2>&1; then
-    echo "note: Docker does not answer, so the image of transform-quotes stays what it is; docs/DEPLOY.md says how to build it elsewhere"
+    echo "note: Docker does not answer, so the image of transform-quotes is not changed; docs/DEPLOY.md says how to build it elsewhere"
     return
   fi
   echo "== AWS: the repository of the image"
@@ -152,7 +152,7 @@ bootstrap() {
   region=$(sed -nE 's/^ *region *= *"([^"]+)".*/\1/p' "$place/backend.hcl")
   [[ $bucket && $region ]] || die "infra/env/$env/backend.hcl must name bucket and region"
   if aws s3api head-bucket --bucket "$bucket" >/dev/null 2>&1; then
-    echo "the bucket $bucket is there"
+    echo "the bucket $bucket exists"
   elif [[ $region == us-east-1 ]]; then
     aws s3api create-bucket --region "$region" --bucket "$bucket" >/dev/null
   else

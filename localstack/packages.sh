@@ -20,7 +20,7 @@ if [ "${1:-}" = prometheus ]; then
     (cd "$package" && apt-get -qq -o APT::Sandbox::User=root download prometheus) || true
   fi
   if ! dpkg -x "$package"/prometheus_*.deb "$folder" 2>/dev/null; then
-    echo "no prometheus here: the tests of the alert rules are skipped (put prometheus and promtool into the PATH;" \
+    echo "prometheus is missing: the tests of the alert rules are skipped (put prometheus and promtool into the PATH;" \
       "macOS: brew install prometheus)" >&2
   fi
   exit 0

@@ -91,7 +91,7 @@ resource "terraform_data" "agreement" {
   lifecycle {
     precondition {
       condition     = local.google.bigquery.project != "-"
-      error_message = "What infra/gcp made is not known: the parameter /${var.name}/google is missing in ${var.aws_region}. Run `make deploy`, which applies infra/gcp first, or set google."
+      error_message = "The results of infra/gcp are missing: the parameter /${var.name}/google does not exist in ${var.aws_region}. Run `make deploy`, which applies infra/gcp first, or set google."
     }
     precondition {
       condition     = local.google.name == var.name
@@ -103,7 +103,7 @@ resource "terraform_data" "agreement" {
     }
     precondition {
       condition     = length(local.foreign_secrets) == 0
-      error_message = "Not in ${var.aws_region} of account ${local.account_id}: ${join(", ", local.foreign_secrets)}. Functions and the Kafka trigger read secrets of their own region and account only."
+      error_message = "These secrets are not in ${var.aws_region} of account ${local.account_id}: ${join(", ", local.foreign_secrets)}. Functions and the Kafka trigger read secrets of their own region and account only."
     }
     precondition {
       condition     = length(local.without_credentials) == 0

@@ -300,7 +300,7 @@ resource "aws_lambda_event_source_mapping" "load_quotes" {
   lifecycle {
     precondition {
       condition     = local.load_concurrency <= module.load_quotes.reserved_concurrency
-      error_message = "load-quotes' trigger may start more invocations than the function may run: Lambda would throttle it, and good messages would become dead letters."
+      error_message = "load-quotes' trigger may start more invocations than the function's reserved concurrency. Lambda would throttle it, and valid messages would become dead letters."
     }
   }
 }

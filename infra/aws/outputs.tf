@@ -51,7 +51,7 @@ output "dashboard_url" {
 }
 
 output "roles" {
-  description = "What each function's role is allowed: action and resource."
+  description = "What each function's role may do: action and resource."
   value = { for name, policy in merge(
     {
       archive-quotes   = module.archive_quotes.policy

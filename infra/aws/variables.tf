@@ -5,12 +5,12 @@ variable "name" {
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{1,19}$", var.name)) && !startswith(var.name, "gcp-")
-    error_message = "name must have 2 to 20 lower-case letters, digits and hyphens, a letter first, and not begin with gcp-, which Google keeps for itself."
+    error_message = "name must have 2 to 20 lower-case letters, digits and hyphens, a letter first, and not begin with gcp-, which Google reserves."
   }
 }
 
 variable "aws_region" {
-  description = "The AWS region of everything, the secrets included."
+  description = "The AWS region of everything, including the secrets."
   type        = string
   default     = "us-east-1"
 
@@ -21,7 +21,7 @@ variable "aws_region" {
 }
 
 variable "tags" {
-  description = "Tags of every resource, beside project."
+  description = "Tags of every resource, in addition to `project`."
   type        = map(string)
   default     = {}
 }
@@ -29,7 +29,7 @@ variable "tags" {
 # What is fetched
 
 variable "finnhub_api_key_secret_arn" {
-  description = "The secret whose value is Finnhub's API key. Terraform never sees the value: no plan and no state holds it."
+  description = "The secret whose value is Finnhub's API key. Terraform never reads the value: it is in no plan and no state."
   type        = string
 
   validation {
@@ -39,7 +39,7 @@ variable "finnhub_api_key_secret_arn" {
 }
 
 variable "symbols" {
-  description = "What is polled, by Finnhub's symbols: AAPL, BRK.B, BINANCE:BTCUSDT."
+  description = "The symbols to poll, as Finnhub writes them: AAPL, BRK.B, BINANCE:BTCUSDT."
   type        = list(string)
   default     = ["AAPL", "MSFT", "TSLA", "GOOGL", "AMZN"]
 
@@ -50,12 +50,12 @@ variable "symbols" {
 
   validation {
     condition     = length(distinct(var.symbols)) == length(var.symbols)
-    error_message = "symbols must not name one twice."
+    error_message = "symbols must not contain one twice."
   }
 }
 
 variable "poll_interval_seconds" {
-  description = "From one poll to the next."
+  description = "Seconds from one poll to the next."
   type        = number
   default     = 6
 
@@ -66,7 +66,7 @@ variable "poll_interval_seconds" {
 }
 
 variable "rate_limit_per_minute" {
-  description = "Finnhub's limit for the key: at least one request a poll and one more."
+  description = "Finnhub's limit of requests a minute for the key: at least one for each poll, and one more."
   type        = number
   default     = 60
 
@@ -124,7 +124,7 @@ variable "topic" {
 
   validation {
     condition     = can(regex("^[A-Za-z0-9._-]{1,249}$", coalesce(var.topic, "-")))
-    error_message = "topic must be a name that Kafka takes: up to 249 letters, digits, dots, hyphens and underscores."
+    error_message = "topic must be a valid name for Kafka: up to 249 letters, digits, dots, hyphens and underscores."
   }
 }
 
@@ -140,7 +140,7 @@ variable "topic_partitions" {
 }
 
 variable "has_kafka_trigger" {
-  description = "Whether archive-quotes is triggered by Kafka. Off only on emulators: none has it."
+  description = "Whether archive-quotes has its Kafka trigger. Set to false for emulators only, which have none."
   type        = bool
   default     = true
 }
@@ -152,7 +152,7 @@ variable "vpc_cidr" {
 }
 
 variable "availability_zones" {
-  description = "The zones of MSK, two or three, or of the server, whose is the first; empty: the region's a and b. Named and not asked for: a zone that AWS adds must not change a plan."
+  description = "The availability zones of MSK, two or three; the server is in the first one. Empty: the region's a and b. They are not read from AWS, so that a new zone does not change a plan."
   type        = list(string)
   default     = []
 }
@@ -209,7 +209,7 @@ variable "package_dir" {
 }
 
 variable "architecture" {
-  description = "x86_64 or arm64 (cheaper), as packaged; the image of transform-quotes has to be the same."
+  description = "x86_64 or arm64 (cheaper): the architecture of the packages and of the image of transform-quotes."
   type        = string
   default     = "x86_64"
 
@@ -220,13 +220,13 @@ variable "architecture" {
 }
 
 variable "are_schedules_enabled" {
-  description = "Whether the schedules fire. false pauses fetching."
+  description = "Whether the schedules are enabled. false pauses fetching."
   type        = bool
   default     = true
 }
 
 variable "environment" {
-  description = "More environment variables by a function's plain name, as in {\"load-quotes\" = {LOG_LEVEL = \"debug\"}}; a null takes one away."
+  description = "Additional environment variables by a function's plain name, as in {\"load-quotes\" = {LOG_LEVEL = \"debug\"}}; null removes one."
   type        = map(map(string))
   default     = {}
 
@@ -239,13 +239,13 @@ variable "environment" {
 }
 
 variable "has_public_page" {
-  description = "Whether the web page (serve-dashboard) is on the internet, for everyone."
+  description = "Whether the web page (serve-dashboard) is public on the internet."
   type        = bool
   default     = false
 }
 
 variable "page_requests_per_second" {
-  description = "How many requests for figures the page answers each second, of all readers together. An open page asks once in 5 s."
+  description = "Requests to /api that are answered each second, for all readers together. An open page sends one every 5 s."
   type        = number
   default     = 5
 }
@@ -253,24 +253,24 @@ variable "page_requests_per_second" {
 # Storage
 
 variable "bucket_suffix" {
-  description = "The end of the buckets' names, which are unique in the world; null: the account's number."
+  description = "The suffix of the buckets' names, which must be unique across AWS; null: the account's number."
   type        = string
   default     = null
 }
 
 variable "bronze_retention_days" {
-  description = "After how many days archived quotes are deleted; null: never. Reconciling and replaying need them."
+  description = "Days after which archived quotes are deleted; null: never. reconcile-quotes and replays need them."
   type        = number
   default     = null
 
   validation {
     condition     = coalesce(var.bronze_retention_days, 30) >= 7
-    error_message = "bronze_retention_days must be at least 7: reconcile-quotes looks back."
+    error_message = "bronze_retention_days must be at least 7, because reconcile-quotes reads older objects."
   }
 }
 
 variable "are_buckets_destroyed_with_objects" {
-  description = "Whether `terraform destroy` deletes the archived quotes as well. Otherwise it stops at a bucket that has any."
+  description = "Whether `terraform destroy` deletes the archived quotes, too. If not, it stops at a bucket with objects."
   type        = bool
   default     = false
 }
@@ -278,13 +278,13 @@ variable "are_buckets_destroyed_with_objects" {
 # Watching
 
 variable "log_retention_days" {
-  description = "How long the functions' logs are kept, one of the periods that CloudWatch has."
+  description = "Days for which the functions' logs are kept: one of CloudWatch's periods."
   type        = number
   default     = 30
 
   validation {
     condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
-    error_message = "log_retention_days must be a period that CloudWatch has: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, …"
+    error_message = "log_retention_days must be one of CloudWatch's periods: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, …"
   }
 }
 
@@ -295,12 +295,12 @@ variable "alarm_email" {
 
   validation {
     condition     = var.alarm_email == null || can(regex("^[^@ ]+@[^@ ]+$", var.alarm_email))
-    error_message = "alarm_email must be an address."
+    error_message = "alarm_email must be an e-mail address."
   }
 }
 
 variable "freshness_minutes" {
-  description = "How long no row may come to bronze while the US market is open, before the alarm."
+  description = "How many minutes may pass without a row in bronze while the US market is open, before the alarm."
   type        = number
   default     = 15
 }

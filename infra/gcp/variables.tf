@@ -15,7 +15,7 @@ variable "location" {
 }
 
 variable "dataset" {
-  description = "The dataset of the raw tables; the layers' datasets have it as prefix."
+  description = "The dataset of the raw tables. It is the prefix of the layers' datasets."
   type        = string
   default     = "stock"
 
@@ -26,14 +26,14 @@ variable "dataset" {
 }
 
 variable "name" {
-  description = "The name of the deployment, the same as in infra/aws: the AWS roles have it as prefix."
+  description = "The name of the deployment, the same as in infra/aws. It is the prefix of the AWS roles."
   type        = string
   default     = "quoteflow"
 
   validation {
     # A service account's id, NAME-reconcile, has 30 characters at most.
     condition     = can(regex("^[a-z][a-z0-9-]{1,19}$", var.name)) && !startswith(var.name, "gcp-")
-    error_message = "name must have 2 to 20 lower-case letters, digits and hyphens, a letter first, and not begin with gcp-, which Google keeps for itself."
+    error_message = "name must have 2 to 20 lower-case letters, digits and hyphens, a letter first, and not begin with gcp-, which Google reserves."
   }
 }
 
@@ -54,7 +54,7 @@ variable "are_tables_protected" {
 }
 
 variable "is_keyless" {
-  description = "Whether infra/aws is given federated credentials. false where an organization forbids workload identity pools: each function then needs a key in Secrets Manager."
+  description = "Whether infra/aws gets federated credentials. Set to false if the organization forbids workload identity pools; each function then needs a key in Secrets Manager."
   type        = bool
   default     = true
 }
