@@ -168,7 +168,7 @@ fn stdin_closed() -> oneshot::Receiver<()> {
 fn end_with_parent() -> anyhow::Result<()> {
     let parent = getppid();
     set_parent_process_death_signal(Some(Signal::TERM))?;
-    // The parent may have ended before the signal was asked for.
+    // The parent may have ended before the signal was requested.
     if getppid() != parent {
         bail!("the parent has ended");
     }

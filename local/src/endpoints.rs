@@ -9,7 +9,7 @@ use crate::{hint, names, stand_ins::Servers};
 
 const FILE: &str = "endpoints.json";
 
-/// What a client needs to ask each part itself.
+/// What a client needs to use each part itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Endpoints {
     /// Kafka's bootstrap servers.

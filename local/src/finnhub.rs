@@ -85,7 +85,7 @@ impl Trouble {
 }
 
 impl Upstream {
-    /// The server at `base_url`, asked with `key`.
+    /// The server at `base_url`, with `key` in each request.
     ///
     /// # Errors
     /// When the key cannot be sent, or the address is not one.

@@ -144,7 +144,7 @@ fn telemetry() -> Vec<(String, String)> {
     variables(|name| name.starts_with("OTEL_"))
 }
 
-/// Besides [`telemetry`], where S3 is and who asks there: what the functions behind the Lambda endpoint get from the
+/// Besides [`telemetry`], the address and the account of S3: what the functions behind the Lambda endpoint get from the
 /// environment of this process.
 pub(crate) fn passed_on() -> Vec<(String, String)> {
     variables(|name| name.starts_with("OTEL_") || S3_VARIABLES.contains(&name))

@@ -1,4 +1,4 @@
-//! How many quotes each store holds, asked of the stores themselves.
+//! How many quotes each store contains, counted by requests to the stores themselves.
 
 use std::{
     path::{Path, PathBuf},
@@ -28,7 +28,7 @@ use crate::{aws::Aws, endpoints::write_json, names, provision::Queues};
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(5);
 /// The file in the data folder that holds what no store tells.
 pub(crate) const STATE: &str = "state.json";
-/// How far back the tables are asked for new rows, in seconds: longer than a load takes to commit.
+/// How far back the tables are searched for new rows, in seconds: longer than a load takes to commit.
 const OVERLAP_SECONDS: i64 = 120;
 
 /// The stores of a run, and what no store tells.
@@ -101,7 +101,7 @@ impl Watched {
         Self { url, empty_at: Mutex::new(Instant::now()) }
     }
 
-    /// `asked` is when the queue was asked for the number of its messages.
+    /// `asked` is when the number of the queue's messages was requested.
     fn depth(&self, messages: u64, asked: Instant) -> Depth {
         let mut empty_at = self.empty_at.lock().unwrap_or_else(PoisonError::into_inner);
         if messages == 0 {
@@ -211,7 +211,7 @@ impl Ledger {
         Ok(queue.depth(messages, asked))
     }
 
-    /// The layers' views are there from dbt's first run on. They are asked again until silver has a row for each of
+    /// The layers' views exist from dbt's first run on. They are queried again until silver has a row for each of
     /// bronze: what a view said while dbt was making it must not stay.
     async fn silver(&self, loaded: u64) -> anyhow::Result<u64> {
         if !self.has_gold() {

@@ -21,7 +21,7 @@ use crate::{
 
 /// How long a line may come after another that is stamped later, in milliseconds.
 const OVERLAP_MS: i64 = 10_000;
-/// As many lines as an answer has at most. A server that gives no token for the rest is asked again from the last line.
+/// The most lines of an answer. From a server without a token for the rest, the lines after the last one are requested again.
 const FULL: usize = 10_000;
 
 /// Reads what the functions log from the start of the run on.
@@ -165,10 +165,10 @@ impl Ended {
     }
 }
 
-/// Tells which events of a log are new. The log is asked again and again from `since` on; each answer overlaps the one
+/// Finds which events of a log are new. The log is requested repeatedly from `since` on; each answer overlaps the one
 /// before it, since events come late and several have the same millisecond.
 struct Lines {
-    /// The first millisecond to ask for.
+    /// The first millisecond to request.
     since: i64,
     /// The events from `since` on that were taken, with their times.
     taken: HashMap<EventId, i64>,

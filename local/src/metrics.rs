@@ -288,7 +288,7 @@ impl Metrics {
     }
 
     /// Makes summaries of what came in, and forgets those that have no more of the last 5 minutes: the exporter does both
-    /// only when it is asked for its text.
+    /// only when its text is requested.
     pub(crate) fn tidy(&self) {
         drop(self.text());
     }

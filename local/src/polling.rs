@@ -16,7 +16,7 @@ const VARIABLE: &str = "RATE_LIMIT_PER_MINUTE";
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Polling {
     pub symbols: Vec<String>,
-    /// Those that were asked for and that the recording does not have.
+    /// Requested symbols that the recording does not have.
     pub unknown: Vec<String>,
     pub rate_limit_per_minute: u32,
     interval: Duration,

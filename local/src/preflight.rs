@@ -1,4 +1,4 @@
-//! What a live Finnhub is asked before anything else starts: whether it takes the key, and whether the market is open.
+//! The first requests to a live Finnhub, before anything else starts: whether it accepts the key, and whether the market is open.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn ask(upstream: &Upstream, symbol: &str) -> anyhow::Result<Opening> {
         },
         Err(trouble) => trouble,
     };
-    // Some keys may not ask for everything.
+    // Some keys may not read everything.
     if matches!(trouble, Trouble::Refused { status: 403, .. }) {
         trouble = match request(upstream, &format!("quote?symbol={symbol}")).await {
             Ok(_) => return Ok(Opening::Trouble(trouble)),

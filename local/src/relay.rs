@@ -91,7 +91,7 @@ impl Relay {
         format!("http://{}:{}{PATH}", Ipv4Addr::LOCALHOST, self.port)
     }
 
-    /// Ends polling: nothing is asked of Finnhub from now on.
+    /// Ends polling: no more requests to Finnhub.
     pub(crate) fn end_polling(&self) {
         self.shared.is_stopped.store(true, Ordering::Relaxed);
     }
@@ -101,7 +101,7 @@ impl Relay {
         self.shared.heard().quotes
     }
 
-    /// Notes what was asked before.
+    /// Notes what Finnhub answered before the start.
     pub(crate) fn knows(&self, opening: Opening) {
         let mut heard = self.shared.heard();
         match opening {

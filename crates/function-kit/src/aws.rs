@@ -36,7 +36,7 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 const CALL: Duration = Duration::from_secs(15);
 
 /// What every AWS client is made from: `AWS_REGION` (set by Lambda), `AWS_ACCESS_KEY_ID` and its like
-/// (set by Lambda), and `AWS_ENDPOINT_URL` where another server than AWS is to be asked.
+/// (set by Lambda), and `AWS_ENDPOINT_URL` for another server than AWS.
 ///
 /// A call has at most 3 attempts and 15 seconds.
 pub fn sdk_config(environment: &mut Environment) -> SdkConfig {
@@ -150,7 +150,7 @@ impl Intercept for CountRetries {
 }
 
 /// A client of S3, or of a server of its kind such as `MinIO` where `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names one:
-/// then path-style. A server with accounts of its own is asked as `S3_ACCESS_KEY_ID` with `S3_SECRET_ACCESS_KEY`.
+/// then path-style. A server with its own accounts is used as `S3_ACCESS_KEY_ID` with `S3_SECRET_ACCESS_KEY`.
 #[cfg(feature = "s3")]
 pub fn s3(config: &SdkConfig, environment: &mut Environment) -> aws_sdk_s3::Client {
     let endpoint: Option<String> = environment.optional("AWS_ENDPOINT_URL_S3");
@@ -183,7 +183,7 @@ pub fn s3_at(
     aws_sdk_s3::Client::from_conf(builder.build())
 }
 
-/// A server of S3's kind that overwrites what it was asked to write once.
+/// An S3-compatible server that overwrites an object although the request said `If-None-Match: *`.
 #[cfg(feature = "s3")]
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -191,7 +191,7 @@ pub fn s3_at(
      would be lost. Use AWS S3 or a server that honours it, such as SeaweedFS or MinIO since 2024"
 )]
 pub struct Overwrites {
-    /// The bucket that was asked.
+    /// The bucket of the request.
     pub bucket: String,
 }
 
@@ -200,7 +200,7 @@ pub struct Overwrites {
 const CHECK: Duration = Duration::from_secs(4);
 
 /// Writes an object of its own twice into `bucket`, to see whether the server keeps the first, and deletes it. AWS S3 does;
-/// a server of its kind needs to be asked. One that does not answer is not judged.
+/// an S3-compatible server has to be checked. One that does not answer is not judged.
 ///
 /// # Errors
 /// [`Overwrites`] if the server took the second write, or does not implement the condition.

@@ -95,7 +95,7 @@ pub fn without_passwords(text: &str) -> String {
     shown
 }
 
-/// Whether the URL's host is this machine. It is never asked through a proxy, which would ask itself; a client that
+/// Whether the URL's host is this machine. Requests to it never use a proxy, which would send them to itself; a client that
 /// takes its proxies from the environment must be configured so.
 ///
 /// ```

@@ -26,7 +26,7 @@ pub struct SecretError {
 
 impl Environment {
     /// The environment with the value of every secret that it refers to in the value's own variable, without
-    /// white space around it. A variable that is set beside its reference is a problem. AWS is asked only where
+    /// white space around it. A variable that is set beside its reference is a problem. A request to AWS is made only if
     /// there is a reference.
     ///
     /// # Errors

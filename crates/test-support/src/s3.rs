@@ -80,7 +80,7 @@ pub struct S3 {
 }
 
 impl S3 {
-    /// A server that asks `script` about each request: its method, and how many requests of it came before.
+    /// A server that answers each request by `script`, which gets its method and the number of such requests before it.
     pub async fn start(script: impl Fn(&Method, usize) -> Reply + Send + Sync + 'static) -> Self {
         Self::serve(script, false).await
     }

@@ -51,7 +51,7 @@ pub struct WarehouseConfig {
     pub project: String,
     /// `BIGQUERY_DATASET`, the raw tables' (`stock`).
     pub dataset: String,
-    /// Who asks; with an endpoint there may be none: a stand-in takes any token.
+    /// The credentials; optional with an endpoint, because a stand-in accepts any token.
     pub credentials: Option<GoogleCredentials>,
     /// `BIGQUERY_MAX_BYTES_BILLED`: BigQuery refuses a statement that would read more.
     pub max_bytes_billed: u64,
@@ -226,7 +226,7 @@ impl fmt::Debug for Warehouse {
 }
 
 impl Warehouse {
-    /// A client for the configured warehouse; nothing is asked yet.
+    /// A client for the configured warehouse; no request is made yet.
     ///
     /// # Errors
     /// [`WarehouseError::Configuration`] where the credentials cannot be used.

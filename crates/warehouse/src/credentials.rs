@@ -127,7 +127,7 @@ impl GoogleCredentials {
                 let Some(source) = fields.get_mut("credential_source").and_then(Value::as_object_mut) else {
                     return Err(UnusableCredentials::Field("credential_source"));
                 };
-                // Google's library asks the machine's metadata service for this before it looks at the environment.
+                // Google's library reads this from the machine's metadata service before it reads the environment.
                 // Lambda has its credentials there, and no such service.
                 source.remove("imdsv2_session_token_url");
             }

@@ -1,7 +1,7 @@
 use function_kit::{Retry, chain};
 use gcp_bigquery_client::error::{BQError, NestedResponseError};
 
-/// Why the warehouse did not do what it was asked.
+/// Why a request to the warehouse failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WarehouseError {
     /// Its address or its credentials are unusable.
@@ -10,7 +10,7 @@ pub enum WarehouseError {
     /// Google gave no access token.
     #[error("no access token for {statement}: {reason}")]
     Unauthorized {
-        /// What was to be asked.
+        /// The statement.
         statement: &'static str,
         /// What Google or the network said.
         reason: String,
@@ -20,7 +20,7 @@ pub enum WarehouseError {
     /// No answer, no whole answer, or no BigQuery's answer.
     #[error("the warehouse did not answer {statement}: {reason}")]
     Unavailable {
-        /// What it was asked.
+        /// The statement.
         statement: &'static str,
         /// What happened.
         reason: String,
@@ -28,7 +28,7 @@ pub enum WarehouseError {
     /// It did not finish in time and was cancelled.
     #[error("the warehouse did not finish {statement} within {after:?}, and it was cancelled")]
     Late {
-        /// What it was asked.
+        /// The statement.
         statement: &'static str,
         /// How long it was given.
         after: std::time::Duration,
@@ -36,7 +36,7 @@ pub enum WarehouseError {
     /// It answered with an error.
     #[error("the warehouse refused {statement}: {code} {message}")]
     Refused {
-        /// What it was asked.
+        /// The statement.
         statement: &'static str,
         /// The HTTP status.
         code: i64,

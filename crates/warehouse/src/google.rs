@@ -15,7 +15,7 @@ use crate::{
     credentials::{GoogleCredentials, Kind},
 };
 
-/// What a token is asked for.
+/// The scope of the token.
 const SCOPE: &str = "https://www.googleapis.com/auth/bigquery";
 /// How long a token may take: an exchange is two requests, and Google's library gives them no limit of their own.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ const LONGEST_WORD: usize = 200;
 /// Why there is no access token.
 #[derive(Debug)]
 pub(crate) struct NoToken {
-    /// What was asked and answered.
+    /// The request and its answer.
     pub reason: String,
     /// Whether another try can help.
     pub retryable: bool,
@@ -40,7 +40,7 @@ pub(crate) struct Google {
 }
 
 impl Google {
-    /// Tokens by these credentials; the first is asked for at once, in the background.
+    /// Tokens by these credentials; the first is requested immediately, in the background.
     ///
     /// # Errors
     /// [`WarehouseError::Configuration`] where Google's library does not take them.
@@ -54,7 +54,7 @@ impl Google {
     /// An access token that is good now.
     ///
     /// # Errors
-    /// [`NoToken`]; the next call asks again.
+    /// [`NoToken`]; the next call tries again.
     pub async fn token(&self) -> Result<String, NoToken> {
         let credentials = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let failed = match tokio::time::timeout(PATIENCE, credentials.access_token()).await {

@@ -42,7 +42,7 @@ impl Warehouse {
         }
     }
 
-    /// The rows of a statement that only reads, as the job `id`. The job is started once, whoever asks for it and
+    /// The rows of a statement that only reads, as the job `id`. The job is started once, whoever requests it and
     /// however often: its rows are billed once and kept by BigQuery for a day. `None` where it still runs after
     /// `patience`; asking again goes on waiting. A failed job stays failed: another try needs another id.
     ///
@@ -68,7 +68,7 @@ impl Warehouse {
                 }
                 job.job_reference.and_then(|job| job.location)
             }
-            // It was started already. Its result has to be asked for where the data is.
+            // It was started already. Its result has to be read in the location of the data.
             Err(BQError::ResponseError { error }) if error.error.code == 409 => {
                 self.metadata("", BRONZE_TABLE).await?.and_then(|table| table.location)
             }
@@ -131,7 +131,7 @@ impl Warehouse {
     }
 }
 
-/// BigQuery's answer to who asks for the rows of such a job, of a server that says it when the job is made.
+/// The error that BigQuery returns for the rows of such a job; some servers return it when the job is created.
 fn failed_job(statement: &'static str, error: ErrorProto) -> WarehouseError {
     let reason = error.reason.unwrap_or_default();
     let code = if reason == "notFound" { 404 } else { 400 };

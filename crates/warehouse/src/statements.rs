@@ -3,7 +3,7 @@
 
 use crate::{Parameter, WarehouseConfig, WarehouseError};
 
-/// A statement that the warehouse can be asked.
+/// A statement for the warehouse.
 #[derive(Debug)]
 pub struct Statement {
     name: &'static str,

@@ -71,7 +71,7 @@ impl Google {
         self.shared.log.lock().unwrap().iter().filter(|asked| asked.path.contains(path)).cloned().collect()
     }
 
-    /// The tokens with which BigQuery was asked.
+    /// The tokens of the requests to BigQuery.
     fn bearers(&self) -> Vec<String> {
         self.asked("/queries").into_iter().filter_map(|asked| asked.authorization).collect()
     }
@@ -195,7 +195,7 @@ async fn a_service_account_is_impersonated_with_the_federated_token() {
     credentials["service_account_impersonation_url"] = json!(format!("{}{IMPERSONATE}", google.url));
     ask(&google.connect(&credentials).await).await.unwrap();
     let [exchange] = google.asked("/v1/token").try_into().unwrap();
-    // Impersonation needs a scope of its own; BigQuery's is asked of it.
+    // Impersonation needs its own scope; BigQuery's scope is requested from it.
     assert_eq!(form(&exchange.body)["scope"], "https://www.googleapis.com/auth/iam");
     let [impersonation] = google.asked(":generateAccessToken").try_into().unwrap();
     assert_eq!(impersonation.authorization.as_deref(), Some("Bearer token-0"));

@@ -7,12 +7,12 @@ use tokio::time::Instant;
 
 /// How many failures in a row open it: a poll of five symbols and each one's next try.
 const FAILURES: u32 = 10;
-/// How long nothing is asked then, and between two probes.
+/// How long no request is made then, and between two probes.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Stops asking an API that is dead.
 ///
-/// After 10 failures in a row nothing is asked for 10 seconds; then one request is let through, as a probe.
+/// After 10 failures in a row no request is made for 10 seconds; then one request is allowed, as a probe.
 /// Its answer lets all through again, its failure starts the next pause.
 #[derive(Default)]
 pub(crate) struct Breaker(Mutex<State>);
@@ -30,7 +30,7 @@ impl State {
 }
 
 impl Breaker {
-    /// Whether nothing may be asked now.
+    /// Whether no request may be made now.
     pub(crate) fn is_open(&self) -> bool {
         self.state().open_until.is_some_and(|until| Instant::now() < until)
     }

@@ -33,7 +33,7 @@ pub struct Config {
     pub finnhub: FinnhubConfig,
     /// Where they go.
     pub kafka: KafkaConfig,
-    /// Which are asked for, and when.
+    /// The symbols to poll, and when.
     pub polling: Polling,
 }
 
@@ -113,7 +113,7 @@ impl Polling {
         (self.rate_limit_per_minute.saturating_sub(1) / self.polls()) as usize
     }
 
-    /// What may be asked of Finnhub in all.
+    /// The limits of all requests to Finnhub.
     #[must_use]
     pub fn limits(&self) -> Limits {
         let per_minute = self.rate_limit_per_minute as usize;

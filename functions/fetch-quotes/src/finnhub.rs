@@ -35,7 +35,7 @@ const DEFAULT_RESET: Duration = Duration::from_secs(5);
 /// The shortest back-off after a 429: its reset is in whole seconds, by Finnhub's clock.
 const LEAST_RESET: Duration = Duration::from_secs(1);
 
-/// Finnhub's API (<https://finnhub.io/docs/api>), asked no faster than it allows and not at all while it is
+/// Finnhub's API (<https://finnhub.io/docs/api>), requested no faster than it allows and not at all while it is
 /// dead.
 pub struct Finnhub {
     client: Client,
@@ -88,10 +88,10 @@ pub enum NoQuote {
     /// Every number is zero: Finnhub does not know the symbol, or has an outage.
     #[error("Finnhub has no data")]
     NoData,
-    /// Not asked: the rate limit left no turn within the poll's time.
+    /// Not requested: the rate limit allowed no request within the poll's time.
     #[error("the rate limit allowed no request in this poll")]
     NoTurn,
-    /// Not asked: Finnhub failed too often in a row.
+    /// Not requested: Finnhub failed too often in a row.
     #[error("not requested: Finnhub failed too often in a row")]
     BreakerOpen,
 }
@@ -186,7 +186,7 @@ pub enum FinnhubClientError {
 }
 
 impl Finnhub {
-    /// A client for the API at the configured address, which is asked no more than `limits` allow.
+    /// A client for the API at the configured address, with no more requests than `limits` allow.
     ///
     /// # Errors
     /// [`FinnhubClientError`] where the key cannot be sent.
@@ -230,7 +230,7 @@ impl Finnhub {
             };
             sleep_until(again).await;
             match self.quote_once(symbol, Try::Again, until).await {
-                // What Finnhub said says more than that it was not asked again.
+                // Finnhub's own answer is more useful than that there was no other try.
                 Err(NoQuote::NoTurn | NoQuote::BreakerOpen) => break,
                 other => answer = other,
             }
@@ -247,7 +247,7 @@ impl Finnhub {
         if quote.completeness() == Completeness::NoData { Err(NoQuote::NoData) } else { Ok(quote) }
     }
 
-    /// What Finnhub knows of the US exchanges now; it is asked once.
+    /// What Finnhub knows about the US exchanges now; one request, without a retry.
     ///
     /// # Errors
     /// [`NoQuote`] if Finnhub does not answer before `until`.
@@ -339,7 +339,7 @@ impl Finnhub {
         self.api_key.redact(line.trim()).chars().take(LONGEST_WORDS).collect()
     }
 
-    /// Finnhub's count goes before ours: where nothing remains of it, nothing is asked until its reset.
+    /// Finnhub's count has priority over ours: if no request remains, none is made until its reset.
     fn respect_rate_limit(&self, response: &Response) {
         let headers = response.headers();
         let refused = response.status() == StatusCode::TOO_MANY_REQUESTS;

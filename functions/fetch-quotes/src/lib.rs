@@ -1,6 +1,6 @@
 //! fetch-quotes: a schedule's event → a minute of Finnhub quotes → Kafka.
 //!
-//! One invocation polls every 6 seconds for a minute. Each poll asks for every symbol at once and publishes
+//! One invocation polls every 6 seconds for a minute. Each poll requests every symbol at once and publishes
 //! what comes. One symbol's failure never costs another its quote, one poll's never the next; what Kafka does
 //! not acknowledge fails the invocation.
 
@@ -357,7 +357,7 @@ impl FetchQuotes {
         match first_undelivered {
             Some(source) => Err(FetchError::Undelivered { undelivered, fetched, source }),
             None if fetched == 0 && with("refused") > 0 => Err(FetchError::Refused(answers(&missed))),
-            // One symbol that the key may not have says nothing of those that were not asked or answered otherwise.
+            // One symbol that the key may not read says nothing about the symbols that were not requested or had another answer.
             None if fetched == 0 && with("no_access") == self.polling.symbols.len() => {
                 Err(FetchError::NoAccess(answers(&missed)))
             }
@@ -369,7 +369,7 @@ impl FetchQuotes {
 /// Symbols that gave no quote, with how often and the last error, by reason.
 type Missed = BTreeMap<(Symbol, &'static str), (u64, String)>;
 
-/// What was asked and what each symbol's answer was, those with the same answer together.
+/// Each symbol's answer; symbols with the same answer are listed together.
 fn answers(missed: &Missed) -> String {
     let mut symbols: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for ((symbol, _), (_, error)) in missed {
@@ -400,7 +400,7 @@ impl Run {
         self.outcome.stale += u64::from(is_stale);
     }
 
-    /// Counts polls of symbols for which Finnhub was not asked.
+    /// Counts polls of symbols that were not requested.
     fn count_unasked(&mut self, reason: &'static str, times: u64) {
         *self.outcome.failed.entry(reason).or_default() += times;
     }

@@ -50,7 +50,7 @@ impl Link {
 }
 
 impl ClientContext for Link {
-    /// Only asked where the mechanism is OAUTHBEARER, and again when four fifths of a token's time are over.
+    /// Only called if the mechanism is OAUTHBEARER, and again after four fifths of a token's time.
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -35,7 +35,7 @@ pub(crate) struct TokenError {
     region: String,
 }
 
-/// A token for the region's clusters, good for 900 seconds from `now` on. Nothing is asked of AWS.
+/// A token for the region's clusters, valid for 900 seconds from `now` on. No request to AWS is made.
 ///
 /// # Errors
 /// [`TokenError`] where the region cannot be part of a request.

@@ -23,14 +23,14 @@ pub struct Limits {
     pub retries_per_minute: usize,
 }
 
-/// Says when Finnhub may be asked, so that it never counts more requests than it allows.
+/// Says when a request to Finnhub may be made, so that it never counts more requests than it allows.
 ///
 /// The windows are exact. A token bucket of 60 that refills while it is emptied would let nearly 120
 /// requests through in its first minute. And a request counts from its start until a window's length after
 /// its *end*: it reaches Finnhub somewhere between the two, so that Finnhub's own window never holds more
 /// than this one, however slow the network is.
 pub(crate) struct Pace {
-    /// Turns are given in the order in which they were asked for.
+    /// Turns are given in the order of the requests for them.
     queue: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }

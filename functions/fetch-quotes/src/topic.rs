@@ -23,8 +23,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Creates the topic with the configured number of partitions and the brokers' own replication where it is not there;
-/// does nothing where no number is configured. Brokers that cannot be asked, or refuse, get a WARN line: the polls
-/// show whether the topic exists. `producer` is the producer's link: it receives why brokers cannot be reached.
+/// does nothing where no number is configured. Brokers that cannot be reached, or refuse, get a WARN line: the polls
+/// show whether the topic exists. `producer` is the producer's link: it has the reason.
 ///
 /// # Errors
 /// [`KafkaClientError`] where librdkafka refuses the configuration.

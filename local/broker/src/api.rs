@@ -89,7 +89,7 @@ pub(crate) struct Request {
 impl Request {
     /// Reads the header of `frame` (which comes without its length).
     ///
-    /// The version is checked before the body is decoded: a decoder that believes a wild array length asks the allocator
+    /// The version is checked before the body is decoded: a decoder that trusts a wrong array length asks the allocator
     /// for it, and that ends the process.
     pub(crate) fn parse(frame: Bytes) -> Result<Self, BadRequest> {
         let &[k0, k1, v0, v1, c0, c1, c2, c3, ..] = &frame[..] else { return Err(BadRequest::CutOff) };

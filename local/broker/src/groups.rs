@@ -103,7 +103,7 @@ fn join_response(group: &GroupState, member: &StrBytes) -> JoinGroupResponse {
     response
 }
 
-/// Where the round stands whose assignment a member asks for, which has waited since `since`.
+/// State of the rebalance for a `SyncGroup` that has been waiting since `since`.
 pub(crate) fn synced(
     engine: &mut EngineState,
     request: &SyncGroupRequest,

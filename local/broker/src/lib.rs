@@ -83,13 +83,13 @@ pub enum BrokerError {
     /// Something else listens there.
     #[error("port {port} of 127.0.0.1 is in use by another program")]
     PortInUse {
-        /// The port asked for.
+        /// The requested port.
         port: u16,
     },
     /// The port cannot be listened at for another reason.
     #[error("cannot listen at port {port} of 127.0.0.1")]
     Listen {
-        /// The port asked for.
+        /// The requested port.
         port: u16,
         /// What the system says.
         source: io::Error,
@@ -118,7 +118,7 @@ pub enum BrokerError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A topic cannot be created as asked.
+    /// A topic cannot be created as requested.
     #[error("topic {name:?}: {reason}")]
     Topic {
         /// The topic.
@@ -193,7 +193,7 @@ impl Broker {
         let mut core = Core::open(&path, rewrite_bytes)?;
         core.engine.host = "127.0.0.1".into();
         core.engine.port = port.into();
-        // Refused with every Metadata request, and said so to whoever asks for the configuration.
+        // Rejected with every Metadata request, and shown so in the configuration.
         core.engine.broker_configs.insert("auto.create.topics.enable".into(), "false".into());
         for (name, partitions) in &topics {
             ensure_topic(&mut core, name, *partitions)?;

@@ -24,7 +24,7 @@ use crate::{
 
 /// The longest request, in bytes.
 const MAX_FRAME: u32 = 100 << 20;
-/// No fetch is held longer, whatever its client asks for.
+/// The longest wait of a fetch, whatever its client requests.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 /// How often a held request looks whether its client is still there.
 const LIVENESS: Duration = Duration::from_millis(500);
@@ -130,7 +130,7 @@ impl Shared {
         }
     }
 
-    /// What is done every second without being asked.
+    /// The maintenance that is done every second.
     pub(crate) fn upkeep(&self, clean: bool) {
         let mut core = self.lock();
         if core.check().is_err() {

@@ -589,7 +589,7 @@ fn a_held_fetch_is_answered_empty_after_its_max_wait() {
     let mut raw = Raw::connect(&broker.bootstrap_servers());
     raw.fetch(100, 1, 1);
     assert_eq!(raw.fetched(), BTreeMap::from([(0, 0)]));
-    // Nor does one wait that asks for nothing.
+    // A fetch without partitions does not wait either.
     raw.fetch(i32::MAX, 0, 1);
     assert_eq!(raw.fetched(), BTreeMap::from([(0, 0)]));
 }

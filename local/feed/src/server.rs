@@ -62,13 +62,13 @@ pub enum Error {
     /// Another process listens on the port.
     #[error("port {port} is in use: stop what listens there or choose another port for the feed")]
     PortBusy {
-        /// The port asked for.
+        /// The requested port.
         port: u16,
     },
     /// The port cannot be had for another reason.
     #[error("the feed cannot listen on 127.0.0.1:{port}")]
     Listen {
-        /// The port asked for.
+        /// The requested port.
         port: u16,
         /// What the operating system said.
         source: io::Error,
@@ -112,7 +112,7 @@ pub enum Fault {
 /// How often what was answered, by HTTP status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Served {
-    /// Answers to `/quote` by symbol as it was asked for, and status.
+    /// Answers to `/quote` by requested symbol and status.
     pub quotes: BTreeMap<(String, u16), u64>,
     /// Answers to `/stock/market-status` by status.
     pub market_status: BTreeMap<u16, u64>,
@@ -386,7 +386,7 @@ async fn market_status(
     response
 }
 
-/// `answer` is empty if the request has a parameter missing or asks for what is not recorded.
+/// `answer` is empty if a parameter of the request is missing or names what is not recorded.
 async fn respond<T: Serialize>(
     shared: &Shared,
     parameters: &Parameters,

@@ -125,10 +125,10 @@ impl Environment {
         }
     }
 
-    /// Waits for the process to ask for an event.
+    /// Waits for the process to request an event.
     async fn ready(&mut self) -> Result<(), NotReady> {
         loop {
-            // A connection that broke while idle is asked for again, or belongs to a process that is ending.
+            // A connection that broke while idle is opened again, or belongs to a process that is ending.
             if self.waiting.as_ref().is_some_and(|process| !process.is_closed()) {
                 // An event handed to a process that is dead already would fail its caller for nothing.
                 return match self.child.try_wait() {

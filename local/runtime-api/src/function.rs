@@ -28,7 +28,7 @@ pub struct FunctionConfig {
     pub current_dir: Option<PathBuf>,
     /// How long one invocation may take, from the moment the process has the event.
     pub timeout: Duration,
-    /// How long a new process may take to ask for its first event.
+    /// How long a new process may take to request its first event.
     pub init_timeout: Duration,
     /// The memory size that the function sees, in MiB. Nothing enforces it.
     pub memory_mb: u32,
@@ -83,7 +83,7 @@ pub enum InvokeError {
         /// How it ended, where that is known.
         status: Option<ExitStatus>,
     },
-    /// The process could not be started, or did not come as far as to ask for an event.
+    /// The process could not be started, or did not request an event.
     #[error("the function did not start ({error_type}): {message}")]
     Init {
         /// The error's type, such as `Runtime.ExitError`.

@@ -45,7 +45,7 @@ async fn no_data_is_counted_and_not_published() {
     let outcome = run(&function, 1).await.unwrap();
     assert_eq!((outcome.fetched, outcome.published), (1, 1));
     assert_eq!(outcome.failed, only("no_data", 2));
-    // An answer is an answer: it is not asked for again.
+    // A valid answer is not requested again.
     assert_eq!(feed.served().quote("MSFT", 200), 1);
     assert_eq!((kafka.count("AAPL"), kafka.records().len()), (1, 1));
 }
@@ -122,7 +122,7 @@ async fn one_symbols_failure_is_counted_with_its_reason_and_costs_no_other() {
     assert_eq!((kafka.count("AAPL"), kafka.count("MSFT"), outcome.published), (1, 1, 2));
     let expected = BTreeMap::from([("body", 2), ("status", 2), ("no_access", 1), ("network", 1)]);
     assert_eq!(outcome.failed, expected);
-    // What stays wrong is asked for once.
+    // A permanent error is requested once.
     assert_eq!((finnhub.times_asked("FORBIDDEN"), finnhub.times_asked("ODD")), (1, 1));
 }
 
@@ -187,7 +187,7 @@ async fn a_symbol_that_the_key_may_not_have_does_not_accuse_the_key_of_others() 
         .await;
         let function =
             function(&finnhub.base_url, &kafka.servers(), &[("SYMBOLS", "AAPL,MSFT,OANDA:EUR_USD")]);
-        // By the third invocation a closed market's symbols are not asked any more.
+        // From the third invocation on, a closed market's symbols are not requested any more.
         for _ in 0..3 {
             assert!(run(&function, 1).await.is_ok());
         }

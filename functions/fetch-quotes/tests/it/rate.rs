@@ -1,4 +1,4 @@
-//! How often Finnhub is asked.
+//! The rate of requests to Finnhub.
 
 use std::{collections::BTreeMap, time::Duration};
 
