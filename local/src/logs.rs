@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_an_invocation_tells_how_long_it_took_and_whether_it_was_stopped() {
+    fn the_end_of_an_invocation_says_how_long_it_took_and_whether_it_was_stopped() {
         let report = |rest: &str| Ended::read(&format!("REPORT RequestId: 8f5e\tDuration: {rest}"));
         let took = |milliseconds| Duration::from_millis(milliseconds);
         let own = "12 ms\tBilled Duration: 12 ms\tMemory Size: 128 MB\tMax Memory Used: 9 MB";
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invocation_fails_once_by_its_own_word_by_a_panic_or_by_its_timeout() {
+    fn an_invocation_fails_once_by_its_error_by_a_panic_or_by_its_timeout() {
         let failure = r#"{"level":"ERROR","error_type":"Retryable","message":"no answer"}"#;
         for (said, took, errors) in [
             (vec![failure], 5, 1),

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_sent_while_nothing_is_turned_away() {
+    fn nothing_is_sent_while_nothing_is_throttled() {
         let mut again = SendAgain::default();
         assert!((0..600).all(|second| !again.is_due(0, second * 1000)));
     }

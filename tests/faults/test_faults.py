@@ -73,7 +73,7 @@ def test_losing_every_notification_for_an_hour_costs_nothing_but_time(running: T
     settle(running, "an hour of notifications lost", f"{len(hour)} objects of one symbol, then reconcile-quotes")
 
 
-def test_an_object_that_holds_no_quote_ends_in_the_dead_letter_queue_with_the_reason_logged(running: Trial) -> None:
+def test_an_object_that_is_not_a_quote_ends_in_the_dead_letter_queue_with_the_reason_logged(running: Trial) -> None:
     letters = running.queue("quotes-archived-dlq")
     running.set_visibility(3)
     running.clients.s3.put_object(Bucket=BRONZE_BUCKET, Key=POISON, Body=b'{"symbol":"AAPL","fetched_at":"never"}')

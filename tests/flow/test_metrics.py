@@ -214,7 +214,7 @@ def test_every_invocation_has_a_duration_below_its_timeout(seen: Seen) -> None:
         assert 0 < quantiles[-1] < timeout
 
 
-def test_what_is_turned_away_is_no_invocation(seen: Seen) -> None:
+def test_a_throttled_event_is_not_an_invocation(seen: Seen) -> None:
     assert seen.metrics("throttles_total", function="reconcile-quotes") >= 1
     assert seen.metrics("invocations_total", function="reconcile-quotes") == 1
     assert seen.metrics("throttles_total", function="fetch-quotes") == 0
@@ -263,7 +263,7 @@ def test_latencies_are_those_of_the_report(seen: Seen) -> None:
         assert longest == pytest.approx(latency["max"] / 1000, rel=0.002)
 
 
-def test_the_report_tells_the_same(seen: Seen) -> None:
+def test_the_report_says_the_same(seen: Seen) -> None:
     functions = seen.report["metrics"]
     assert set(functions) == set(FUNCTIONS)
     for function, names in COUNTERS.items():
@@ -280,7 +280,7 @@ def test_the_report_tells_the_same(seen: Seen) -> None:
     assert functions["reconcile-quotes"]["throttles"] >= 1
 
 
-def test_status_tells_what_each_function_did(seen: Seen) -> None:
+def test_status_shows_what_each_function_did(seen: Seen) -> None:
     assert seen.status.returncode == 0, seen.status.stderr
     lines = [line for line in seen.status.stdout.splitlines() if line.startswith(("function", "counted"))]
     assert all(len(line) <= 120 for line in lines), lines

@@ -152,7 +152,7 @@ def test_reset_refuses_a_folder_that_is_not_its_own(tmp_path: Path) -> None:
     assert mine.read_text() == "kept"
 
 
-def test_reset_of_nothing_is_no_error(tmp_path: Path) -> None:
+def test_reset_of_nothing_is_not_an_error(tmp_path: Path) -> None:
     reset = local("reset", "--data-dir", tmp_path / "none")
     assert reset.returncode == 0
     assert "nothing to remove" in reset.stdout

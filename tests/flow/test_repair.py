@@ -48,7 +48,7 @@ def test_a_replay_without_a_beginning_says_what_it_needs(on_other_servers: OnOth
     assert "--from" in refused.stderr
 
 
-def test_a_redrive_archives_what_is_a_quote_now_and_keeps_what_is_none(on_other_servers: OnOtherServers) -> None:
+def test_a_redrive_archives_what_is_a_quote_now_and_keeps_what_is_not(on_other_servers: OnOtherServers) -> None:
     clients = on_other_servers.clients
     value = b'{"c":1.50,"symbol":"%s","fetched_at":1704067256}' % SYMBOL.encode()
     for key, body in (("good.json", quarantined(value, 1)), ("bad.json", quarantined(b"[]", 2))):

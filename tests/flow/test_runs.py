@@ -140,7 +140,7 @@ def test_after_ctrl_c_everything_fetched_has_arrived(first: Ended, interrupted: 
     assert "left for the next run" not in interrupted.output
 
 
-def test_status_tells_lag_queues_rows_and_freshness_of_a_running_flow(interrupted: Interrupted) -> None:
+def test_status_shows_lag_queues_rows_and_freshness_of_a_running_flow(interrupted: Interrupted) -> None:
     status = interrupted.status
     assert status.returncode == 0, status.stderr
     lines = [line.split() for line in status.stdout.splitlines()]

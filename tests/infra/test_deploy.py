@@ -255,7 +255,7 @@ def test_drift_has_an_exit_code_of_its_own_and_changes_nothing(deployed: Deploye
         assert deployed.run("plan", "prod").returncode == 0
 
 
-def test_an_account_with_too_little_concurrency_is_told_so_before_anything_is_made(deployed: Deployed) -> None:
+def test_an_account_with_too_little_concurrency_is_refused_before_anything_is_made(deployed: Deployed) -> None:
     done = deployed.run("deploy", "prod", "--yes", LIMIT="10")
     assert done.returncode == 1
     assert "request-service-quota-increase" in done.stderr

@@ -61,7 +61,7 @@ def test_buckets_and_their_notification_are_the_same(made_by_local: Any, made_by
     assert made_by_local["buckets"]["bronze-transactions"], "the bucket must send events to the queue"
 
 
-def test_queues_are_the_same_but_for_what_lambda_needs(made_by_local: Any, made_by_terraform: Any) -> None:
+def test_queues_are_the_same_except_for_what_lambda_needs(made_by_local: Any, made_by_terraform: Any) -> None:
     local, cloud = made_by_local["queues"], made_by_terraform["queues"]
     # Here the next event of a schedule answers for one that failed.
     assert cloud.keys() - local.keys() == {"failed-events"}

@@ -100,7 +100,7 @@ def test_a_dashboard_asks_only_provisioned_datasources(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BOARDS)
-def test_a_dashboard_has_only_colours_that_all_tell_apart(name: str) -> None:
+def test_a_dashboard_has_only_colours_that_everybody_can_distinguish(name: str) -> None:
     keys = ("color", "fixedColor", "up", "down")
     used = {value for key, value in walk(BOARDS[name]) if key in keys and isinstance(value, str)}
     assert used
@@ -123,7 +123,7 @@ def test_addresses_in_the_alerts_name_a_dashboard_that_there_is() -> None:
 
 
 @pytest.mark.parametrize(("board", "panel"), PANELS)
-def test_a_panel_tells_what_it_shows(board: dict[str, Any], panel: dict[str, Any]) -> None:
+def test_a_panel_says_what_it_shows(board: dict[str, Any], panel: dict[str, Any]) -> None:
     assert panel["title"]
     assert panel["description"].endswith(".")
     assert panel["targets"]
@@ -271,7 +271,7 @@ def lines_agree(expressions: list[str], tmp_path: Path) -> bool:
     return run.returncode == 0
 
 
-def test_the_rates_of_the_steps_show_no_gap_that_is_none(tmp_path: Path) -> None:
+def test_the_rates_of_the_steps_show_no_false_gap(tmp_path: Path) -> None:
     (panel,) = (one for one in BOARDS["pipeline"]["panels"] if one["title"] == "Quotes a minute")
     expressions = [target["expr"] for target in panel["targets"]]
     assert len(expressions) == 4

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_told_back_is_redacted_in_every_form() {
+    fn a_secret_that_is_repeated_is_redacted_in_every_form() {
         let secret: Secret = " ma/rk+ed \"€ \n".parse().unwrap();
         assert_eq!(secret.reveal(), "ma/rk+ed \"€");
         for form in
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_never_tells_the_password_of_an_url() {
+    fn a_problem_never_contains_the_password_of_an_url() {
         let mut environment = environment(&[("URL", "6")]);
         environment.problem("A: http://user:marked@host:1/x and https://marked@b, no@host".to_owned());
         let error = environment.problems().unwrap().to_string();

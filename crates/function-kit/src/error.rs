@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn lambda_is_told_whether_to_retry_and_every_cause() {
+    fn lambda_gets_the_class_of_the_error_and_every_cause() {
         let diagnostic = diagnostic(&Outage(std::io::Error::other("connection refused")));
         assert_eq!(diagnostic.error_type, "Retryable");
         assert_eq!(diagnostic.error_message, "the bucket did not answer: connection refused");

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_trace_context_is_none() {
+    fn what_is_not_a_trace_context_is_none() {
         for text in [
             "",
             "00",

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_load_is_no_statement() {
+    fn nothing_to_load_needs_no_statement() {
         assert!(split(&[]).unwrap().is_empty());
     }
 }

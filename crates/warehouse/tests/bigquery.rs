@@ -201,7 +201,7 @@ async fn what_stays_wrong_is_asked_once() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_none_is_tried_again() {
+async fn a_missing_answer_is_tried_again() {
     let broken: [Failure; 2] =
         [|| Html("<html>").into_response(), || json(200, r#"{"jobComplete":tr"#.to_owned())];
     for failure in broken {
@@ -278,7 +278,7 @@ async fn an_answer_in_pages_is_read_whole() {
 }
 
 #[tokio::test]
-async fn an_answer_that_lacks_rows_is_refused() {
+async fn an_answer_with_rows_missing_is_refused() {
     let server = BigQuery::start(|_, _, _| page(&["1", "2"], "", 3)).await;
     let error = server.run().await.unwrap_err();
     assert!(error.is_retryable() && error.to_string().contains("2 of 3 rows"), "{error}");

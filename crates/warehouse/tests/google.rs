@@ -254,7 +254,7 @@ async fn a_token_service_that_cannot_be_reached_is_retryable() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_and_not_retried_and_a_permission_that_comes_late_is_used() {
+async fn a_refusal_is_reported_and_not_retried_and_a_permission_that_comes_late_is_used() {
     let google = Google::start(|asked, earlier| {
         let why = json!({ "error": "invalid_grant", "error_description": "The audience is not allowed" });
         (asked.path == "/v1/token" && earlier == 0).then(|| reply(400, &why))
@@ -394,12 +394,12 @@ fn a_key_that_cannot_be_used_is_refused_with_its_field_and_nothing_of_it() {
     ] {
         let error = parse(&bad).unwrap_err().to_string();
         assert!(error.contains("the field private_key") && error.contains(expected), "{expected} in {error}");
-        assert_tells_nothing_of(&error, &bad);
+        assert_contains_nothing_of(&error, &bad);
     }
 }
 
 /// No eight characters of a line of the key are in the text, nor its bytes as a list of numbers.
-fn assert_tells_nothing_of(text: &str, key: &str) {
+fn assert_contains_nothing_of(text: &str, key: &str) {
     let secret: String = key.lines().filter(|line| !line.starts_with('-')).collect();
     for part in secret.as_bytes().windows(8) {
         let part = str::from_utf8(part).unwrap();
@@ -464,7 +464,7 @@ fn credentials_that_cannot_be_used_are_a_problem_of_their_variable() {
 }
 
 #[tokio::test]
-async fn what_google_or_its_library_says_of_a_token_is_told_without_what_was_sent_for_it() {
+async fn what_google_or_its_library_says_of_a_token_is_logged_without_what_was_sent_for_it() {
     for (status, body, expected) in [
         (
             400,

@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_symbol_named_twice_is_asked_for_once() {
+    fn a_symbol_named_twice_is_requested_once() {
         let polling = read(&[("SYMBOLS", "AAPL, MSFT,AAPL")]).unwrap().polling;
         assert_eq!(polling.symbols.len(), 2);
     }

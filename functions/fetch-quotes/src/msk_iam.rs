@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_region_that_is_none_is_told() {
+    fn an_invalid_region_is_named_in_the_error() {
         let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
         let error = access_token("no region", &credentials, UNIX_EPOCH).err().unwrap().to_string();
         assert!(error.contains("no region") && !error.contains("secret"), "{error}");

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_gets_no_turn_in_time_is_told_so_at_once() {
+    async fn who_gets_no_turn_in_time_learns_so_at_once() {
         let pace = pace(30, 1, 0);
         let until = Instant::now() + Duration::from_secs(6);
         let asked = Instant::now();

@@ -204,14 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn kafka_is_spoken_to_in_plain_text_unless_told_otherwise() {
+    fn kafka_is_used_in_plain_text_unless_configured_otherwise() {
         let (security, problems) = read(&[], false);
         assert_eq!((security, problems.as_str()), (Some(KafkaSecurity::Plaintext), ""));
         assert_eq!(read(&[("KAFKA_SECURITY", "plaintext")], true).0, Some(KafkaSecurity::Plaintext));
     }
 
     #[test]
-    fn without_tls_the_feature_is_asked_for() {
+    fn without_tls_the_error_names_the_feature() {
         for value in ["tls", "msk_iam", "sasl_scram", "sasl_plain"] {
             let (_, problems) = read(&[("KAFKA_SECURITY", value)], false);
             assert!(problems.contains("KAFKA_SECURITY") && problems.contains("feature `tls`"), "{problems}");
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn librdkafka_is_told_of_each_and_its_secrets_are_never_printed() {
+    fn librdkafka_gets_each_setting_and_its_secrets_are_never_printed() {
         let user = ("KAFKA_SASL", r#"{"username":"quotes","password":"marked"}"#);
         for (value, more, expected) in [
             ("tls", [].as_slice(), [Some("ssl"), None, None, None]),

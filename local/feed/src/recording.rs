@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_starts_anew_with_the_previous_days_official_close() {
+    fn a_day_starts_again_with_the_previous_days_official_close() {
         let recording = &*RECORDING;
         let last = recording.quote_at("AAPL", SESSION_SECONDS - 1);
         let first = recording.quote_at("AAPL", SESSION_SECONDS);

@@ -197,7 +197,7 @@ async fn a_busy_port_is_named() {
 }
 
 #[tokio::test]
-async fn a_speed_that_is_none_is_refused() {
+async fn an_invalid_speed_is_refused() {
     for speed in [-1.0, f64::NAN, f64::INFINITY] {
         assert!(matches!(Feed::start(Config { speed, ..manual() }).await.err(), Some(Error::Speed(_))));
     }

@@ -139,7 +139,7 @@ async fn a_wrong_key_fails_the_invocation_and_is_not_retryable() {
 }
 
 #[tokio::test]
-async fn an_error_is_an_error_whatever_its_status_and_is_told_in_finnhubs_own_words() {
+async fn an_error_is_an_error_whatever_its_status_and_is_logged_in_finnhubs_own_words() {
     let words = |words: &str| format!(r#"{{"error":"{words}"}}"#);
     let zeros = r#"{"c":0,"d":null,"dp":null,"h":0,"l":0,"o":0,"pc":0,"t":0,"error":"Symbol not supported"}"#;
     for (code, body, reason, expected) in [

@@ -221,7 +221,7 @@ async fn a_topic_that_is_not_there_is_created_once_with_its_partitions() {
 }
 
 #[tokio::test]
-async fn brokers_that_cannot_be_asked_for_the_topic_do_not_keep_the_function_from_starting() {
+async fn brokers_that_cannot_create_the_topic_do_not_keep_the_function_from_starting() {
     let finnhub = Scripted::quotes(|_| quote("150.25", epoch())).await;
     let function = executable(&[
         ("FINNHUB_API_KEY", KEY),
