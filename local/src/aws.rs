@@ -150,7 +150,7 @@ pub(crate) enum InvocationError {
 }
 
 impl Aws {
-    /// Clients of the endpoint, with the environment's credentials or, where there are none, any; S3's of its own
+    /// Clients of the endpoint, with the environment's credentials or, if there are none, any; S3 with its own
     /// endpoint, with the environment's account there.
     pub(crate) fn new(endpoint: &str, s3_endpoint: &str) -> Self {
         let base = function_kit::aws::sdk_config_for(Some(endpoint), names::REGION.to_owned());
@@ -210,7 +210,7 @@ impl Aws {
 }
 
 /// Long polls and invocations take their time, and so does a stand-in on a busy machine that gets tens of megabytes of
-/// executables; whoever invokes decides about another try.
+/// executables; the caller decides about another try.
 fn patient(config: &SdkConfig) -> SdkConfig {
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(INVOCATION).build();
     let patient =

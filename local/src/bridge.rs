@@ -83,7 +83,7 @@ impl Bridge {
             let Some(done) = stop.run_until_cancelled(self.deliver(batch?)).await else { break };
             done?;
         }
-        // Leaving the group at once spares the next run the session's timeout.
+        // Leaving the group immediately saves the next run from waiting for the session's timeout.
         let consumer = self.consumer;
         tokio::task::spawn_blocking(move || consumer.unsubscribe()).await?;
         Ok(())

@@ -28,7 +28,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// How much of a failed child's log is shown.
 const LOG_TAIL: usize = 2000;
 
-/// A running program with a log of its own.
+/// A running program with its own log.
 pub(crate) struct Child {
     name: &'static str,
     process: tokio::process::Child,
@@ -49,7 +49,7 @@ pub(crate) struct Program<'a> {
 }
 
 impl Child {
-    /// Starts the program, in a process group of its own so that the terminal's Ctrl-C does not reach it.
+    /// Starts the program, in its own process group so that the terminal's Ctrl-C does not reach it.
     pub(crate) fn start(program: Program<'_>) -> anyhow::Result<Self> {
         let Program { name, executable, args, env, dir, log } = program;
         let file = File::create(&log).with_context(|| format!("{} cannot be written", log.display()))?;
@@ -94,7 +94,7 @@ impl Child {
         }
     }
 
-    /// The end of the process, should it end by itself.
+    /// Resolves if the process ends without being stopped.
     pub(crate) async fn ended(&mut self) -> anyhow::Error {
         match self.process.wait().await {
             Ok(status) => anyhow::anyhow!("{} ended by itself ({status}); {}", self.name, self.log_tail()),
@@ -121,7 +121,7 @@ impl Child {
 }
 
 /// Runs `command` as a child until it ends, this process gets a signal, or its stdin is closed, and leaves none of its
-/// processes: the functions that the AWS stand-in runs would go on for the rest of their minute.
+/// processes: otherwise the functions of the AWS stand-in would run for the rest of their minute.
 pub(crate) async fn supervise(command: &[String]) -> anyhow::Result<()> {
     let mut term = signal(SignalKind::terminate())?;
     let mut child = Command::new(std::env::current_exe()?)
@@ -152,7 +152,7 @@ pub(crate) async fn supervise(command: &[String]) -> anyhow::Result<()> {
     }
 }
 
-/// Completes when nobody holds the other end of stdin any more. A thread of its own waits for it: unlike a task of the
+/// Completes when the other end of stdin is closed. A separate thread waits for it: unlike a task of the
 /// runtime it does not keep the process from ending.
 fn stdin_closed() -> oneshot::Receiver<()> {
     let (sender, closed) = oneshot::channel();

@@ -78,7 +78,7 @@ impl Instances {
     }
 }
 
-/// An instance at work; it is idle again when the answer is there, or nobody waits for it any more.
+/// A busy instance; it is idle again when it has answered, or when nobody waits for the answer.
 struct Used<'a> {
     instances: &'a Instances,
     at: usize,

@@ -65,13 +65,13 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     }
 }
 
-/// What became of the latest run on a data folder.
+/// The state of the latest run on a data folder.
 pub(crate) enum Latest {
     /// There was none.
     None,
-    /// It goes on.
+    /// It is running.
     Running,
-    /// It ended then, and kept so many quotes.
+    /// It ended at that time, with so many quotes kept.
     Ended { at: Option<Timestamp>, quotes: u64 },
 }
 

@@ -1,4 +1,4 @@
-//! The live Finnhub, or a server of its shape: one request, and what is wrong with its answer in words.
+//! The live Finnhub, or a server with the same API: one request, and a description of what is wrong with its answer.
 
 use std::{error::Error, time::Duration};
 

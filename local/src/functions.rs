@@ -181,10 +181,10 @@ fn warehouse_environment(servers: &Servers, function: &str) -> HashMap<String, S
     ])
 }
 
-/// How many requests serve-dashboard answers beside each other, each in an instance of its own.
+/// How many requests serve-dashboard answers at the same time, each in its own instance.
 const DASHBOARD_INSTANCES: usize = 5;
 
-/// serve-dashboard's instances, for the front that stands for its address. Each starts with its first request.
+/// serve-dashboard's instances, for the server at its address. Each starts with its first request.
 pub(crate) fn start_dashboard(
     data: &DataDir,
     servers: &Servers,

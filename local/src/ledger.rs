@@ -26,7 +26,7 @@ use warehouse::{
 use crate::{aws::Aws, endpoints::write_json, names, provision::Queues};
 
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(5);
-/// The file in the data folder that holds what no store tells.
+/// The file in the data folder with what cannot be read from the stores.
 pub(crate) const STATE: &str = "state.json";
 /// How far back the tables are searched for new rows, in seconds: longer than a load takes to commit.
 const OVERLAP_SECONDS: i64 = 120;
@@ -90,7 +90,7 @@ pub(crate) struct Depth {
     pub oldest: Duration,
 }
 
-/// Since when a queue may hold what it holds.
+/// Since when a queue may have had its messages.
 struct Watched {
     url: String,
     empty_at: Mutex<Instant>,
@@ -231,7 +231,7 @@ impl Ledger {
         self.gold_is_there.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the layers' views are there.
+    /// Whether the layers' views exist.
     pub(crate) fn has_gold(&self) -> bool {
         self.gold_is_there.load(Ordering::Relaxed)
     }

@@ -46,7 +46,7 @@ const QUANTILES: [f64; 3] = [0.5, 0.95, 1.0];
 const LONGEST: u64 = 900_000;
 const METADATA: Metadata<'static> = Metadata::new("quoteflow", Level::INFO, None);
 
-/// What each function counts: there from the start, so that no alert looks at what is missing.
+/// What each function counts. The series exist from the start, so that no alert reads a missing one.
 const COUNTS: [(&str, &[&str]); 5] = [
     (names::FETCH, &["Fetched", "Partial", "Stale", "Published", "Undelivered", "Retried"]),
     (names::ARCHIVE, &["Archived", "AlreadyArchived", "Quarantined", "Retried"]),
@@ -403,7 +403,7 @@ pub(crate) fn url(port: u16) -> String {
     format!("http://{}:{port}{TEXT_PATH}", Ipv4Addr::LOCALHOST)
 }
 
-/// Where what is known of the functions is, beside the metrics' own address.
+/// The address of the functions' metrics as JSON, beside the metrics' own address.
 pub(crate) fn json_url(url: &str) -> String {
     format!("{}{JSON_PATH}", url.trim_end_matches(TEXT_PATH))
 }

@@ -1,5 +1,5 @@
 //! Events of new objects from an S3 server that is not the AWS endpoint's, such as `MinIO`, and so cannot send them to its
-//! SQS itself: it posts them here, and they go on to the queue.
+//! SQS itself: it posts them here, and they are sent to the queue.
 
 use aws_sdk_sqs::Client;
 use axum::{Router, extract::State, http::StatusCode, routing::post};

@@ -23,7 +23,7 @@ pub(crate) struct Polling {
 }
 
 impl Polling {
-    /// As the options and `RATE_LIMIT_PER_MINUTE` say. The recording has no limit of its own.
+    /// From the options and `RATE_LIMIT_PER_MINUTE`. The recording has no limit.
     ///
     /// # Errors
     /// When the recording has none of the symbols, or when the limit does not allow one request a poll.

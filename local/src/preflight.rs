@@ -34,7 +34,7 @@ pub(crate) async fn opening(
 /// Asks for the market's status, and for a quote if Finnhub does not let the key see that.
 ///
 /// # Errors
-/// When no later request can do better: the key is refused, nobody is there, or the address is not Finnhub's.
+/// If a later request cannot help: the key is rejected, nothing listens, or the address is not Finnhub's.
 async fn ask(upstream: &Upstream, symbol: &str) -> anyhow::Result<Opening> {
     let mut trouble = match request(upstream, MARKET_STATUS).await {
         Ok(body) => match serde_json::from_slice(&body) {

@@ -1,4 +1,4 @@
-//! What Terraform makes in the cloud, made on the stand-ins. Every step finds what is there already.
+//! Creates on the stand-ins what Terraform creates in the cloud. Every step accepts what exists already.
 
 use std::{
     collections::HashMap,
@@ -30,11 +30,11 @@ const ROLE: &str = "arn:aws:iam::000000000000:role/quoteflow-local";
 const MAX_RECEIVES: u32 = 5;
 /// How long a message that was received stays hidden, in seconds: longer than load-quotes may run.
 const VISIBILITY_SECONDS: u32 = 60;
-/// How many messages load-quotes gets at once: as many as one statement takes.
+/// How many messages load-quotes gets in one batch: the limit of one statement.
 const BATCH_SIZE: i32 = 1000;
 /// How long they are gathered, in seconds.
 const BATCH_WINDOW_SECONDS: i32 = 1;
-/// How many batches load-quotes may have at once: the least that SQS allows. With a smaller reserve of the function, AWS
+/// How many batches load-quotes may have at the same time: the smallest value that SQS allows. With a smaller reserve of the function, AWS
 /// would throttle, and a throttled message comes nearer to the dead letters.
 pub(crate) const LOAD_CONCURRENCY: i32 = 2;
 
@@ -261,7 +261,7 @@ impl Aws {
         Ok(())
     }
 
-    /// Has the function invoked on a schedule. What Lambda does not accept at once is offered again for five minutes.
+    /// Invokes the function on a schedule. An event that Lambda does not accept is retried for five minutes.
     pub(crate) async fn schedule(&self, name: &str, expression: &str, input: &str) -> anyhow::Result<()> {
         self.unschedule(name).await?;
         let function = self.lambda.get_function_configuration().function_name(name).send().await?;

@@ -1,5 +1,5 @@
-//! What stands between fetch-quotes and a live Finnhub. It passes each request on, so that this process knows at once
-//! what Finnhub says (the function's own log comes at the end of its minute), and can end polling at once.
+//! The relay between fetch-quotes and a live Finnhub. It passes each request on, so that this process knows immediately
+//! what Finnhub says (the function's own log comes at the end of its minute), and can end polling immediately.
 //!
 //! The key stays here: the function has a placeholder. Where Finnhub does not answer, the function sees HTTP 502 or 504.
 
@@ -86,7 +86,7 @@ impl Relay {
         Ok(Self { port, shared, server })
     }
 
-    /// What stands for `https://finnhub.io/api/v1`.
+    /// The address that replaces `https://finnhub.io/api/v1`.
     pub(crate) fn base_url(&self) -> String {
         format!("http://{}:{}{PATH}", Ipv4Addr::LOCALHOST, self.port)
     }
@@ -204,7 +204,7 @@ async fn pass_on(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>, 
     let Some(path) = path.strip_prefix(PATH).and_then(|path| path.strip_prefix('/')) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    // On a task of its own, so that what a function gives up waiting for is noted all the same.
+    // On a separate task, so that an answer is noted even if the function stops waiting for it.
     let (asking, path, symbol) = (Arc::clone(&shared), path.to_owned(), asked.symbol.clone());
     let asking = tokio::spawn(async move { asking.ask(&path, symbol.as_deref()).await });
     let Ok(answer) = asking.await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };

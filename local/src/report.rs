@@ -13,7 +13,7 @@ use crate::{
     metrics::FunctionMetrics,
 };
 
-/// Whether the flow goes on.
+/// Whether the flow is running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Phase {

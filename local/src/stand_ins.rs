@@ -98,7 +98,7 @@ impl Ports {
     /// The ports from `base` on, once they are free; free ones for 0.
     async fn take(base: u16, given: &Given, has_proxy: bool) -> anyhow::Result<Self> {
         if base == 0 {
-            // All are held at once, so that no two are the same.
+            // All are bound at the same time, so that no two are the same.
             let listen = || TcpListener::bind(("127.0.0.1", 0));
             let held = [listen()?, listen()?, listen()?, listen()?, listen()?, listen()?];
             let port = |held: &TcpListener| held.local_addr().map(|address| address.port());
@@ -281,7 +281,7 @@ impl Servers {
         Ok(())
     }
 
-    /// The first stand-in that ends by itself, should one.
+    /// The first stand-in that ends without being stopped.
     pub(crate) async fn ended(&mut self) -> anyhow::Error {
         match self.children.as_mut_slice() {
             [] => std::future::pending().await,

@@ -71,7 +71,7 @@ pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
     functions(&url).await
 }
 
-/// Says at once that no flow runs on the data folder, if none does.
+/// Reports immediately if no flow runs on the data folder.
 fn is_running(data_dir: &Path) -> anyhow::Result<()> {
     let (folder, start) = (data_dir.display(), hint::command("run", data_dir));
     match data_dir::latest(data_dir)? {
@@ -85,7 +85,7 @@ fn is_running(data_dir: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Prints what is known of each function since the run began.
+/// Prints each function's metrics since the run began.
 async fn functions(url: &str) -> anyhow::Result<()> {
     let client = reqwest::Client::builder().no_proxy().build()?;
     let asked = client.get(url).send().await.and_then(reqwest::Response::error_for_status);

@@ -199,7 +199,7 @@ pub struct Overwrites {
 #[cfg(feature = "s3")]
 const CHECK: Duration = Duration::from_secs(4);
 
-/// Writes an object of its own twice into `bucket`, to see whether the server keeps the first, and deletes it. AWS S3 does;
+/// Writes a test object twice into `bucket`, to see whether the server keeps the first, and deletes it. AWS S3 keeps it;
 /// an S3-compatible server has to be checked. One that does not answer is not judged.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Typed configuration from environment variables, every problem reported at once.
+//! Typed configuration from environment variables. All problems are reported together.
 
 use std::{collections::HashMap, fmt, net::IpAddr, str::FromStr};
 
@@ -17,7 +17,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 #[derive(Default)]
 pub struct Environment {
     variables: HashMap<String, String>,
-    /// The variables that secrets stand for, with the variables that name those secrets.
+    /// The variables whose values can come from secrets, with the variables that name those secrets.
     references: HashMap<String, &'static str>,
     problems: Vec<String>,
 }
@@ -169,7 +169,7 @@ impl Environment {
         }
     }
 
-    /// The variable that `name`'s value is from: itself, or the one that names the secret that stands for it.
+    /// The variable that `name`'s value comes from: itself, or the one that names its secret.
     #[must_use]
     pub fn origin<'a>(&self, name: &'a str) -> &'a str {
         self.references.get(name).copied().unwrap_or(name)

@@ -13,7 +13,7 @@ use std::{
 use metrics_cloudwatch_embedded::{Builder, Collector};
 
 const NAMESPACE: &str = "Quoteflow";
-/// The most values of a metric that a line may have; the collector drops what is above.
+/// The most values of a metric on one line; the collector drops further ones.
 const LINE_VALUES: usize = 100;
 
 /// What was noted and not yet written.
@@ -24,13 +24,13 @@ pub fn count(name: &'static str, count: u64) {
     metrics::counter!(name).increment(count);
 }
 
-/// As [`count`], by reason: a dimension of its own.
+/// As [`count`], with the reason as a dimension.
 pub fn count_by_reason(name: &'static str, reason: &'static str, count: u64) {
     metrics::counter!(name, "reason" => reason).increment(count);
 }
 
 /// Notes a duration of this invocation, such as `FreshnessSeconds`, in seconds. It is written in tenths of a
-/// millisecond, each value of its own: a hundred of them take 700 bytes.
+/// millisecond, each value separately: a hundred of them take 700 bytes.
 pub fn seconds(name: &'static str, seconds: f64) {
     let seconds = (seconds * 1e4).round() / 1e4;
     SECONDS.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default().push(seconds);

@@ -2,7 +2,7 @@ use aws_sdk_secretsmanager::{Client, error::SdkError};
 
 use crate::{Environment, aws};
 
-/// A variable that a secret's value may stand for.
+/// A variable whose value can come from a secret.
 #[derive(Debug, Clone, Copy)]
 pub struct SecretVariable {
     /// Holds the value itself.

@@ -13,7 +13,7 @@ mod export;
 
 pub(crate) use export::Export;
 
-/// The name of the Kafka header and of the object's metadata that hold a [`TraceParent`].
+/// The name of the Kafka header, and of the object's metadata, with a [`TraceParent`].
 pub const TRACEPARENT: &str = "traceparent";
 
 /// Whether the caller recorded its span, and whether the trace's id is random; the other bits have no meaning yet.

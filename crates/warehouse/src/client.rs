@@ -370,7 +370,7 @@ impl Warehouse {
                 ));
             };
             if Instant::now() >= end {
-                // Left alone, it would go on beside the same statement of the next invocation.
+                // Without this it would run beside the same statement of the next invocation.
                 if !is_complete && let Err(error) = jobs.cancel_job(project, &job, location.as_deref()).await
                 {
                     tracing::warn!(statement, job, "the statement was not cancelled: {}", chain(&error));

@@ -70,7 +70,7 @@ impl Google {
 
     /// Forgets the token: it was refused, or there is none. Google's library keeps what went wrong as long as a token,
     /// and what stays wrong for ever; a function outlives a permission that came late. It also counts a token's time
-    /// by a clock that may stand still while a function is frozen.
+    /// by a clock that may stop while a function is frozen.
     pub fn renew(&self) {
         if let Ok(fresh) = build(&self.credentials) {
             *self.current.lock().unwrap_or_else(PoisonError::into_inner) = fresh;

@@ -64,7 +64,7 @@ impl BronzeRow {
 pub struct Loaded {
     /// Rows that are new in bronze.
     pub inserted: u64,
-    /// Rows whose quote was there already, or came twice in this load.
+    /// Rows whose quote was in bronze already, or was twice in this load.
     pub already_there: u64,
 }
 

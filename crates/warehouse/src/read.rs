@@ -44,7 +44,7 @@ impl Warehouse {
 
     /// The rows of a statement that only reads, as the job `id`. The job is started once, whoever requests it and
     /// however often: its rows are billed once and kept by BigQuery for a day. `None` where it still runs after
-    /// `patience`; asking again goes on waiting. A failed job stays failed: another try needs another id.
+    /// `patience`; calling again continues to wait. A failed job stays failed: another try needs another id.
     ///
     /// # Errors
     /// [`WarehouseError`].

@@ -54,7 +54,7 @@ impl Warehouse {
     }
 }
 
-/// 409: it is there already, which is as good.
+/// 409: it exists already, which is fine.
 fn exists_then<T>(made: Result<T, BQError>, what: &'static str) -> Result<(), WarehouseError> {
     match made {
         Ok(_) => Ok(()),

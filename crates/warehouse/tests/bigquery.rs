@@ -328,7 +328,7 @@ async fn nothing_to_load_asks_nothing() {
     assert!(server.log().is_empty());
 }
 
-/// The stand-in for BigQuery, in a process and a folder of its own.
+/// The stand-in for BigQuery, in its own process and folder.
 struct StandIn {
     url: String,
     child: Child,
@@ -388,7 +388,7 @@ impl StandIn {
     }
 }
 
-/// A row a second of `symbol`, each with an identity of its own.
+/// A row a second of `symbol`, each with its own identity.
 fn rows(symbol: &str, seconds: std::ops::Range<i64>) -> Vec<BronzeRow> {
     let row = |second: i64| {
         let fetched_at = 1_704_067_200 + second;
@@ -489,7 +489,7 @@ async fn on_the_stand_in_each_quote_is_in_bronze_once_and_watermarks_only_rise()
     // A load raises no watermark.
     assert_eq!(watermarks(&warehouse, "AAPL").await, [0; 0]);
 
-    // What is compared with bronze: a key that is there, and one that is not.
+    // Keys to compare with bronze: one that exists there, and one that does not.
     let keys = ["AAPL/1704067200.json", "AAPL/1.json"].map(|key| key.parse::<ObjectKey>().unwrap());
     let keys: Vec<&ObjectKey> = keys.iter().collect();
     let compared = warehouse.compare(&keys).await.unwrap();

@@ -63,7 +63,7 @@ pub struct KafkaConfig {
 }
 
 impl KafkaConfig {
-    /// A topic that is there, on brokers that take plain text.
+    /// An existing topic, on brokers that accept plain text.
     #[must_use]
     pub fn plaintext(bootstrap_servers: String, topic: String) -> Self {
         Self {

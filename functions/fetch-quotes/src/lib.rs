@@ -48,7 +48,7 @@ pub const ABOUT: &str = "fetch-quotes: a schedule's event -> Finnhub quotes -> K
 const MARGIN: Duration = Duration::from_secs(5);
 /// What is kept of that for answering.
 const ANSWER: Duration = Duration::from_millis(300);
-/// How many requests are under way at once: enough to hide Finnhub's latency.
+/// How many requests run at the same time: enough to hide Finnhub's latency.
 const CONCURRENCY: usize = 8;
 /// How long the market's status is waited for: it delays the first poll.
 const MARKET_STATUS: Duration = Duration::from_secs(2);

@@ -12,7 +12,7 @@ pub enum KafkaSecurity {
     Plaintext,
     /// By TLS; the broker's certificate is checked against the system's authorities.
     Tls,
-    /// By TLS, with an access token of MSK's made of the function's own AWS credentials.
+    /// By TLS, with an access token for MSK, signed with the function's own AWS credentials.
     MskIam {
         /// The cluster's region: the function's own.
         region: String,
@@ -148,7 +148,7 @@ impl KafkaSecurity {
                     credentials: Credentials::new(key?, secret?, session, None, "environment"),
                 })
             }
-            // The secret that KAFKA_SASL_SECRET names is there by now.
+            // The secret that KAFKA_SASL_SECRET names has been read by now.
             Protocol::SaslScram => environment.required("KAFKA_SASL").map(Self::SaslScram),
             Protocol::SaslPlain => environment.required("KAFKA_SASL").map(Self::SaslPlain),
         }
@@ -176,7 +176,7 @@ impl KafkaSecurity {
             Self::Tls => "ssl",
             Self::MskIam { .. } | Self::SaslScram(_) | Self::SaslPlain(_) => "sasl_ssl",
         };
-        // OpenSSL is linked statically and has no folder of its own: librdkafka looks where systems keep theirs.
+        // OpenSSL is linked statically and has no certificates: librdkafka reads those of the system.
         client.set("security.protocol", protocol).set("ssl.ca.location", "probe");
         match self {
             Self::Plaintext | Self::Tls => {}

@@ -104,7 +104,7 @@ impl Stream {
         false
     }
 
-    /// Hands the quote to the producer, which sends it at once; its key is the symbol, its header `traceparent` begins
+    /// Gives the quote to the producer, which sends it immediately; its key is the symbol, its header `traceparent` begins
     /// the quote's trace. It needs a runtime of tokio's.
     #[must_use]
     pub fn send(&self, quote: &Quote) -> Delivery {

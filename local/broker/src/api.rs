@@ -99,7 +99,7 @@ impl Request {
             return Err(BadRequest::UnknownApi(key as i16));
         };
         if !(*min..=*max).contains(&version) {
-            // Kafka answers this one request in any version, so that a newer client learns what is spoken here.
+            // Kafka answers this one request in any version, so that a newer client learns which versions are supported.
             if key != ApiKey::ApiVersions {
                 return Err(BadRequest::UnknownVersion(key, version));
             }

@@ -132,7 +132,7 @@ pub(crate) fn synced(
     Progress::Answer(engine.handle_sync_group(request, version))
 }
 
-/// A heartbeat. A member that learns of a rebalance is alive all the same, however long its last work takes.
+/// A heartbeat. A member that learns of a rebalance is still alive, however long its last work takes.
 pub(crate) fn heartbeat(
     engine: &mut EngineState,
     request: &HeartbeatRequest,

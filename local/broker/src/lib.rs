@@ -6,7 +6,7 @@
 //!
 //! Every change (records, topics and their configuration, committed offsets, producers' sequences, transactions) is written
 //! to `broker.log` in the data directory before it is answered. So whatever was acknowledged survives the end of the
-//! process at any moment, with the same offsets and timestamps, and a producer that lives through a restart goes on without
+//! process at any moment, with the same offsets and timestamps, and a producer that survives a restart continues without
 //! a gap or a duplicate. Like Kafka's own default, an answer does not wait for the disk: a power cut may cost the changes
 //! that the kernel had not written yet (some seconds), never the older ones. Group membership is not kept: consumers rejoin.
 //!

@@ -85,7 +85,7 @@ impl Log {
     pub(crate) fn append(&mut self, kind: Kind, parts: &[&[u8]]) -> io::Result<()> {
         encode(&mut self.buffer, kind, parts)?;
         if let Err(error) = self.file.write_all(&self.buffer) {
-            // Half an entry must not stand before a whole one.
+            // A partial entry must not come before a complete one.
             let _ = self.file.set_len(self.len);
             return Err(error);
         }

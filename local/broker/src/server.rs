@@ -97,7 +97,7 @@ impl Shared {
     fn open(self: &Arc<Self>, stream: TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let handle = stream.try_clone()?;
-        // Held until the entry is in, so that a connection that ends at once finds it.
+        // Held until the entry is inserted, so that a connection that ends immediately finds it.
         let mut connections = self.connections();
         let id = connections.next;
         connections.next += 1;

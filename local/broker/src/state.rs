@@ -1,4 +1,4 @@
-//! The engine and its log under one lock: what is applied and what is recorded have the same order.
+//! The engine and its log under one lock: requests are applied and logged in the same order.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -123,7 +123,7 @@ impl Core {
         Ok(applied.response?)
     }
 
-    /// Removes what is past its topic's retention, and compacts.
+    /// Removes records older than their topic's retention, and compacts.
     pub(crate) fn clean(&mut self) -> Result<(), Unanswered> {
         self.check()?;
         self.guarded(|core| {
@@ -261,7 +261,7 @@ fn save_snapshot(path: &Path, engine: &mut EngineState) -> io::Result<Log> {
                 )
             });
         }
-        // Back they go, whatever happened: the snapshot may fail, the broker goes on.
+        // They are put back in any case: the snapshot may fail, and the broker continues.
         if let Some(part) = engine.topics.get_mut(&name).and_then(|topic| topic.partitions.get_mut(&id)) {
             part.record_batches = batches;
         }
@@ -421,7 +421,7 @@ fn clean(engine: &mut EngineState) -> bool {
     changed
 }
 
-/// Removes what a rewrite left that did not come to its end.
+/// Removes the files of an unfinished rewrite.
 pub(crate) fn remove_leftovers(path: &Path) -> io::Result<()> {
     match fs::remove_file(path.with_extension("tmp")) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -429,7 +429,7 @@ pub(crate) fn remove_leftovers(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether a request only reads the engine, or changes nothing that must survive, and is answered at once.
+/// Whether a request only reads the engine, or changes nothing that must survive, so that it is answered without logging.
 pub(crate) fn read(engine: &mut EngineState, request: &Request) -> Result<BytesMut, BadRequest> {
     macro_rules! handle {
         ($handler:ident) => {
@@ -569,7 +569,7 @@ mod tests {
         send(core, ApiKey::OffsetCommit, 8, &request);
     }
 
-    /// Joins a group as its only member, by hand: `EngineState` answers at once.
+    /// Joins a group as its only member, directly: `EngineState` answers immediately.
     fn join(core: &mut Core, group: &str) -> (String, i32) {
         let mut protocol = JoinGroupRequestProtocol::default();
         protocol.name = text("range");
@@ -709,7 +709,7 @@ mod tests {
         assert_eq!(image(&core), before);
         let mut again = reopened(&core);
         assert_eq!(image(&again), before);
-        // The transaction goes on where it was.
+        // The transaction continues.
         assert_eq!(produce(&mut again, "quotes", batch(producer, 2, 1, NOW, true)), (0, 17));
     }
 

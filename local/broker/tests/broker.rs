@@ -64,7 +64,7 @@ fn copy_as_if_killed(from: &Path, to: &Path) -> Vec<u8> {
     log
 }
 
-/// A broker in a process of its own.
+/// A broker in its own process.
 struct ChildBroker {
     child: Child,
     servers: String,
@@ -168,7 +168,7 @@ fn send(producer: &TestProducer, topic: &str, partition: i32, value: &str) {
     send_at(producer, topic, partition, value, now_ms());
 }
 
-/// A producer whose every record is acknowledged before the next, each in a request of its own.
+/// A producer that sends each record in its own request and waits for its acknowledgement.
 struct Sender(TestProducer);
 
 impl Sender {
@@ -506,7 +506,7 @@ struct Raw(TcpStream);
 impl Raw {
     fn connect(servers: &str) -> Self {
         let stream = TcpStream::connect(servers).unwrap();
-        // Long before the broker gives up a held fetch by itself, long after it should have answered.
+        // Long before the broker ends a held fetch by its own limit, and long after it should have answered.
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         Self(stream)
     }

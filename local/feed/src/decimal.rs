@@ -18,7 +18,7 @@ impl Decimal {
         self.0
     }
 
-    /// The nearest floating-point number, which is what a JSON parser makes of the written form.
+    /// The nearest floating-point number, as a JSON parser reads the written form.
     #[must_use]
     pub fn to_f64(self) -> f64 {
         f64::from(self.0) / f64::from(Self::ONE)

@@ -62,7 +62,7 @@ pub struct Candle {
 }
 
 impl Candle {
-    /// A minute has only four known prices. Each stands for a quarter of it, in the order that the minute's direction
+    /// A minute has only four known prices. Each is used for a quarter of it, in the order that the minute's direction
     /// makes likely, so that every price served is one that was traded.
     fn path(&self) -> [Decimal; 4] {
         if self.close >= self.open {

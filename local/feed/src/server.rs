@@ -33,7 +33,7 @@ pub struct Config {
     pub port: u16,
     /// The one key that is accepted.
     pub token: String,
-    /// Recorded seconds for each real second. At 0 the clock stands still and only [`Feed::set_position`] moves it.
+    /// Recorded seconds for each real second. At 0 the clock stops and only [`Feed::set_position`] moves it.
     pub speed: f64,
     /// Requests admitted within any 60 seconds.
     pub rate_limit_per_minute: u32,
@@ -89,7 +89,7 @@ pub enum Error {
     Data(#[from] DataError),
 }
 
-/// What to answer in place of the truth. Token and rate limit are checked all the same.
+/// What to answer instead of the recorded prices. Token and rate limit are still checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Fault {
     /// The truth.
@@ -158,7 +158,7 @@ impl Shared {
     }
 }
 
-/// A running feed. Dropping it ends it at once; [`Feed::stop`] also lets running answers finish and saves the position.
+/// A running feed. Dropping it ends it immediately; [`Feed::stop`] also lets running answers finish and saves the position.
 pub struct Feed {
     port: u16,
     speed: f64,
@@ -226,7 +226,7 @@ impl Feed {
         self.port
     }
 
-    /// `http://127.0.0.1:PORT/api/v1`, which stands for `https://finnhub.io/api/v1`.
+    /// `http://127.0.0.1:PORT/api/v1`, which replaces `https://finnhub.io/api/v1`.
     #[must_use]
     pub fn base_url(&self) -> String {
         format!("http://127.0.0.1:{}/api/v1", self.port)
@@ -250,7 +250,7 @@ impl Feed {
         self.shared.position()
     }
 
-    /// Moves the replay to `seconds`, from where it goes on at its speed.
+    /// Moves the replay to `seconds`, where it continues at its speed.
     pub fn set_position(&self, seconds: u64) {
         lock(&self.shared.replay).set(seconds);
     }
@@ -296,7 +296,7 @@ impl Drop for Feed {
     }
 }
 
-/// The position to begin at. It is written at once, so that a file that cannot be kept is known at the start.
+/// The position to begin at. It is written immediately, so that a file that cannot be written is an error at the start.
 fn resume(path: &Path, otherwise: u64) -> Result<u64, Error> {
     let resume = || {
         let start = replay::read_state(path)?.unwrap_or(otherwise);

@@ -83,12 +83,12 @@ impl Environment {
         Ok(Self { child, group, events, waiting: None, warm: false, logs, _server: server })
     }
 
-    /// Resolves when the process has ended by itself.
+    /// Resolves when the process has ended without being stopped.
     pub async fn ended(&mut self) {
         let _ = self.child.wait().await;
     }
 
-    /// Hands one event to the process and waits for what becomes of it.
+    /// Gives one event to the process and waits for the outcome.
     pub async fn invoke(&mut self, config: &FunctionConfig, payload: Bytes) -> Ended {
         match timeout(config.init_timeout, self.ready()).await {
             Ok(Ok(())) => {}
@@ -151,7 +151,7 @@ impl Environment {
         }
     }
 
-    /// Waits for what becomes of the invocation `running`.
+    /// Waits for the outcome of the invocation `running`.
     async fn outcome(&mut self, running: &str) -> Ended {
         loop {
             tokio::select! {
@@ -184,10 +184,10 @@ impl Environment {
 
     /// Kills the process and its children with SIGKILL, and waits for its end and for its last log lines.
     pub async fn kill(mut self) -> Option<ExitStatus> {
-        // Where the process has just ended by itself, its children may still be in the group.
+        // If the process has just ended on its own, its children may still be in the group.
         self.end_group(Signal::KILL);
         let status = self.child.wait().await.ok();
-        // A grandchild that left the group may hold the pipe open for ever.
+        // A grandchild that left the group may keep the pipe open.
         let _ = timeout(LOG_GRACE, async { while self.logs.join_next().await.is_some() {} }).await;
         status
     }

@@ -141,7 +141,7 @@ impl Function {
     }
 
     /// Invokes the function with an event's JSON and returns the response's. Invocations that come while another runs
-    /// wait for their turn, in order. One whose caller gives up runs to its end all the same, as on Lambda.
+    /// wait for their turn, in order. One whose caller gives up still runs to its end, as on Lambda.
     ///
     /// # Errors
     /// When the function reports an error, takes too long, ends or does not start. The next invocation starts a new

@@ -7,7 +7,7 @@
 //!
 //! # No process is left behind
 //!
-//! Each process leads a process group of its own. That keeps a Ctrl-C in the terminal from killing it in the middle of
+//! Each process leads its own process group. That keeps a Ctrl-C in the terminal from killing it in the middle of
 //! an invocation, and lets its own children be killed along with it, when the function is stopped, killed or dropped.
 //! Should this process itself be killed with SIGKILL, nothing here runs any more; then the closed connection ends the
 //! function: `lambda_runtime` and `awslambdaric` both exit when they cannot fetch the next event. One in the middle of

@@ -139,7 +139,7 @@ impl Export {
     }
 }
 
-/// The SDK's thread has no runtime of its own: requests are made on the function's.
+/// The SDK's thread has no runtime: requests are made on the function's runtime.
 #[derive(Debug)]
 struct Collector {
     connector: SharedHttpConnector,

@@ -1,4 +1,4 @@
-//! What Finnhub says, and what becomes of it.
+//! Finnhub's answers, and what the function does with them.
 
 use std::{collections::BTreeMap, time::Duration};
 

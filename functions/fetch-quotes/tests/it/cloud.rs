@@ -105,7 +105,7 @@ impl Drop for Aws {
 #[tokio::test]
 async fn the_key_of_a_secret_is_sent_to_finnhub_and_printed_nowhere() {
     let (kafka, aws) = (Kafka::start(), Aws::start().await);
-    // A secret that was made of a file ends with a line's end.
+    // A secret that was created from a file ends with a line break.
     aws.store(SECRET, &format!("{KEY}\n")).await;
     let finnhub = Scripted::quotes(|_| quote("150.25", epoch())).await;
     let function = executable(&[

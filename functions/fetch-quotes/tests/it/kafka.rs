@@ -72,7 +72,7 @@ async fn a_producer_is_ready_once_it_may_send_and_not_without_brokers() {
 
 #[tokio::test]
 async fn a_slow_broker_delays_no_poll() {
-    // Nobody answers at this port, so each delivery takes its full 4 s; both polls run in their time all the same.
+    // Nobody answers at this port, so each delivery takes its full 4 s; both polls still run on time.
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let servers = held.local_addr().unwrap().to_string();
     let finnhub = Scripted::quotes(|_| quote("150.25", epoch())).await;

@@ -80,7 +80,7 @@ async fn polls_that_a_late_event_left_out_are_counted() {
     assert_eq!(late(&function(), 0).await, 0);
     // At 31 s the first poll is that of 36 s: those of 0, 6, … 30 s are lost, of five symbols each.
     assert_eq!(late(&function(), -31).await, 30);
-    // The next minute's event loses nothing: it goes on where the late one ended.
+    // The next minute's event loses nothing: it continues where the late one ended.
     let function = function();
     assert_eq!((late(&function, -40).await, late(&function, 0).await), (35, 0));
 }
