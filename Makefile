@@ -137,10 +137,10 @@ test-package: package ## Check what is deployed: that it starts, its size, its g
 test-flow: setup build ## Run the whole flow on recorded prices and check what arrives
 	$(BIN)/pytest tests/flow --ignore tests/flow/test_runs.py
 
-test-runs: setup build ## Run the flow to its end, interrupt it, kill it, and go on with its data
+test-runs: setup build ## Run the flow to its end, interrupt it, kill it, and continue with its data
 	$(BIN)/pytest tests/flow/test_runs.py
 
-test-faults: setup build ## Break each part of the running flow, by itself and at once, and check that nothing is lost or doubled
+test-faults: setup build ## Break each part of the running flow, alone and two at once, and check that nothing is lost or doubled
 	$(BIN)/pytest -rP tests/faults
 
 test-infra: setup infra/.venv/.locked build ## Check Terraform's files, apply them to the emulator, compare them with `local` (QUOTEFLOW_PACKAGE_DIR=target/package)

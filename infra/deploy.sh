@@ -117,7 +117,7 @@ check_concurrency() {
   [[ $limit -ge 110 ]] || die "the account may run $limit functions at once, and 110 are needed: aws service-quotas request-service-quota-increase --region $region --service-code lambda --quota-code L-B99A9384 --desired-value 1000"
 }
 
-# Builds and pushes the image of transform-quotes unless one of the same content is there, and remembers its digest.
+# Builds and pushes the image of transform-quotes unless one with the same content exists, and stores its digest.
 image() {
   local context=$infra/../target/package/transform-quotes repository tag names pushed
   if ! docker info >/dev/null 2>&1; then

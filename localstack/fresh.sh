@@ -66,7 +66,7 @@ times=()
 for step in "${steps[@]}"; do
   echo "=== $step"
   began=$SECONDS outcome=done
-  # Not in a condition, where bash would go on after an error.
+  # Not in a condition, where bash would continue after an error.
   set +e
   (set -e && "step_${step//-/_}")
   [ $? = 0 ] || outcome=FAILED

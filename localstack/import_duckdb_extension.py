@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Import the extension; at once done when it is there already."""
+    """Import the extension, unless it is installed already."""
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     home = Path(sys.argv[1]).resolve()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs Debian packages that are missing. As root with apt it does so by itself; else it says what to install, on macOS
+# Installs Debian packages that are missing. As root with apt it installs them; otherwise it says what to install, on macOS
 # with Homebrew's names.
 #   packages.sh           what compiles librdkafka: gcc, g++, make and zlib's header
 #   packages.sh cmake     what compiles librdkafka with TLS: cmake

@@ -36,7 +36,7 @@ locals {
 
   bigquery_functions = concat(["load-quotes", "reconcile-quotes", "transform-quotes"], var.has_public_page ? ["serve-dashboard"] : [])
 
-  # Federation: the function's AWS role stands for its service account. The format is Google's: AIP-4117, external account
+  # Federation: the function's AWS role is exchanged for its service account. The format is Google's: AIP-4117, external account
   # credentials from AWS.
   google_credentials = { for function, account in local.google.service_accounts : function => jsonencode({
     type                              = "external_account"

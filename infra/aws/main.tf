@@ -26,7 +26,7 @@ locals {
   # Lambda asks for six timeouts.
   visibility_timeouts = 6
 
-  # How many batches load-quotes may have at once: the least that a mapping of SQS allows. The function's reserve is the
+  # How many batches load-quotes may have at the same time: the smallest value of an SQS trigger. The function's reserve is the
   # same number. With a smaller one Lambda would throttle, and a throttled message comes nearer to the dead letters.
   load_concurrency = 2
 
@@ -212,7 +212,7 @@ resource "aws_lambda_event_source_mapping" "archive_quotes" {
   function_name = module.archive_quotes.arn
   topics        = [local.topic]
   batch_size    = 100
-  # Without a window of its own it is 500 ms, the shortest.
+  # Without a batching window it is 500 ms, the shortest.
 
   # From the topic's beginning: what was published before the trigger was there is archived too.
   starting_position = "TRIM_HORIZON"

@@ -6,7 +6,7 @@ locals {
   # Function → its service account, and its role on each dataset: the raw one, and the layers' by their names.
   functions = {
     load-quotes = { account = "load", datasets = { raw = "roles/bigquery.dataEditor" } }
-    # It raises the watermarks, and removes a row that two loads at once have inserted twice.
+    # It raises the watermarks, and removes the second row if two simultaneous loads inserted a quote twice.
     reconcile-quotes = { account = "reconcile", datasets = { raw = "roles/bigquery.dataEditor" } }
     transform-quotes = {
       account  = "transform"

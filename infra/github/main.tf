@@ -1,4 +1,4 @@
-# What GitHub's workflow may do in AWS, without a key: its token stands for a role. docs/DEPLOY.md, "From GitHub".
+# What GitHub's workflow may do in AWS, without a key: its token is exchanged for a role. docs/DEPLOY.md, "From GitHub".
 
 locals {
   issuer = "token.actions.githubusercontent.com"

@@ -34,8 +34,8 @@ const VISIBILITY_SECONDS: u32 = 60;
 const BATCH_SIZE: i32 = 1000;
 /// How long they are gathered, in seconds.
 const BATCH_WINDOW_SECONDS: i32 = 1;
-/// How many batches load-quotes may have at the same time: the smallest value that SQS allows. With a smaller reserve of the function, AWS
-/// would throttle, and a throttled message comes nearer to the dead letters.
+/// How many batches load-quotes may have at the same time: the smallest value that SQS allows. With a smaller reserved
+/// concurrency of the function, AWS would throttle, and a throttled message comes nearer to the dead letters.
 pub(crate) const LOAD_CONCURRENCY: i32 = 2;
 
 /// The queues' URLs.

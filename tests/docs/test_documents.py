@@ -1,4 +1,4 @@
-"""What the documents name is there: links, verbs of make, files, tests; and the workflows run every part."""
+"""What the documents name exists: links, verbs of make, files, tests; and the workflows run every part."""
 
 import re
 import subprocess
@@ -6,8 +6,10 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
+import botocore.session
 import pytest
 import yaml
+from botocore import xform_name
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -34,7 +36,7 @@ def by_name(file: Path) -> str:
 
 @cache
 def anchors(document: Path) -> set[str]:
-    """The anchors that GitHub makes of a document's headings."""
+    """The anchors of a document's headings, as GitHub makes them."""
     text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.M | re.S)
     made: dict[str, int] = {}
     for heading in re.findall(r"^#+ +(.+?) *#*$", text, re.M):
@@ -71,6 +73,29 @@ def test_every_file_that_is_named_exists(document: Path) -> None:
     for name in named:
         if name.split("/")[0] in FOLDERS and not MADE.match(name):
             assert (ROOT / name).exists() or (document.parent / name).exists(), name
+
+
+# Commands that the AWS CLI has beside those of the services' models, and options of every command.
+OWN_COMMANDS = {"ecr get-login-password", "logs tail", "s3 cp", "s3 ls", "sso login"}
+OWN_OPTIONS = {"cli-binary-format", "output", "query", "region"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
+def test_every_command_of_aws_has_its_options(document: Path) -> None:
+    text = document.read_text().replace("\\\n", " ")
+    session = botocore.session.get_session()
+    # Up to the end of the command: a line's end, a pipe, a backtick, or a command within it.
+    for service, command, rest in re.findall(r"\baws ([a-z0-9]+) ([a-z-]+)((?:(?!\$\(aws)[^\n|`])*)", text):
+        if f"{service} {command}" in OWN_COMMANDS:
+            continue
+        model = session.get_service_model(service)
+        operations = {xform_name(name, "-"): name for name in model.operation_names}
+        assert command in operations, f"aws {service} {command}"
+        members = model.operation_model(operations[command]).input_shape.members
+        options = {xform_name(name, "-"): shape for name, shape in members.items()}
+        switches = {f"no-{name}" for name, shape in options.items() if shape.type_name == "boolean"}
+        for option in re.findall(r" --([a-z-]+)", rest):
+            assert option in options.keys() | switches | OWN_OPTIONS, f"aws {service} {command} --{option}"
 
 
 @cache

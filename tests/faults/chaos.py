@@ -1,4 +1,4 @@
-"""Inject faults by chance, two at once, in a sequence that its seed decides, and report what became of the quotes.
+"""Inject random faults, two at once, in a sequence that its seed decides, and report what became of the quotes.
 
 python tests/faults/chaos.py --seed 1 --seconds 180
 """

@@ -84,7 +84,7 @@ class Proxy(ThreadingHTTPServer):
 
     @contextmanager
     def inject(self, before: Before = lambda _: None, after: After = lambda _: None) -> Iterator[None]:
-        """While the block runs, `before` may answer a status of its own; `after` sees each answer first."""
+        """While the block runs, `before` may answer with another status; `after` sees each answer first."""
         hooks = (before, after)
         self.injected.append(hooks)
         try:

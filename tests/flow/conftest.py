@@ -13,7 +13,7 @@ from flowkit import BIN_DIR, Clients, Flow, Record, Stores, counts, left_of, pro
 
 @pytest.fixture(scope="session", autouse=True)
 def executables() -> None:
-    """Fail at once, and not test by test, where nothing is built."""
+    """Fail immediately, and not test by test, if nothing is built."""
     functions = ("fetch-quotes", "archive-quotes", "load-quotes", "reconcile-quotes", "serve-dashboard")
     names = ("quoteflow", *functions, "kafka-broker")
     missing = [name for name in names if not (BIN_DIR / name).exists()]
@@ -71,7 +71,7 @@ class OnOtherServers:
 
 @pytest.fixture(scope="session")
 def on_other_servers(new_data_dir: Callable[[str], Path]) -> Iterator[OnOtherServers]:
-    """A run that ends in the recording's first day and one that goes on in its second.
+    """A run that ends in the recording's first day and one that continues in its second.
 
     The first begins at minute 387, when each symbol has had its high and low of the day. It leaves the recording at
     least 57 s further; the second is so fast that its first poll is in the next day.

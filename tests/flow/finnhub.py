@@ -12,7 +12,7 @@ FIRST_T = 1_704_207_600
 
 
 class Finnhub(ThreadingHTTPServer):
-    """Gives every answer a market second of its own, so that no quote falls together with another one in silver."""
+    """Gives every answer its own market second, so that silver keeps every quote."""
 
     daemon_threads = True
 
@@ -32,7 +32,7 @@ class Finnhub(ThreadingHTTPServer):
 
     @property
     def base_url(self) -> str:
-        """What stands for https://finnhub.io/api/v1."""
+        """The address that replaces https://finnhub.io/api/v1."""
         return f"http://127.0.0.1:{self.server_port}/api/v1"
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -61,7 +61,7 @@ class _Answer(BaseHTTPRequestHandler):
                 # As Finnhub says that it knows nothing: no failure, and no quote.
                 status, body = 200, '{"c":0,"d":null,"dp":null,"h":0,"l":0,"o":0,"pc":0,"t":0}'
             elif url.path == "/api/v1/quote" and symbol:
-                # Numbers whose text no JSON writer would choose: it must come through all the same.
+                # Numbers with a text that no JSON writer would choose: it must be kept.
                 t = FIRST_T + self.server.served
                 body = f'{{"c":150.250,"d":2.50,"dp":1.6900,"h":152.0,"l":148.5,"o":1.49e2,"pc":147.75,"t":{t}}}'
                 status, self.server.served = 200, self.server.served + 1

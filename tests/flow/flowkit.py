@@ -31,7 +31,7 @@ STAGES = ("fetched", "published", "archived", "loaded", "silver")
 
 # Generous: a busy machine may take its time, and a flow that hangs still ends the test.
 LIMIT_SECONDS = 120
-# How long processes may take to go once their parent was killed: the stand-ins save their state first.
+# How long processes may take to end after their parent was killed: the stand-ins save their state first.
 GONE_SECONDS = 10
 
 # What would make a flow use other servers or other programs than the test says.
@@ -66,7 +66,7 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on. All are held at once, so that no two are the same."""
+    """Ports that nothing listens on. All are bound at the same time, so that no two are the same."""
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in held]
     for one in held:
@@ -173,7 +173,7 @@ class Flow:
             return None
 
     def await_report(self, condition: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
-        """Wait for a report for which `condition` holds. It fails at once when the flow ends without one."""
+        """Wait for a report for which `condition` holds. It fails immediately if the flow ends without one."""
 
         def fitting() -> dict[str, Any] | None:
             ended = self.process.poll()
@@ -436,6 +436,6 @@ def answers(ask: Callable[[], object]) -> bool:
     """Whether a server that starts answers already."""
     try:
         ask()
-    except Exception:  # Each client has errors of its own.
+    except Exception:  # Each client has its own errors.
         return False
     return True

@@ -1,4 +1,4 @@
-"""A first run begins with the recorded days before the last: they are loaded at once, and gold has them."""
+"""A first run begins with the recorded days before the last: they are loaded immediately, and gold has them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

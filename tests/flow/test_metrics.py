@@ -17,7 +17,7 @@ POLLS, SYMBOLS = 12, 5
 QUOTES = POLLS * SYMBOLS
 DEPLOYED = ("fetch-quotes", "archive-quotes", "load-quotes", "reconcile-quotes")
 FUNCTIONS = (*DEPLOYED, "transform-quotes", "serve-dashboard")
-# What a function counts is there from the start, unless it has a reason.
+# A function's counters exist from the start, except those with a reason.
 COUNTERS = {
     "fetch-quotes": ("fetched", "partial", "stale", "published", "undelivered", "retried"),
     "archive-quotes": ("archived", "already_archived", "quarantined", "retried"),
@@ -106,7 +106,7 @@ def seen(new_data_dir: Callable[[str], Path]) -> Seen:
             "aws_secret_access_key": "test",
         }
         sqs, functions = boto3.client("sqs", **account), boto3.client("lambda", **account)
-        # The run waits for the queue before it ends: so it stands still, with every counter where it stays.
+        # The run waits for the queue before it ends, so every counter keeps its value.
         queue = sqs.get_queue_url(QueueName=report["endpoints"]["archived_queue"])["QueueUrl"]
         sqs.send_message(QueueUrl=queue, MessageBody="no event of S3's")
 
@@ -121,7 +121,7 @@ def seen(new_data_dir: Callable[[str], Path]) -> Seen:
             )
             latency = ("quoteflow_latency_seconds_count", frozenset({("stage", "gold_row")}))
             in_gold = metrics.samples.get(latency)
-            # The views are there one after the other, before the run of dbt that makes them has ended.
+            # The views appear one after the other, before the run of dbt that creates them has ended.
             has_settled = metrics("transformed_total", function="transform-quotes") >= 1
             return metrics if arrived == (QUOTES, QUOTES, QUOTES, 1, 1) and in_gold == QUOTES and has_settled else None
 
@@ -322,5 +322,5 @@ def test_a_run_counts_nothing_of_the_one_before(on_other_servers: OnOtherServers
             functions["load-quotes"]["counts"]["Loaded"],
         ]
         assert counted == [fetched] * 4
-    # The servers still hold the lines of both.
+    # The servers still have the lines of both.
     assert counts(on_other_servers.second)["fetched"] == 60

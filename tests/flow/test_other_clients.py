@@ -24,7 +24,7 @@ PROXIES = dict.fromkeys(
 )
 SYMBOLS = ("AAPL", "BRK.B", "^DJI", "BINANCE:BTCUSDT", "IC MARKETS:1")
 PRICES = '"c":150.250,"d":2.50,"dp":1.6900,"h":152.0,"l":148.5,"o":1.49e2,"pc":147.75'
-# Another producer's: without quote_id and fetched_at, with a field of its own.
+# From another producer: without quote_id and fetched_at, with an additional field.
 FOREIGN = f'{{"symbol":"AAPL",{PRICES},"t":{finnhub.FIRST_T - 60},"note":"of another producer"}}'.encode()
 HOSTILE = (b'{"symbol":"../x","c":1}', b"\xff no JSON", None)
 KEY_FORM = re.compile(rf"(?P<symbol>.+)/(?P<fetched_at>\d{{10}})(-{TOPIC}-\d+-\d+)?\.json")

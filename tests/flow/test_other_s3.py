@@ -15,7 +15,7 @@ SYMBOLS = 5
 
 
 class OtherS3(Stores):
-    """An S3 by itself."""
+    """A separate S3 server."""
 
     def _start(self) -> None:
         self.start_aws()

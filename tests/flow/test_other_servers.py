@@ -1,4 +1,4 @@
-"""Runs on a Kafka, an AWS and a BigQuery that are there already."""
+"""Runs on an existing Kafka, AWS and BigQuery."""
 
 from collections import Counter
 

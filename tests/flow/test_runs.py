@@ -1,4 +1,4 @@
-"""Four runs on one data folder: one to its end, one until Ctrl-C, one killed, and one that goes on with all of it."""
+"""Four runs on one data folder: one to its end, one until Ctrl-C, one killed, and one that continues with the data."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from flowkit import STAGES, Clients, Flow, Record, Stores, counts, left_of, local, processes_of
 
-# Fast enough that every poll has a market second of its own: silver keeps one quote of each.
+# Fast enough that every poll has its own market second: silver keeps one quote of each.
 SPEED = ("--speed", "100")
 POLLS = 12
 SYMBOLS = 5
@@ -126,7 +126,7 @@ def test_the_latency_to_every_stage_is_that_of_every_quote(first: Ended) -> None
 
 
 def test_a_second_run_counts_on_from_the_first(first: Ended, interrupted: Interrupted) -> None:
-    # Even its first reports hold what was there, and the recording goes on where it was.
+    # Even its first reports have the earlier data, and the recording continues where it was.
     running, before = counts(interrupted.running), counts(first.report)
     assert all(running[stage] >= before[stage] for stage in STAGES)
 

@@ -263,7 +263,7 @@ class Servers:
 
 
 def kafka_event(records: list[Record], topic: str) -> dict[str, Any]:
-    """The event that an event source mapping makes of records.
+    """The event that an event source mapping sends for records.
 
     See https://docs.aws.amazon.com/lambda/latest/dg/with-msk.html, "Example event".
     """

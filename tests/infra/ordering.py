@@ -7,7 +7,7 @@ from infrakit import Terraform
 FUNCTIONS = ("fetch_quotes", "archive_quotes", "load_quotes", "reconcile_quotes", "transform_quotes", "serve_dashboard")
 # A resource, and what it must wait for.
 EXPECTED = {
-    # A function without its rights fails, and its log is made by itself, without an end.
+    # A function without its rights fails, and its log group is created automatically, without a retention.
     **{f"module.{one}.aws_lambda_function.this": f"module.{one}.aws_iam_role_policy.this" for one in FUNCTIONS},
     **{f"module.{one}.aws_iam_role_policy.this": f"module.{one}.aws_cloudwatch_log_group.this" for one in FUNCTIONS},
     "module.schedules.aws_scheduler_schedule.this": "module.schedules.aws_iam_role_policy.this",

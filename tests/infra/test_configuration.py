@@ -54,7 +54,7 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> dict:
         capture_output=True,
         text=True,
         timeout=180,
-        # It looks for its guidelines on the Internet, in vain and without harm, and says so with a stack trace.
+        # It looks for its guidelines on the Internet, which fails harmlessly with a stack trace.
         env=os.environ | {"LOG_LEVEL": "ERROR", "HOME": str(tmp_path_factory.mktemp("home"))},
         check=False,
     )
@@ -177,7 +177,7 @@ def test_what_must_come_first_comes_first(terraform: Terraform) -> None:
 
 
 def test_every_known_defect_can_still_be_made(terraform: Terraform, tmp_path: Path) -> None:
-    """`make mutate-infra` makes each alone and runs the tests on it, for minutes; here two stand for all of them."""
+    """`make mutate-infra` makes each alone and runs the tests on it, for minutes; here two of them are enough."""
     for number, mutation in enumerate(MUTATIONS):
         shutil.copytree(INFRA, tmp_path / str(number), ignore=shutil.ignore_patterns(".venv", ".terraform"))
         mutation.apply(tmp_path / str(number))

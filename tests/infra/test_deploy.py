@@ -303,6 +303,6 @@ def test_the_states_bucket_is_private_and_keeps_versions(deployed: Deployed, reg
         assert [one for one in calls if call in one]
     (policy,) = [call.partition("--policy ")[2] for call in calls if "put-bucket-policy" in call]
     assert json.loads(policy)["Statement"][0]["Effect"] == "Deny"
-    # Again, when it is there.
+    # Again, when it exists.
     assert deployed.run("bootstrap", "prod", BUCKET="there").returncode == 0
     assert not [call for call in deployed.called() if "create-bucket" in call]

@@ -86,7 +86,7 @@ def test_the_kafka_trigger_batches_as_the_bridge_does() -> None:
     trigger = trigger.split("\n}\n")[0]
     assert "usize = 100;" in bridge
     assert "batch_size    = 100\n" in trigger
-    # A window of its own would be a whole second at least.
+    # A batching window would be at least a second.
     assert "Duration::from_millis(500)" in bridge
     assert "maximum_batching_window" not in trigger
 

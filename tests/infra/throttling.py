@@ -1,4 +1,4 @@
-"""A Lambda that throttles as AWS's does, on a clock of its own: a day of the flow takes a second.
+"""A Lambda that throttles as AWS's does, on its own clock: a day of the flow takes a second.
 
 - A scheduled event that meets a function at its reserve is offered again after 1, 2, 4, … s, until it is too old;
   then it is failed. One whose invocation fails comes again as often as its configuration says.
@@ -20,7 +20,7 @@ LONGEST_PAUSE_SECONDS = 300
 
 @dataclass
 class Function:
-    """A function: how many may run at once, how long one takes, and what becomes of its scheduled events."""
+    """A function: how many may run at once, how long one takes, and what happens to its scheduled events."""
 
     name: str
     reserve: int

@@ -50,7 +50,7 @@ def test_local_test_runs_every_folder_of_tests() -> None:
     commands = "\n".join(recipe(verb, "BUILT=1") for verb in verbs)
     folders = {str(file.parent.relative_to(ROOT)) for file in ROOT.glob("*/*/test_*.py")}
     folders |= {str(file.parent.relative_to(ROOT)) for file in ROOT.glob("functions/*/tests/test_*.py")}
-    # What is deployed is built for minutes; `make test-package` is a verb of its own.
+    # The packages take minutes to build; `make test-package` is a separate verb.
     forgotten = {folder for folder in folders if not re.search(rf"pytest (-rP )?{folder}\s", commands)}
     assert forgotten == {"tests/package"}
     for tool in ("cargo nextest run", "cargo test", "cargo fmt --all --check", "ruff check", "sqlfluff lint", "clippy"):

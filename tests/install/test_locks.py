@@ -148,7 +148,7 @@ def test_each_install_takes_the_lock_as_it_stands(tool: str, needs: tuple[str, .
 
 
 def commands(file: Path) -> list[str]:
-    """The file's lines without comments and messages; arguments that stand in a variable or a list are filled in."""
+    """The file's lines without comments and messages; arguments from a variable or a list are filled in."""
     text = file.read_text().replace("\\\n", " ").replace('", "', " ")
     for name, value in re.findall(r"^(\w+)=\((.*)\)$", text, re.MULTILINE):
         text = text.replace(f'"${{{name}[@]}}"', value)
@@ -163,7 +163,7 @@ def test_npm_runs_no_install_scripts() -> None:
 
 @dataclass
 class Shelf:
-    """A folder of wheels that stands for a package index, and a lock of it."""
+    """A folder of wheels that replaces a package index, and a lock of it."""
 
     folder: Path
     lock: Path

@@ -44,7 +44,7 @@ def seconds(duration: str) -> int:
 
 def check_expression(expression: str, legend: str = "") -> None:
     """Fail where an expression or its legend asks for a metric, a label or a value that nothing exposes."""
-    # What Prometheus itself makes of the rules.
+    # The series that Prometheus creates from the rules.
     known = METRICS | {
         "ALERTS": {"alertname": None, "alertstate": None, "severity": None, "function": None, "queue": None}
     }

@@ -159,7 +159,7 @@ def test_freshness_has_its_alarms_hours_and_minutes() -> None:
     assert LOCALS["is_open"].startswith("DAY(invoked)<6 AND ")
     days = "(day_of_week(vector(time() - 60)) > bool 0) * (day_of_week(vector(time() - 60)) < bool 6)"
     assert days in RECORDS["market:is_open"]
-    # The root has a default of its own.
+    # The root has its own default.
     root = blocks(ROOT / "infra" / "aws" / "variables.tf", "variable")["freshness_minutes"]["default"]
     assert root == minutes
 

@@ -1,4 +1,4 @@
-"""Grafana's dashboards: they ask for what is there, of datasources that are provisioned."""
+"""Grafana's dashboards: they query what exists, from datasources that are provisioned."""
 
 import json
 import re

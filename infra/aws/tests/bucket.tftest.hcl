@@ -42,7 +42,7 @@ run "a_bucket_keeps_its_objects_by_default" {
 
   assert {
     condition     = alltrue([for rule in aws_s3_bucket_lifecycle_configuration.this.rule : length(rule.expiration) == 0])
-    error_message = "No object may go by itself."
+    error_message = "No object may be deleted automatically."
   }
 }
 

@@ -160,7 +160,7 @@ run "everything_with_msk_serverless_and_a_page" {
   }
   assert {
     condition     = [module.fetch_quotes.reserved_concurrency, module.archive_quotes.reserved_concurrency, module.load_quotes.reserved_concurrency, module.reconcile_quotes.reserved_concurrency, module.transform_quotes[0].reserved_concurrency, module.serve_dashboard[0].reserved_concurrency] == [1, -1, 2, 1, 1, 5]
-    error_message = "Each function's limit of its own."
+    error_message = "Each function has its own limit."
   }
 
   # The page, Google, names

@@ -61,7 +61,7 @@ run "every_way_to_fail_has_its_alarm" {
         "Quoteflow Published {\"function\":\"quoteflow-fetch-quotes\"}", "AWS/Lambda Invocations {\"FunctionName\":\"quoteflow-archive-quotes\"}",
       ])
     )
-    error_message = "A trigger that stands still while quotes are published must raise an alarm."
+    error_message = "A trigger that has stopped while quotes are published must raise an alarm."
   }
   # What the functions write (function-kit's metrics.rs, transform-quotes' handler.py): another namespace would be silent.
   assert {

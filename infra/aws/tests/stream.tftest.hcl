@@ -143,7 +143,7 @@ run "another_version_of_kafka_has_another_configuration" {
 
   assert {
     condition     = aws_msk_configuration.this[0].name == "quoteflow-4-0-x-kraft" && aws_msk_configuration.this[0].kafka_versions == toset(["4.0.x.kraft"])
-    error_message = "The new one is made while the old one is there: its name must differ."
+    error_message = "The new one is created while the old one exists, so its name must differ."
   }
 }
 

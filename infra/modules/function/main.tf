@@ -1,4 +1,4 @@
-# A function with a role and a log of its own.
+# A function with its own role and log.
 
 locals {
   statements = concat(
@@ -25,7 +25,7 @@ locals {
 }
 
 resource "aws_cloudwatch_log_group" "this" {
-  # checkov:skip=CKV_AWS_158:CloudWatch Logs encrypts with a key of its own; no log line holds a secret (tested)
+  # checkov:skip=CKV_AWS_158:CloudWatch Logs encrypts with its own key; no log line contains a secret (tested)
   # checkov:skip=CKV_AWS_338:log_retention_days is the operator's choice; the logs are no records
   name              = "/aws/lambda/${var.name}"
   retention_in_days = var.log_retention_days

@@ -36,7 +36,7 @@ resource "aws_sns_topic_subscription" "email" {
   endpoint  = each.value
 }
 
-# One failed invocation is repeated by whatever triggered it; failures that go on are not mended by that.
+# The trigger retries a single failed invocation. This alarm is for failures that continue.
 resource "aws_cloudwatch_metric_alarm" "errors" {
   for_each = var.functions
 
@@ -216,7 +216,7 @@ resource "aws_cloudwatch_metric_alarm" "quarantined" {
   ok_actions          = [aws_sns_topic.alarms.arn]
 }
 
-# The tests run once a day. A failed run of dbt needs no alarm of its own: it fails the invocation.
+# The tests run once a day. A failed run of dbt fails the invocation, which has its alarm.
 resource "aws_cloudwatch_metric_alarm" "tests_failed" {
   count = contains(keys(var.functions), "transform-quotes") ? 1 : 0
 

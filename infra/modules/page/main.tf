@@ -2,7 +2,7 @@
 # URLs of 2026 want a second permission that provider 5.100 cannot write, and cannot be throttled.
 
 locals {
-  # Each has a rate of its own: the files are large and cached by browsers for ever, the figures are small and asked for
+  # Each has its own rate: the files are large and cached by browsers, the figures are small and requested
   # every few seconds. Nothing else reaches the function.
   routes = {
     figures = { path = "/api/{proxy+}", requests_per_second = var.requests_per_second }

@@ -1,4 +1,4 @@
-# Functions invoked by time. What Lambda does not accept at once is offered again for five minutes.
+# Functions invoked by a schedule. An event that Lambda does not accept is retried for five minutes.
 
 resource "aws_iam_role" "this" {
   name        = "${var.name}-scheduler"
@@ -64,6 +64,6 @@ resource "aws_scheduler_schedule" "this" {
     }
   }
 
-  # A schedule fires as soon as it is there.
+  # A schedule fires as soon as it exists.
   depends_on = [aws_iam_role_policy.this]
 }

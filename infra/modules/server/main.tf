@@ -184,7 +184,7 @@ resource "aws_ebs_volume" "data" {
 }
 
 resource "aws_instance" "this" {
-  # checkov:skip=CKV_AWS_126:Detailed monitoring would cost a fifth of the server; the flow's own alarms see it stand still
+  # checkov:skip=CKV_AWS_126:Detailed monitoring would cost a fifth of the server; the flow's own alarms notice when it stops
   # checkov:skip=CKV_AWS_88:The address belongs to the interface: it is the way out, and no port is open to the internet
   ami                  = data.aws_ssm_parameter.image.insecure_value
   instance_type        = var.instance_type

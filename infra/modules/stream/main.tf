@@ -95,7 +95,7 @@ resource "aws_msk_configuration" "this" {
   kafka_versions = [var.msk_provisioned.kafka_version]
 
   # One broker may be away, as it is during MSK's own updates: with three zones an acknowledged quote is on two brokers
-  # all the same, with two zones it may then be on one. fetch-quotes makes the topic, with as many partitions as configured.
+  # anyway, with two zones it may then be on one. fetch-quotes makes the topic, with as many partitions as configured.
   server_properties = <<-EOT
     auto.create.topics.enable=false
     default.replication.factor=${length(var.subnet_ids)}
@@ -109,7 +109,7 @@ resource "aws_msk_configuration" "this" {
 }
 
 resource "aws_cloudwatch_log_group" "brokers" {
-  # checkov:skip=CKV_AWS_158:CloudWatch Logs encrypts with a key of its own; the logs contain no secret
+  # checkov:skip=CKV_AWS_158:CloudWatch Logs encrypts with its own key; the logs contain no secret
   # checkov:skip=CKV_AWS_338:Broker logs serve to find a fault, not as records
   count = var.type == "msk_provisioned" ? 1 : 0
 
