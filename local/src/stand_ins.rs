@@ -370,9 +370,9 @@ async fn start_bigquery(data: &DataDir, project: &Path, python: &Path, port: u16
     }
     let port = port.to_string();
     let folder = data.text("bigquery");
+    let cached = project.join("localstack/bqemulator_cached.py").to_string_lossy().into_owned();
     let args = [
-        "-m",
-        "bqemulator",
+        cached.as_str(),
         "start",
         "--rest-port",
         &port,

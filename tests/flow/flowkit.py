@@ -393,8 +393,9 @@ class Stores:
         """Start the BigQuery stand-in."""
         self.big = self._stand_in(
             "bigquery",
-            ["-m", "bqemulator", "start", "--rest-port", str(self._ports["bigquery"]), "--grpc-port", "0",
-             "--persistent", "--data-dir", str(self.directory / "bigquery"), "--project", PROJECT],
+            [str(ROOT / "localstack" / "bqemulator_cached.py"), "start",
+             "--rest-port", str(self._ports["bigquery"]), "--grpc-port", "0", "--persistent",
+             "--data-dir", str(self.directory / "bigquery"), "--project", PROJECT],
             BQEMU_ENABLE_FORMAT_EXTENSIONS="false",
             BQEMU_TIME_TRAVEL_RETENTION_DAYS="0",
         )  # fmt: skip

@@ -362,7 +362,8 @@ impl StandIn {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = std::fs::File::create(data.path().join("log")).unwrap();
         let child = Command::new(&python)
-            .args(["-m", "bqemulator", "start", "--rest-port", &port.to_string(), "--grpc-port", "0"])
+            .arg(project().join("localstack/bqemulator_cached.py"))
+            .args(["start", "--rest-port", &port.to_string(), "--grpc-port", "0"])
             .args(["--persistent", "--project", "test", "--log-level", "warning", "--data-dir"])
             .arg(folder("data"))
             .env("BQEMU_ENABLE_FORMAT_EXTENSIONS", "false")

@@ -104,7 +104,7 @@ class Emulator:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [
-                    Path(sys.executable).with_name("bqemulator"), "start",
+                    sys.executable, ROOT / "localstack" / "bqemulator_cached.py", "start",
                     "--rest-port", "0", "--grpc-port", "0",
                     "--persistent", "--data-dir", directory / "data",
                     "--project", PROJECT, "--log-level", "info",

@@ -1,0 +1,62 @@
+"""Run bqemulator with a memory of the statements that it has read.
+
+    python localstack/bqemulator_cached.py start --rest-port 9050 ...
+
+bqemulator 1.4.0 replaces each view in a statement by the view's text, and parses the result some thirty times on the
+way to DuckDB's SQL. That takes half a second for a view of gold, and is most of what it does. Parsing and translating
+depend on their arguments alone, so what comes again is answered from memory. Views, policies and rows are looked up
+each time.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+import sqlglot
+from bqemulator.cli import main
+from bqemulator.sql.translator import SQLTranslator
+
+# A flow has a few hundred different statements. Trees are large, and a statement on its way needs the last few.
+TRANSLATIONS = 512
+TREES = 128
+# A load's statement carries its quotes; it does not come again.
+LONGEST = 100_000
+
+
+def remember_parsing() -> None:
+    """Give sqlglot's `parse_one` and `parse` a memory; each caller gets a copy, for most of them change their tree."""
+    for name in ("parse_one", "parse"):
+        parse = getattr(sqlglot, name)
+        remembered = functools.lru_cache(TREES)(parse)
+
+        def answer(sql: str, *dialect: str, parse: Any = parse, remembered: Any = remembered, **options: Any) -> Any:
+            if len(sql) > LONGEST:
+                return parse(sql, *dialect, **options)
+            found = remembered(sql, *dialect, **options)
+            return [tree and tree.copy() for tree in found] if isinstance(found, list) else found.copy()
+
+        setattr(sqlglot, name, answer)
+
+
+def remember_translations() -> None:
+    """Give the translator a memory of a statement, the columns of its tables and who asks."""
+    translate = SQLTranslator.translate
+
+    @functools.lru_cache(TRANSLATIONS)
+    def remembered(translator: SQLTranslator, bq_sql: str, schema: str, caller: Any) -> Any:
+        return translate(translator, bq_sql, schema=json.loads(schema), caller=caller)
+
+    def answer(self: SQLTranslator, bq_sql: str, *, schema: Any = None, caller: Any = None, **context: Any) -> Any:
+        if len(bq_sql) > LONGEST or context:
+            return translate(self, bq_sql, schema=schema, caller=caller, **context)
+        return remembered(self, bq_sql, json.dumps(schema), caller)
+
+    SQLTranslator.translate = answer
+
+
+if __name__ == "__main__":
+    remember_parsing()
+    remember_translations()
+    main()
