@@ -1,3 +1,5 @@
+//! Errors: whether a retry can help, and one text with every cause.
+
 use std::error::Error;
 
 use lambda_runtime::Diagnostic;
@@ -15,8 +17,8 @@ pub fn diagnostic(error: &impl Retry) -> Diagnostic {
     Diagnostic { error_type: error_type.to_owned(), error_message: chain(error) }
 }
 
-/// `error` and its causes, outermost first. Messages of this project never hold their cause's; some libraries' end with
-/// it, which is then not said again.
+/// `error` and its causes, outermost first. Messages of this project never contain their cause's message; some libraries' messages end with
+/// it, and then it is not repeated.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();

@@ -1,3 +1,5 @@
+//! `run`: a handler as a Lambda executable.
+
 use std::{error::Error, fmt::Debug, process::ExitCode};
 
 use lambda_runtime::{Diagnostic, LambdaEvent};

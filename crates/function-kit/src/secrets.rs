@@ -1,3 +1,5 @@
+//! Variables whose values are read from AWS Secrets Manager.
+
 use aws_sdk_secretsmanager::{Client, error::SdkError};
 
 use crate::{Environment, aws};
@@ -11,8 +13,8 @@ pub struct SecretVariable {
     pub reference: &'static str,
 }
 
-/// A secret that could not be read. A function that does not start is started again for the next event, so that it
-/// does not matter whether the reason may pass.
+/// A secret that could not be read. A function that does not start is started again for the next event, so it
+/// does not matter whether the reason is temporary.
 #[derive(Debug, thiserror::Error)]
 #[error("{reference}: the secret {secret} was not read: {reason}")]
 pub struct SecretError {

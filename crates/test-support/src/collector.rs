@@ -1,3 +1,5 @@
+//! A collector of traces that keeps the spans it receives.
+
 use std::sync::{Arc, Mutex};
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};

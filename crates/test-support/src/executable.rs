@@ -1,3 +1,5 @@
+//! A function's executable behind the Runtime API, and what every executable must do.
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,

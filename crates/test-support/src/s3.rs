@@ -1,3 +1,5 @@
+//! A scripted S3 server.
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
@@ -13,7 +15,7 @@ use axum::{
 };
 use bytes::Bytes;
 
-/// What a script says to one request.
+/// What a script answers to one request.
 pub enum Reply {
     /// What S3 would say.
     Truth,
@@ -32,7 +34,7 @@ pub enum Reply {
     Never,
 }
 
-/// Answers of S3 that stay as they are, with their HTTP status.
+/// Permanent errors of S3, with their HTTP status.
 pub const REFUSALS: [(u16, &str); 9] = [
     (403, "AccessDenied"),
     (403, "InvalidAccessKeyId"),
@@ -45,7 +47,7 @@ pub const REFUSALS: [(u16, &str); 9] = [
     (501, "NotImplemented"),
 ];
 
-/// Answers of S3 that pass, with their HTTP status: what AWS says to try again.
+/// Temporary errors of S3, with their HTTP status: those that AWS says to retry.
 pub const OUTAGES: [(u16, &str); 10] = [
     (503, "SlowDown"),
     (503, "ServiceUnavailable"),

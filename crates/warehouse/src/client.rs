@@ -1,3 +1,5 @@
+//! The client: configuration, and statements with their retries, limits and cancellation.
+
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
@@ -33,7 +35,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 const TIMEOUT_SECONDS: u32 = 20;
 /// How much longer than the server's own limit a request may take, for the network.
 const NETWORK: Duration = Duration::from_secs(3);
-/// How much one statement may read by default, in bytes: $0.06. A day of 500 symbols is 0.3 GB of bronze.
+/// How many bytes one statement may read by default: $0.06. A day of 500 symbols is 0.3 GB of bronze.
 const MAX_BYTES_BILLED: u64 = 10 << 30;
 /// How often a statement is tried, within the function's own time.
 const RETRIES: usize = 3;
@@ -42,7 +44,7 @@ const RETRIES: usize = 3;
 pub const SECRETS: [SecretVariable; 1] =
     [SecretVariable { variable: "GOOGLE_CREDENTIALS_JSON", reference: "GOOGLE_CREDENTIALS_SECRET" }];
 
-/// Where the warehouse is.
+/// The address of the warehouse, and its credentials and limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WarehouseConfig {
     /// `BIGQUERY_ENDPOINT`: a stand-in's URL (`http://127.0.0.1:9050`); `None` for Google's own.

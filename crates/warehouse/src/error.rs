@@ -1,3 +1,5 @@
+//! Errors of the warehouse, temporary or permanent.
+
 use function_kit::{Retry, chain};
 use gcp_bigquery_client::error::{BQError, NestedResponseError};
 
@@ -57,7 +59,7 @@ impl Retry for WarehouseError {
     }
 }
 
-/// Reasons of <https://cloud.google.com/bigquery/docs/error-messages> that pass.
+/// Temporary reasons of <https://cloud.google.com/bigquery/docs/error-messages>.
 const PASSING_REASONS: [&str; 7] = [
     "rateLimitExceeded",
     "quotaExceeded",
@@ -67,7 +69,7 @@ const PASSING_REASONS: [&str; 7] = [
     "tableUnavailable",
     "jobBackendError",
 ];
-/// What BigQuery says, with code 400, where statements on one table meet.
+/// What BigQuery answers, with code 400, if statements on one table conflict.
 const PASSING_MESSAGES: [&str; 3] =
     ["too many dml statements", "could not serialize access", "concurrent update"];
 

@@ -1,3 +1,5 @@
+//! Access tokens from Google's token services.
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,

@@ -1,3 +1,5 @@
+//! Loading: rows of bronze, and the MERGE that inserts them.
+
 use std::{collections::HashSet, time::Instant};
 
 use function_kit::metrics;

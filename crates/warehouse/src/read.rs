@@ -1,3 +1,5 @@
+//! Reading: queries whose results are shared, and the time of a table's last change.
+
 use std::time::{Duration, Instant};
 
 use gcp_bigquery_client::{

@@ -1,3 +1,5 @@
+//! Comparing object keys with bronze, removing second rows, and the watermarks.
+
 use std::collections::{BTreeMap, HashMap};
 
 use quotes::ObjectKey;

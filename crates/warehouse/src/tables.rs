@@ -1,3 +1,5 @@
+//! The raw tables, created on a stand-in as Terraform creates them.
+
 use std::collections::BTreeMap;
 
 use gcp_bigquery_client::{

@@ -1,3 +1,5 @@
+//! The circuit breaker of the requests to Finnhub.
+
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -10,10 +12,10 @@ const FAILURES: u32 = 10;
 /// How long no request is made then, and between two probes.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Stops asking an API that is dead.
+/// Stops requests to an API that does not answer.
 ///
 /// After 10 failures in a row no request is made for 10 seconds; then one request is allowed, as a probe.
-/// Its answer lets all through again, its failure starts the next pause.
+/// If it is answered, all requests are allowed again; if it fails, the next pause starts.
 #[derive(Default)]
 pub(crate) struct Breaker(Mutex<State>);
 

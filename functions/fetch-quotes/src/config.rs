@@ -1,3 +1,5 @@
+//! The configuration from environment variables.
+
 use std::{collections::HashSet, fmt, str::FromStr, time::Duration};
 
 use function_kit::{ConfigError, Environment, Secret, SecretVariable};
@@ -37,7 +39,7 @@ pub struct Config {
     pub polling: Polling,
 }
 
-/// How Finnhub is reached.
+/// How to reach Finnhub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FinnhubConfig {
     /// `FINNHUB_BASE_URL`, without a slash at its end.
@@ -46,7 +48,7 @@ pub struct FinnhubConfig {
     pub api_key: Secret,
 }
 
-/// How Kafka is reached.
+/// How to reach Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KafkaConfig {
     /// `KAFKA_BOOTSTRAP_SERVERS`: `host:port`, separated by commas.

@@ -1,3 +1,5 @@
+//! The client for Finnhub: quotes and the market's status.
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -24,7 +26,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 const BODY_LIMIT: usize = 64 << 10;
 /// How many characters of Finnhub's own text are logged.
 const LONGEST_WORDS: usize = 200;
-/// A failed request is made again twice at most, within its poll's time.
+/// A failed request is retried at most twice, within its poll's time.
 const RETRIES: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_millis(200))
     .with_max_delay(Duration::from_secs(2))
@@ -35,8 +37,8 @@ const DEFAULT_RESET: Duration = Duration::from_secs(5);
 /// The shortest back-off after a 429: its reset is in whole seconds, by Finnhub's clock.
 const LEAST_RESET: Duration = Duration::from_secs(1);
 
-/// Finnhub's API (<https://finnhub.io/docs/api>), requested no faster than it allows and not at all while it is
-/// dead.
+/// Finnhub's API (<https://finnhub.io/docs/api>), requested no faster than it allows, and not at all while it does
+/// not answer.
 pub struct Finnhub {
     client: Client,
     base_url: String,

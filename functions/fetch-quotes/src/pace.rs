@@ -1,3 +1,5 @@
+//! The rate limit of the requests to Finnhub.
+
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -8,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
-/// The longest that Finnhub can have requests stopped: its windows are a minute long.
+/// The longest time for which Finnhub can stop requests: its windows are a minute long.
 const LONGEST_BLOCK: Duration = MINUTE;
 
 /// How many requests may be made.

@@ -1,3 +1,5 @@
+//! The schedule's event, and the polls that follow from it.
+
 use std::time::Duration;
 
 use jiff::Timestamp;

@@ -1,3 +1,5 @@
+//! How to connect to Kafka: TLS, IAM tokens, users.
+
 use std::str::FromStr;
 
 use aws_credential_types::Credentials;
@@ -5,7 +7,7 @@ use function_kit::{Environment, Secret};
 use rdkafka::ClientConfig;
 use serde::Deserialize;
 
-/// How Kafka is spoken to.
+/// How to connect to Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KafkaSecurity {
     /// Neither encrypted nor authenticated.
@@ -25,7 +27,7 @@ pub enum KafkaSecurity {
     SaslPlain(SaslUser),
 }
 
-/// The certificate of an authority that brokers are checked against, in place of the system's authorities.
+/// The certificate of an authority that brokers are checked against, instead of the system's authorities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority(String);
 

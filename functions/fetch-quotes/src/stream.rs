@@ -1,3 +1,5 @@
+//! The Kafka producer: publishing quotes and waiting for their acknowledgements.
+
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -59,7 +61,7 @@ pub struct Delivery {
     span: Span,
 }
 
-/// What became of a record; `None` where its producer is gone.
+/// The outcome of a record; `None` if its producer is gone.
 struct Acknowledgement {
     result: Option<OwnedDeliveryResult>,
     at: SystemTime,

@@ -1,3 +1,5 @@
+//! Creating the topic.
+
 use std::{
     error::Error,
     ffi::{CStr, CString},
@@ -22,8 +24,8 @@ use crate::{
 /// How long the brokers may take: a part of the 10 s that Lambda gives a function to start.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// Creates the topic with the configured number of partitions and the brokers' own replication where it is not there;
-/// does nothing where no number is configured. Brokers that cannot be reached, or refuse, get a WARN line: the polls
+/// Creates the topic with the configured number of partitions and the brokers' default replication if it does not exist;
+/// does nothing if no number is configured. Brokers that cannot be reached, or refuse, get a WARN line: the polls
 /// show whether the topic exists. `producer` is the producer's link: it has the reason.
 ///
 /// # Errors
@@ -60,7 +62,7 @@ pub(crate) async fn create_topic(config: &KafkaConfig, producer: &Link) -> Resul
     Ok(())
 }
 
-/// Gives the client its access token. It serves no events, so that librdkafka's own demand for one is never heard.
+/// Gives the client its access token. The client handles no events, so it would never see librdkafka's request for one.
 #[allow(unsafe_code)]
 fn set_token(admin: &AdminClient<Link>, token: &OAuthToken) -> Result<(), Box<dyn Error>> {
     let value = CString::new(token.token.as_str())?;

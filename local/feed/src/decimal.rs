@@ -1,3 +1,5 @@
+//! Exact decimal numbers for prices.
+
 use std::{fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};

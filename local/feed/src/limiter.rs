@@ -1,3 +1,5 @@
+//! Finnhub's rate limit: requests in a sliding minute.
+
 use std::{collections::VecDeque, time::Duration};
 
 const WINDOW: Duration = Duration::from_mins(1);

@@ -1,10 +1,12 @@
+//! The position of the replay, and its state file.
+
 use std::{
     io::Write as _,
     path::Path,
     time::{Duration, Instant},
 };
 
-/// Where the replay stands: `position` recorded seconds at `since`, going on at `speed` times real time.
+/// The replay's position: `position` recorded seconds at `since`, advancing at `speed` times real time.
 pub(crate) struct Replay {
     position: Duration,
     since: Instant,
@@ -29,7 +31,7 @@ impl Replay {
     }
 }
 
-/// The position that an earlier run left, if one did.
+/// The position that an earlier run saved, if there is one.
 pub(crate) fn read_state(file: &Path) -> std::io::Result<Option<u64>> {
     match std::fs::read_to_string(file) {
         Ok(text) => text.trim().parse().map(Some).map_err(std::io::Error::other),

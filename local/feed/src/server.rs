@@ -1,3 +1,5 @@
+//! The HTTP server with Finnhub's API.
+
 use std::{
     collections::BTreeMap,
     io,
@@ -109,7 +111,7 @@ pub enum Fault {
     Body(String),
 }
 
-/// How often what was answered, by HTTP status.
+/// How often each status was answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Served {
     /// Answers to `/quote` by requested symbol and status.

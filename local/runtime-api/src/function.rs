@@ -1,3 +1,5 @@
+//! A function: its configuration, its queue of invocations, its process.
+
 use std::{fmt, path::PathBuf, process::ExitStatus, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -63,7 +65,7 @@ impl FunctionConfig {
     }
 }
 
-/// Why an invocation brought no response.
+/// Why an invocation has no response.
 #[derive(Debug, thiserror::Error)]
 pub enum InvokeError {
     /// The function, or its runtime client on its behalf, reported an error. The process lives on.
