@@ -196,8 +196,8 @@ async fn a_symbol_that_the_key_may_not_have_does_not_accuse_the_key_of_others() 
     let finnhub = Scripted::quotes(move |_| refusal()).await;
     let function = function(&finnhub.base_url, &kafka.servers(), &[("SYMBOLS", "AAPL,OANDA:EUR_USD")]);
     let message = chain(&run(&function, 1).await.unwrap_err());
-    let expected = "FINNHUB_API_KEY may not read any of SYMBOLS: AAPL, OANDA:EUR_USD: Finnhub does not give this \
-                    symbol to the key (HTTP 403: You don't have access to this resource.)";
+    let expected = "FINNHUB_API_KEY may not read any of SYMBOLS: AAPL, OANDA:EUR_USD: the key may not read this \
+                    symbol (HTTP 403: You don't have access to this resource.)";
     assert_eq!(message, expected);
 }
 
