@@ -4,8 +4,12 @@
 data "aws_caller_identity" "current" {}
 
 locals {
-  topic          = coalesce(var.topic, "${var.name}-stock-quotes")
-  consumer_group = "${var.name}-archive-quotes"
+  # Names without the deployment's, and limits. `quoteflow` reads the same file.
+  flow      = jsondecode(file("${path.module}/../flow.json"))
+  functions = { for function in local.flow.functions : function.name => function }
+
+  topic          = coalesce(var.topic, "${var.name}-${local.flow.kafka.topic}")
+  consumer_group = "${var.name}-${local.flow.kafka.group}"
 
   account_id    = data.aws_caller_identity.current.account_id
   bucket_suffix = coalesce(var.bucket_suffix, local.account_id)
@@ -13,22 +17,8 @@ locals {
 
   has_network = startswith(var.stream.type, "msk_")
 
-  timeout_seconds = {
-    # A minute's polls, what the Scheduler may be late, and the 5 s that the function keeps at its end.
-    fetch-quotes     = 90
-    archive-quotes   = 30
-    load-quotes      = 30
-    reconcile-quotes = 120
-    transform-quotes = 300
-    serve-dashboard  = 15
-  }
-
   # Lambda asks for six timeouts.
   visibility_timeouts = 6
-
-  # How many batches load-quotes may have at the same time: the smallest value of an SQS trigger. The function's reserve is the
-  # same number. With a smaller one Lambda would throttle, and a throttled message comes nearer to the dead letters.
-  load_concurrency = 2
 
   # Symbols with an exchange trade at night and at weekends, too.
   trades_always = anytrue([for symbol in var.symbols : strcontains(symbol, ":")])
@@ -86,7 +76,7 @@ module "stream" {
 module "bronze_bucket" {
   source = "../modules/bucket"
 
-  name                      = "${var.name}-bronze-transactions-${local.bucket_suffix}"
+  name                      = "${var.name}-${local.flow.buckets.bronze}-${local.bucket_suffix}"
   retention_days            = var.bronze_retention_days
   is_destroyed_with_objects = var.are_buckets_destroyed_with_objects
 }
@@ -94,15 +84,15 @@ module "bronze_bucket" {
 module "quarantine_bucket" {
   source = "../modules/bucket"
 
-  name                      = "${var.name}-quarantined-records-${local.bucket_suffix}"
+  name                      = "${var.name}-${local.flow.buckets.quarantine}-${local.bucket_suffix}"
   is_destroyed_with_objects = var.are_buckets_destroyed_with_objects
 }
 
 module "archived_queue" {
   source = "../modules/queue"
 
-  name               = "${var.name}-quotes-archived"
-  visibility_seconds = local.visibility_timeouts * local.timeout_seconds["load-quotes"]
+  name               = "${var.name}-${local.flow.queue.name}"
+  visibility_seconds = local.visibility_timeouts * local.functions["load-quotes"].timeout_seconds
   # An hour: a message must survive an outage of BigQuery.
   max_receives       = 20
   sending_bucket_arn = module.bronze_bucket.arn
@@ -122,7 +112,7 @@ resource "aws_s3_bucket_notification" "archived" {
   bucket = module.bronze_bucket.name
 
   queue {
-    id        = "quotes-archived"
+    id        = local.flow.queue.name
     queue_arn = module.archived_queue.arn
     events    = ["s3:ObjectCreated:*"]
   }
@@ -133,13 +123,15 @@ resource "aws_s3_bucket_notification" "archived" {
 module "fetch_quotes" {
   source = "../modules/function"
 
-  name            = "${var.name}-fetch-quotes"
-  description     = "Schedule: Finnhub's quotes to Kafka"
-  zip             = "${local.packages}/fetch-quotes.zip"
-  architecture    = var.architecture
-  timeout_seconds = local.timeout_seconds["fetch-quotes"]
+  name         = "${var.name}-fetch-quotes"
+  description  = "Schedule: Finnhub's quotes to Kafka"
+  zip          = "${local.packages}/fetch-quotes.zip"
+  architecture = var.architecture
+  memory_mb    = local.functions["fetch-quotes"].memory_mb
+  # A minute's polls, what the Scheduler may be late, and the 5 s that the function keeps at its end.
+  timeout_seconds = local.functions["fetch-quotes"].timeout_seconds
   # Two at once would break Finnhub's rate limit.
-  reserved_concurrency = 1
+  reserved_concurrency = local.functions["fetch-quotes"].reserved_concurrency
   network              = module.stream.producer_network
   # An event that meets the last minute's invocation waits for its end. Newer ones may overtake it again and again; when its
   # minute is over it polls nothing, which is not a failure.
@@ -188,7 +180,8 @@ module "archive_quotes" {
   description        = "Kafka: each record to an object"
   zip                = "${local.packages}/archive-quotes.zip"
   architecture       = var.architecture
-  timeout_seconds    = local.timeout_seconds["archive-quotes"]
+  memory_mb          = local.functions["archive-quotes"].memory_mb
+  timeout_seconds    = local.functions["archive-quotes"].timeout_seconds
   log_retention_days = var.log_retention_days
 
   environment = merge({
@@ -211,7 +204,7 @@ resource "aws_lambda_event_source_mapping" "archive_quotes" {
 
   function_name = module.archive_quotes.arn
   topics        = [local.topic]
-  batch_size    = 100
+  batch_size    = local.flow.kafka.batch_records
   # Without a batching window it is 500 ms, the shortest.
 
   # From the topic's beginning: what was published before the trigger was there is archived too.
@@ -267,10 +260,10 @@ module "load_quotes" {
   description     = "S3's events in SQS: archived quotes to bronze"
   zip             = "${local.packages}/load-quotes.zip"
   architecture    = var.architecture
-  memory_mb       = 256
-  timeout_seconds = local.timeout_seconds["load-quotes"]
+  memory_mb       = local.functions["load-quotes"].memory_mb
+  timeout_seconds = local.functions["load-quotes"].timeout_seconds
 
-  reserved_concurrency = local.load_concurrency
+  reserved_concurrency = local.functions["load-quotes"].reserved_concurrency
   log_retention_days   = var.log_retention_days
   environment          = merge(local.warehouse["load-quotes"], lookup(var.environment, "load-quotes", {}))
 
@@ -289,17 +282,18 @@ resource "aws_lambda_event_source_mapping" "load_quotes" {
   function_name    = module.load_quotes.arn
   event_source_arn = module.archived_queue.arn
   # As many as one statement takes.
-  batch_size                         = 1000
-  maximum_batching_window_in_seconds = 1
+  batch_size                         = local.flow.queue.batch_messages
+  maximum_batching_window_in_seconds = local.flow.queue.batch_window_seconds
   function_response_types            = ["ReportBatchItemFailures"]
 
   scaling_config {
-    maximum_concurrency = local.load_concurrency
+    # The least that a mapping of SQS allows.
+    maximum_concurrency = local.flow.queue.concurrency
   }
 
   lifecycle {
     precondition {
-      condition     = local.load_concurrency <= module.load_quotes.reserved_concurrency
+      condition     = local.flow.queue.concurrency <= module.load_quotes.reserved_concurrency
       error_message = "load-quotes' trigger may start more invocations than the function's reserved concurrency. Lambda would throttle it, and valid messages would become dead letters."
     }
   }
@@ -314,8 +308,9 @@ module "reconcile_quotes" {
   description          = "Schedule: objects that are missing in bronze to the queue"
   zip                  = "${local.packages}/reconcile-quotes.zip"
   architecture         = var.architecture
-  timeout_seconds      = local.timeout_seconds["reconcile-quotes"]
-  reserved_concurrency = 1
+  memory_mb            = local.functions["reconcile-quotes"].memory_mb
+  timeout_seconds      = local.functions["reconcile-quotes"].timeout_seconds
+  reserved_concurrency = local.functions["reconcile-quotes"].reserved_concurrency
   # It finds the rest of a failed run.
   asynchronous       = { failed_queue_arn = module.failed_queue.arn, retries = 2 }
   log_retention_days = var.log_retention_days
@@ -369,14 +364,15 @@ module "transform_quotes" {
   source = "../modules/function"
   count  = local.transform_image_uri == null ? 0 : 1
 
-  name            = "${var.name}-transform-quotes"
-  description     = "Schedule: dbt settles what was loaded, and tests it"
-  image_uri       = local.transform_image_uri
-  architecture    = var.architecture
-  memory_mb       = 1769 # one whole vCPU
-  timeout_seconds = local.timeout_seconds["transform-quotes"]
+  name         = "${var.name}-transform-quotes"
+  description  = "Schedule: dbt settles what was loaded, and tests it"
+  image_uri    = local.transform_image_uri
+  architecture = var.architecture
+  # One whole vCPU.
+  memory_mb       = local.functions["transform-quotes"].memory_mb
+  timeout_seconds = local.functions["transform-quotes"].timeout_seconds
   # Two runs at once would merge into the same tables.
-  reserved_concurrency = 1
+  reserved_concurrency = local.functions["transform-quotes"].reserved_concurrency
   # A run is safe to repeat. One that meets another waits for its end.
   asynchronous       = { failed_queue_arn = module.failed_queue.arn, retries = 2, max_age_seconds = 900 }
   log_retention_days = var.log_retention_days
@@ -400,9 +396,10 @@ module "serve_dashboard" {
   description     = "HTTP: gold tables as JSON and a web page"
   zip             = "${local.packages}/serve-dashboard.zip"
   architecture    = var.architecture
-  timeout_seconds = local.timeout_seconds["serve-dashboard"]
+  memory_mb       = local.functions["serve-dashboard"].memory_mb
+  timeout_seconds = local.functions["serve-dashboard"].timeout_seconds
   # A public page must not take the account's concurrency, nor run up BigQuery's bill.
-  reserved_concurrency = 5
+  reserved_concurrency = local.functions["serve-dashboard"].reserved_concurrency
   log_retention_days   = var.log_retention_days
   environment          = merge(local.warehouse["serve-dashboard"], lookup(var.environment, "serve-dashboard", {}))
   statements           = local.warehouse_statements["serve-dashboard"]
@@ -433,13 +430,13 @@ module "schedules" {
       fetch-quotes = {
         function_arn = module.fetch_quotes.arn
         # At each minute's beginning: a rate would begin with the schedule's making.
-        expression = "cron(* * * * ? *)"
+        expression = local.functions["fetch-quotes"].schedule
         # jsonencode would write < and > as \u003c and \u003e, which the Scheduler does not take for its keyword.
         input = "{\"scheduled_time\":\"<aws.scheduler.scheduled-time>\"}"
       }
       reconcile-quotes = {
         function_arn = module.reconcile_quotes.arn
-        expression   = "rate(5 minutes)"
+        expression   = local.functions["reconcile-quotes"].schedule
       }
     },
     length(module.transform_quotes) == 0 ? {} : {

@@ -231,9 +231,7 @@ variable "environment" {
   default     = {}
 
   validation {
-    condition = alltrue([for function in keys(var.environment) : contains(
-      ["fetch-quotes", "archive-quotes", "load-quotes", "reconcile-quotes", "transform-quotes", "serve-dashboard"], function
-    )])
+    condition     = alltrue([for function in keys(var.environment) : contains(keys(local.functions), function)])
     error_message = "environment is keyed by a function's plain name, as in load-quotes."
   }
 }

@@ -25,9 +25,6 @@ use crate::{
     names,
 };
 
-/// As AWS has it by default.
-const BATCH_RECORDS: usize = 100;
-const BATCH_WINDOW: Duration = Duration::from_millis(500);
 /// The most that an invocation may carry is 6 MB; base64 makes 4 of 3.
 const BATCH_BYTES: usize = 4 << 20;
 
@@ -92,8 +89,8 @@ impl Bridge {
     async fn gather(&self) -> anyhow::Result<Batch> {
         let mut batch = Batch::default();
         self.add(&mut batch, &self.next().await?)?;
-        let end = Instant::now() + BATCH_WINDOW;
-        while batch.count < BATCH_RECORDS && batch.bytes < BATCH_BYTES {
+        let end = Instant::now() + names::KAFKA_WINDOW;
+        while batch.count < names::KAFKA_BATCH && batch.bytes < BATCH_BYTES {
             match tokio::time::timeout_at(end, self.next()).await {
                 Ok(message) => self.add(&mut batch, &message?)?,
                 Err(_) => break,

@@ -10,7 +10,12 @@ use serde::Serialize;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::{cli::RunOptions, functions, metrics::FunctionMetrics, names};
+use crate::{
+    cli::RunOptions,
+    functions,
+    metrics::FunctionMetrics,
+    names::{self, Limits},
+};
 
 /// transform-quotes in a month, as `infra/aws/main.tf` schedules it: every 15 minutes of seven hours and once after the
 /// close on 21 days, or every 15 minutes.
@@ -107,9 +112,9 @@ struct Run<'a> {
 impl Run<'_> {
     fn used(&self) -> Vec<Used> {
         let mut used = Vec::new();
-        for function in names::FUNCTIONS {
+        for (function, limits) in functions::DEPLOYED.into_iter().chain(functions::HOSTED) {
             used.extend(self.bigquery(function));
-            used.extend(self.lambda(function));
+            used.extend(self.lambda(function, limits));
         }
         used.extend(self.s3());
         used.extend(self.sqs());
@@ -124,9 +129,7 @@ impl Run<'_> {
         match function {
             names::TRANSFORM => Some(scheduled(SETTLES)),
             names::RECONCILE => Some(scheduled(RECONCILES)),
-            names::DASHBOARD => {
-                self.page_open_for.map(|open| Grows::WithPage { seconds: open.as_secs_f64() })
-            }
+            names::SERVE => self.page_open_for.map(|open| Grows::WithPage { seconds: open.as_secs_f64() }),
             _ => Some(Grows::WithTime { seconds: self.seconds }),
         }
     }
@@ -144,9 +147,9 @@ impl Run<'_> {
         (jobs > 0).then_some(used)
     }
 
-    fn lambda(&self, function: &str) -> Vec<Used> {
+    fn lambda(&self, function: &str, limits: Limits) -> Vec<Used> {
         let Some(metrics) = self.functions.get(function) else { return Vec::new() };
-        let gb = f64::from(functions::memory_mb(function)) / 1024.0;
+        let gb = f64::from(limits.memory_mb) / 1024.0;
         let of = |price, amount, grows, from| Used {
             service: "Lambda",
             by: function.to_owned(),
@@ -179,7 +182,7 @@ impl Run<'_> {
                 "measured here, times the memory declared",
             ),
         ];
-        if function == names::DASHBOARD {
+        if function == names::SERVE {
             used.push(Used {
                 service: "API Gateway",
                 ..of("http_requests", float(metrics.invocations), grows, "counted")
@@ -366,7 +369,7 @@ mod tests {
             (names::ARCHIVE.to_owned(), function(50, 1_000, &[("Archived", 240), ("AlreadyArchived", 10)])),
             (names::LOAD.to_owned(), function(40, 260_000, &[("Loaded", 240)])),
             (names::TRANSFORM.to_owned(), function(2, 50_000, &[])),
-            (names::DASHBOARD.to_owned(), function(300, 60_000, &[])),
+            (names::SERVE.to_owned(), function(300, 60_000, &[])),
         ]);
         Run { usage, functions: &functions, symbols: 5.0, seconds: 300.0, page_open_for }.used()
     }
@@ -401,13 +404,10 @@ mod tests {
     fn a_page_is_billed_only_if_one_was_open() {
         let dashboard = |page| {
             let used = used(&Usage::default(), page);
-            used.into_iter().filter(|one| one.by == names::DASHBOARD).collect::<Vec<_>>()
+            used.into_iter().filter(|one| one.by == names::SERVE).collect::<Vec<_>>()
         };
         assert_eq!(dashboard(None), []);
         let open = dashboard(Some(Duration::from_mins(5)));
-        assert_eq!(
-            amount(&open, names::DASHBOARD, "http_requests"),
-            (300.0, Grows::WithPage { seconds: 300.0 })
-        );
+        assert_eq!(amount(&open, names::SERVE, "http_requests"), (300.0, Grows::WithPage { seconds: 300.0 }));
     }
 }

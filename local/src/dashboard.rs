@@ -116,7 +116,7 @@ async fn respond(
         Err(error) => Err(error),
     };
     answer.unwrap_or_else(|error| {
-        tracing::warn!("{}: {error:#}", names::DASHBOARD);
+        tracing::warn!("{}: {error:#}", names::SERVE);
         (StatusCode::BAD_GATEWAY, "Internal Server Error").into_response()
     })
 }

@@ -7,7 +7,6 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -18,43 +17,24 @@ use crate::{
     cli::RunOptions,
     data_dir::DataDir,
     metrics::Metrics,
-    names,
-    provision::{FunctionSpec, LOAD_CONCURRENCY, Queues},
+    names::{self, Limits},
+    provision::{FunctionSpec, Queues},
     stand_ins::{RECORDED_KEY, Servers},
 };
 
-/// A minute's polls, what the Scheduler may be late, and the 5 s that the function keeps at its end.
-const FETCH_TIMEOUT_SECONDS: i32 = 90;
-const TIMEOUT_SECONDS: i32 = 30;
-const RECONCILE_TIMEOUT_SECONDS: i32 = 120;
-const TRANSFORM_TIMEOUT: Duration = Duration::from_mins(5);
-const DASHBOARD_TIMEOUT: Duration = Duration::from_secs(15);
-
 const S3_VARIABLES: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"];
 
-/// The functions behind the Lambda endpoint, with the time that an invocation may take.
-pub(crate) fn deployed() -> [(&'static str, Duration); 4] {
-    let timeout = |seconds: i32| Duration::from_secs(seconds.unsigned_abs().into());
-    [
-        (names::FETCH, timeout(FETCH_TIMEOUT_SECONDS)),
-        (names::ARCHIVE, timeout(TIMEOUT_SECONDS)),
-        (names::LOAD, timeout(TIMEOUT_SECONDS)),
-        (names::RECONCILE, timeout(RECONCILE_TIMEOUT_SECONDS)),
-    ]
-}
+/// The functions behind the Lambda endpoint, with their limits.
+pub(crate) const DEPLOYED: [(&str, Limits); 4] = [
+    (names::FETCH, names::FETCH_LIMITS),
+    (names::ARCHIVE, names::ARCHIVE_LIMITS),
+    (names::LOAD, names::LOAD_LIMITS),
+    (names::RECONCILE, names::RECONCILE_LIMITS),
+];
 
-/// The functions behind this process, with the time that an invocation may take.
-pub(crate) const HOSTED: [(&str, Duration); 2] =
-    [(names::TRANSFORM, TRANSFORM_TIMEOUT), (names::DASHBOARD, DASHBOARD_TIMEOUT)];
-
-/// The memory of each function, as Terraform declares it.
-pub(crate) fn memory_mb(function: &str) -> u32 {
-    match function {
-        names::LOAD => 256,
-        names::TRANSFORM => 1769,
-        _ => 128,
-    }
-}
+/// The functions behind this process, with their limits.
+pub(crate) const HOSTED: [(&str, Limits); 2] =
+    [(names::TRANSFORM, names::TRANSFORM_LIMITS), (names::SERVE, names::SERVE_LIMITS)];
 
 /// Deploys the functions behind the Lambda endpoint, all at once.
 pub(crate) async fn deploy(
@@ -64,8 +44,9 @@ pub(crate) async fn deploy(
     options: &RunOptions,
 ) -> anyhow::Result<()> {
     let folder = folder()?;
-    let spec = |name, environment: HashMap<String, String>| FunctionSpec {
+    let spec = |(name, limits), environment: HashMap<String, String>| FunctionSpec {
         name,
+        limits,
         bootstrap: folder.join(name),
         // The stand-in's own environment has them: they may hold a secret, and it would write these into its state file.
         environment: if servers.has_own_aws {
@@ -73,17 +54,11 @@ pub(crate) async fn deploy(
         } else {
             environment.into_iter().chain(passed_on()).collect()
         },
-        timeout_seconds: TIMEOUT_SECONDS,
-        memory_mb: memory_mb(name).cast_signed(),
-        reserved_concurrency: None,
     };
-    let fetch = FunctionSpec {
-        timeout_seconds: FETCH_TIMEOUT_SECONDS,
-        reserved_concurrency: Some(1),
-        ..spec(names::FETCH, fetch_environment(servers, options))
-    };
+    let [fetch, archive, load, reconcile] = DEPLOYED;
+    let fetch = spec(fetch, fetch_environment(servers, options));
     let archive = spec(
-        names::ARCHIVE,
+        archive,
         environment([
             ("AWS_ENDPOINT_URL", &servers.aws),
             ("BRONZE_BUCKET", names::BRONZE_BUCKET),
@@ -93,21 +68,14 @@ pub(crate) async fn deploy(
     let load_environment = warehouse_environment(servers, names::LOAD)
         .into_iter()
         .chain(environment([("AWS_ENDPOINT_URL", &servers.aws)]));
-    let load = FunctionSpec {
-        reserved_concurrency: Some(LOAD_CONCURRENCY),
-        ..spec(names::LOAD, load_environment.collect())
-    };
+    let load = spec(load, load_environment.collect());
     let reconcile_environment =
         warehouse_environment(servers, names::RECONCILE).into_iter().chain(environment([
             ("AWS_ENDPOINT_URL", &servers.aws),
             ("BRONZE_BUCKET", names::BRONZE_BUCKET),
             ("ARCHIVED_QUEUE_URL", &queues.archived),
         ]));
-    let reconcile = FunctionSpec {
-        timeout_seconds: RECONCILE_TIMEOUT_SECONDS,
-        reserved_concurrency: Some(1),
-        ..spec(names::RECONCILE, reconcile_environment.collect())
-    };
+    let reconcile = spec(reconcile, reconcile_environment.collect());
     for FunctionSpec { name, .. } in [&fetch, &archive, &load, &reconcile] {
         executable(name)?;
     }
@@ -181,17 +149,14 @@ fn warehouse_environment(servers: &Servers, function: &str) -> HashMap<String, S
     ])
 }
 
-/// How many requests serve-dashboard answers at the same time, each in its own instance.
-const DASHBOARD_INSTANCES: usize = 5;
-
 /// serve-dashboard's instances, for the server at its address. Each starts with its first request.
 pub(crate) fn start_dashboard(
     data: &DataDir,
     servers: &Servers,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Vec<Function>> {
-    let mut config = FunctionConfig::new(names::DASHBOARD, executable(names::DASHBOARD)?);
-    config.env = with_telemetry(warehouse_environment(servers, names::DASHBOARD)).into_iter().collect();
+    let mut config = FunctionConfig::new(names::SERVE, executable(names::SERVE)?);
+    config.env = with_telemetry(warehouse_environment(servers, names::SERVE)).into_iter().collect();
     // A stand-in bills nothing, so that it is asked more often than BigQuery is, or the proxy that has its prices.
     if servers.cloud.is_none() {
         config.env.extend(environment([("DASHBOARD_CACHE_SECONDS", "1"), ("DASHBOARD_CHART_SECONDS", "5")]));
@@ -199,10 +164,12 @@ pub(crate) fn start_dashboard(
     // The page says that the prices are not today's.
     let speed = servers.feed.as_ref().map(|feed| feed.speed().to_string());
     config.env.extend(speed.map(|speed| ("DASHBOARD_RECORDING_SPEED".to_owned(), speed)));
-    config.timeout = DASHBOARD_TIMEOUT;
-    config.memory_mb = memory_mb(names::DASHBOARD);
-    config.log = log(data, names::DASHBOARD, metrics)?;
-    Ok((0..DASHBOARD_INSTANCES).map(|_| Function::start(config.clone())).collect())
+    config.timeout = names::SERVE_LIMITS.timeout();
+    config.memory_mb = names::SERVE_LIMITS.memory_mb;
+    config.log = log(data, names::SERVE, metrics)?;
+    // Each instance answers one request at a time.
+    let instances = names::SERVE_LIMITS.reserved_concurrency.unwrap_or(1);
+    Ok((0..instances).map(|_| Function::start(config.clone())).collect())
 }
 
 /// transform-quotes as in its container image: a Python runtime client behind the Runtime API.
@@ -230,8 +197,8 @@ pub(crate) fn start_transform(
     ]);
     config.env =
         with_telemetry(warehouse_environment(servers, names::TRANSFORM)).into_iter().chain(own).collect();
-    config.timeout = TRANSFORM_TIMEOUT;
-    config.memory_mb = memory_mb(names::TRANSFORM);
+    config.timeout = names::TRANSFORM_LIMITS.timeout();
+    config.memory_mb = names::TRANSFORM_LIMITS.memory_mb;
     config.log = log(data, names::TRANSFORM, metrics)?;
     Ok(Arc::new(Function::start(config)))
 }

@@ -16,7 +16,7 @@ use crate::{
     aws::{Aws, LogEvent},
     data_dir::DataDir,
     metrics::Metrics,
-    names,
+    names::{self, Limits},
 };
 
 /// How long a line may come after another that is stamped later, in milliseconds.
@@ -51,15 +51,15 @@ impl Logs {
     pub(crate) fn new(
         aws: Aws,
         data: &DataDir,
-        functions: &[(&'static str, Duration)],
+        functions: &[(&'static str, Limits)],
         since: Timestamp,
     ) -> anyhow::Result<Self> {
-        let group = |(function, timeout): &(&'static str, Duration)| {
+        let group = |(function, limits): &(&'static str, Limits)| {
             let path = data.log(function);
             let file =
                 File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
             let lines = Lines::new(since.as_millisecond());
-            anyhow::Ok(Group { function, timeout: *timeout, lines, failing: HashSet::new(), file })
+            anyhow::Ok(Group { function, timeout: limits.timeout(), lines, failing: HashSet::new(), file })
         };
         let groups = functions.iter().map(group).collect::<anyhow::Result<_>>()?;
         Ok(Self { aws, since, groups, warned: HashSet::new() })

@@ -22,21 +22,18 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use crate::{aws::Aws, names, object_events};
+use crate::{
+    aws::Aws,
+    names::{self, Limits},
+    object_events,
+};
 
 /// Any role does: the stand-ins check none.
 const ROLE: &str = "arn:aws:iam::000000000000:role/quoteflow-local";
 /// How often a message may fail before it goes to the dead-letter queue.
 const MAX_RECEIVES: u32 = 5;
 /// How long a message that was received stays hidden, in seconds: longer than load-quotes may run.
-const VISIBILITY_SECONDS: u32 = 60;
-/// How many messages load-quotes gets in one batch: the limit of one statement.
-const BATCH_SIZE: i32 = 1000;
-/// How long they are gathered, in seconds.
-const BATCH_WINDOW_SECONDS: i32 = 1;
-/// How many batches load-quotes may have at the same time: the smallest value that SQS allows. With a smaller reserved
-/// concurrency of the function, AWS would throttle, and a throttled message comes nearer to the dead letters.
-pub(crate) const LOAD_CONCURRENCY: i32 = 2;
+const VISIBILITY_SECONDS: u32 = 2 * names::LOAD_LIMITS.timeout_seconds;
 
 /// The queues' URLs.
 #[derive(Debug, Clone)]
@@ -48,11 +45,9 @@ pub(crate) struct Queues {
 /// A function to deploy.
 pub(crate) struct FunctionSpec {
     pub name: &'static str,
+    pub limits: Limits,
     pub bootstrap: PathBuf,
     pub environment: HashMap<String, String>,
-    pub timeout_seconds: i32,
-    pub memory_mb: i32,
-    pub reserved_concurrency: Option<i32>,
 }
 
 /// Makes the topic where it is missing.
@@ -93,7 +88,7 @@ impl Aws {
             )
             .await?;
         let notification = QueueConfiguration::builder()
-            .id("quotes-archived")
+            .id(names::ARCHIVED_QUEUE)
             .queue_arn(if s3_is_other {
                 object_events::ARN.to_owned()
             } else {
@@ -167,7 +162,8 @@ impl Aws {
 
     /// Deploys a function: its code, its configuration and its concurrency.
     pub(crate) async fn function(&self, spec: &FunctionSpec) -> anyhow::Result<()> {
-        let FunctionSpec { name, bootstrap, environment, timeout_seconds, memory_mb, .. } = spec;
+        let FunctionSpec { name, limits, bootstrap, environment } = spec;
+        let (timeout, memory) = (limits.timeout_seconds.cast_signed(), limits.memory_mb.cast_signed());
         let cannot = || format!("the function {name} cannot be deployed");
         let bootstrap = bootstrap.clone();
         let code = tokio::task::spawn_blocking(move || zipped(&bootstrap)).await??;
@@ -182,8 +178,8 @@ impl Aws {
             .role(ROLE)
             .code(FunctionCode::builder().zip_file(code.clone().into()).build())
             .environment(environment.clone())
-            .timeout(*timeout_seconds)
-            .memory_size(*memory_mb)
+            .timeout(timeout)
+            .memory_size(memory)
             .send()
             .await;
         match made {
@@ -196,8 +192,8 @@ impl Aws {
                     .update_function_configuration()
                     .function_name(*name)
                     .environment(environment)
-                    .timeout(*timeout_seconds)
-                    .memory_size(*memory_mb)
+                    .timeout(timeout)
+                    .memory_size(memory)
                     .send()
                     .await
                     .with_context(cannot)?;
@@ -205,7 +201,7 @@ impl Aws {
             Err(error) => return Err(error).with_context(cannot),
         }
         self.active(name).await?;
-        if let Some(concurrency) = spec.reserved_concurrency {
+        if let Some(concurrency) = limits.reserved_concurrency {
             self.lambda
                 .put_function_concurrency()
                 .function_name(*name)
@@ -231,15 +227,15 @@ impl Aws {
     /// Gives load-quotes the messages of the queue.
     pub(crate) async fn queue_trigger(&self, queue_url: &str) -> anyhow::Result<()> {
         let cannot = "the trigger of load-quotes cannot be created";
-        let scaling = ScalingConfig::builder().maximum_concurrency(LOAD_CONCURRENCY).build();
+        let scaling = ScalingConfig::builder().maximum_concurrency(names::QUEUE_CONCURRENCY).build();
         let there = self.lambda.list_event_source_mappings().function_name(names::LOAD).send().await?;
         let there = there.event_source_mappings().first().and_then(|mapping| mapping.uuid());
         if let Some(uuid) = there {
             self.lambda
                 .update_event_source_mapping()
                 .uuid(uuid)
-                .batch_size(BATCH_SIZE)
-                .maximum_batching_window_in_seconds(BATCH_WINDOW_SECONDS)
+                .batch_size(names::QUEUE_BATCH)
+                .maximum_batching_window_in_seconds(names::QUEUE_WINDOW_SECONDS)
                 .scaling_config(scaling)
                 .function_response_types(FunctionResponseType::ReportBatchItemFailures)
                 .send()
@@ -251,8 +247,8 @@ impl Aws {
             .create_event_source_mapping()
             .function_name(names::LOAD)
             .event_source_arn(self.queue_arn(queue_url).await?)
-            .batch_size(BATCH_SIZE)
-            .maximum_batching_window_in_seconds(BATCH_WINDOW_SECONDS)
+            .batch_size(names::QUEUE_BATCH)
+            .maximum_batching_window_in_seconds(names::QUEUE_WINDOW_SECONDS)
             .scaling_config(scaling)
             .function_response_types(FunctionResponseType::ReportBatchItemFailures)
             .send()

@@ -48,9 +48,6 @@ const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// How long quotes on their way are waited for at the end.
 const DRAIN: Duration = Duration::from_mins(1);
 const MINUTE_MS: u64 = 60_000;
-/// Every minute, at its beginning: the polls' offsets are the same in every minute.
-const EVERY_MINUTE: &str = "cron(* * * * ? *)";
-const EVERY_FIVE_MINUTES: &str = "rate(5 minutes)";
 /// The Scheduler fills it in.
 const SCHEDULED_TIME: &str = r#"{"scheduled_time":"<aws.scheduler.scheduled-time>"}"#;
 /// How long before a minute's end its schedule must be there to be sure to fire for the next one.
@@ -135,8 +132,8 @@ impl Flow {
         servers.opening(opening);
         servers.ready().await?;
         let metrics = Arc::new(Metrics::new()?);
-        for (function, timeout) in functions::deployed().into_iter().chain(functions::HOSTED) {
-            metrics.set_timeout(function, timeout);
+        for (function, limits) in functions::DEPLOYED.into_iter().chain(functions::HOSTED) {
+            metrics.set_timeout(function, limits.timeout());
         }
         let transform = functions::start_transform(&data, &project, &python, &servers, &metrics)?;
         let dashboard = functions::start_dashboard(&data, &servers, &metrics)?;
@@ -171,7 +168,7 @@ impl Flow {
         let endpoints = Endpoints::new(&servers);
         endpoints.save(data.path())?;
         let book = Arc::new(Book::new(Arc::clone(&metrics))?);
-        let logs = Logs::new(aws.clone(), &data, &functions::deployed(), started)?;
+        let logs = Logs::new(aws.clone(), &data, &functions::DEPLOYED, started)?;
         let ledger =
             Ledger::new(data.path(), &servers.kafka, aws.clone(), queues.clone(), warehouse, has_gold)?;
         ledger.list_buckets().await?;
@@ -201,7 +198,7 @@ impl Flow {
         if history == 0 {
             flow.aws.invoke_soon(names::RECONCILE, &json!({ "grace_seconds": 0 })).await?;
         }
-        flow.aws.schedule(names::RECONCILE, EVERY_FIVE_MINUTES, "{}").await?;
+        flow.aws.schedule(names::RECONCILE, names::RECONCILE_SCHEDULE, "{}").await?;
         progress.done("triggers", "Kafka -> archive-quotes, every 3 minutes -> transform-quotes (dbt)");
         progress.done("dashboard", &flow.endpoints.dashboard_url);
         progress.done("metrics", &flow.endpoints.metrics_url);
@@ -298,7 +295,7 @@ impl Flow {
     /// Polls at once until the schedule does: to this minute's end, or to the next one's where this one is
     /// nearly over. Should the schedule fire earlier, the function's concurrency of 1 turns it away.
     async fn start_polling(&self) -> anyhow::Result<()> {
-        self.aws.schedule(names::FETCH, EVERY_MINUTE, SCHEDULED_TIME).await?;
+        self.aws.schedule(names::FETCH, names::FETCH_SCHEDULE, SCHEDULED_TIME).await?;
         let left = MINUTE_MS - now_ms() % MINUTE_MS;
         let until = if left < SCHEDULE_LEAD_MS { left + MINUTE_MS } else { left };
         let polls = u128::from(until) / self.options.interval.as_millis().max(1);
@@ -350,8 +347,7 @@ impl Flow {
     async fn report(&mut self, phase: Phase) -> anyhow::Result<Counts> {
         self.logs.gather(&self.metrics).await;
         let mut counts = self.ledger.count(self.servers.quotes()).await?;
-        counts.failed +=
-            self.metrics.errors(&[names::FETCH, names::LOAD, names::RECONCILE, names::DASHBOARD]);
+        counts.failed += self.metrics.errors(&[names::FETCH, names::LOAD, names::RECONCILE, names::SERVE]);
         self.metrics.set_stores(&counts);
         self.metrics.tidy();
         if let Some(path) = &self.options.report {

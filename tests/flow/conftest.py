@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from flowkit import BIN_DIR, Clients, Flow, Record, Stores, counts, left_of, processes_of
+from flowkit import BIN_DIR, DEPLOYED, Clients, Flow, Record, Stores, counts, left_of, processes_of
 
 
 @pytest.fixture(scope="session", autouse=True)
 def executables() -> None:
     """Fail immediately, and not test by test, if nothing is built."""
-    functions = ("fetch-quotes", "archive-quotes", "load-quotes", "reconcile-quotes", "serve-dashboard")
-    names = ("quoteflow", *functions, "kafka-broker")
+    names = ("quoteflow", *DEPLOYED, "serve-dashboard", "kafka-broker")
     missing = [name for name in names if not (BIN_DIR / name).exists()]
     if missing:
         pytest.exit(

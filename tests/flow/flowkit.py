@@ -23,9 +23,16 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 ROOT = Path(__file__).resolve().parents[2]
 BIN_DIR = Path(os.environ.get("QUOTEFLOW_BIN_DIR", ROOT / "target" / "debug")).resolve()
 
-TOPIC = "stock-quotes"
-BRONZE_BUCKET = "bronze-transactions"
-QUARANTINE_BUCKET = "quarantined-records"
+# Names and limits, as Terraform and `quoteflow` read them.
+FLOW = json.loads((ROOT / "infra/flow.json").read_text())
+TOPIC, GROUP = FLOW["kafka"]["topic"], FLOW["kafka"]["group"]
+BRONZE_BUCKET, QUARANTINE_BUCKET = FLOW["buckets"]["bronze"], FLOW["buckets"]["quarantine"]
+ARCHIVED_QUEUE = FLOW["queue"]["name"]
+DEAD_LETTER_QUEUE = f"{ARCHIVED_QUEUE}-dlq"
+# In the order of the flow.
+FUNCTIONS = tuple(function["name"] for function in FLOW["functions"])
+# Those behind the Lambda endpoint of `quoteflow`.
+DEPLOYED = FUNCTIONS[:4]
 PROJECT = "quoteflow-local"
 STAGES = ("fetched", "published", "archived", "loaded", "silver")
 

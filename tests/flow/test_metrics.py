@@ -10,13 +10,26 @@ from typing import Any
 import boto3
 import pytest
 from conftest import OnOtherServers
-from flowkit import QUARANTINE_BUCKET, Clients, Flow, counts, local, processes_of, wait_until
+from flowkit import (
+    ARCHIVED_QUEUE,
+    BRONZE_BUCKET,
+    DEAD_LETTER_QUEUE,
+    DEPLOYED,
+    FUNCTIONS,
+    GROUP,
+    QUARANTINE_BUCKET,
+    TOPIC,
+    Clients,
+    Flow,
+    counts,
+    local,
+    processes_of,
+    wait_until,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
 POLLS, SYMBOLS = 12, 5
 QUOTES = POLLS * SYMBOLS
-DEPLOYED = ("fetch-quotes", "archive-quotes", "load-quotes", "reconcile-quotes")
-FUNCTIONS = (*DEPLOYED, "transform-quotes", "serve-dashboard")
 # A function's counters exist from the start, except those with a reason.
 COUNTERS = {
     "fetch-quotes": ("fetched", "partial", "stale", "published", "undelivered", "retried"),
@@ -116,7 +129,7 @@ def seen(new_data_dir: Callable[[str], Path]) -> Seen:
                 metrics("fetched_total", function="fetch-quotes"),
                 metrics("loaded_total", function="load-quotes"),
                 metrics("rows", table="silver_stock_quotes"),
-                metrics("queue_messages", queue="quotes-archived"),
+                metrics("queue_messages", queue=ARCHIVED_QUEUE),
                 metrics("invocations_total", function="reconcile-quotes"),
             )
             latency = ("quoteflow_latency_seconds_count", frozenset({("stage", "gold_row")}))
@@ -176,19 +189,19 @@ def test_the_counters_are_what_the_stores_hold(seen: Seen) -> None:
 
 def test_the_gauges_are_what_the_stores_hold(seen: Seen) -> None:
     metrics = seen.metrics
-    assert metrics("topic_records", topic="stock-quotes") == seen.records
-    assert metrics("topic_lag", topic="stock-quotes", group="archive-quotes") == 0
-    assert metrics("objects", bucket="bronze-transactions") == seen.objects
-    assert metrics("objects", bucket="quarantined-records") == seen.quarantined == 0
+    assert metrics("topic_records", topic=TOPIC) == seen.records
+    assert metrics("topic_lag", topic=TOPIC, group=GROUP) == 0
+    assert metrics("objects", bucket=BRONZE_BUCKET) == seen.objects
+    assert metrics("objects", bucket=QUARANTINE_BUCKET) == seen.quarantined == 0
     assert metrics("rows", table="bronze_stock_quotes_raw") == seen.bronze
     assert metrics("rows", table="silver_stock_quotes") == seen.silver
 
 
 def test_a_message_that_waits_has_an_age_and_an_empty_queue_has_none(seen: Seen) -> None:
     metrics = seen.metrics
-    assert metrics("queue_oldest_message_age_seconds", queue="quotes-archived") > 0
-    assert metrics("queue_messages", queue="quotes-archived-dlq") == 0
-    assert metrics("queue_oldest_message_age_seconds", queue="quotes-archived-dlq") == 0
+    assert metrics("queue_oldest_message_age_seconds", queue=ARCHIVED_QUEUE) > 0
+    assert metrics("queue_messages", queue=DEAD_LETTER_QUEUE) == 0
+    assert metrics("queue_oldest_message_age_seconds", queue=DEAD_LETTER_QUEUE) == 0
 
 
 def test_a_message_that_cannot_be_loaded_is_counted_and_fails_no_invocation(seen: Seen) -> None:

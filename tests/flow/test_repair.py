@@ -7,7 +7,7 @@ from collections import Counter
 import boto3
 import pytest
 from conftest import OnOtherServers
-from flowkit import BRONZE_BUCKET, QUARANTINE_BUCKET, local, wait_until
+from flowkit import BRONZE_BUCKET, DEAD_LETTER_QUEUE, QUARANTINE_BUCKET, local, wait_until
 
 SYMBOL = "REPAIRED"
 
@@ -75,7 +75,7 @@ def test_a_redrive_gives_dead_letters_another_try(on_other_servers: OnOtherServe
     clients.rows(f"DELETE FROM stock.bronze_stock_quotes_raw WHERE object_key = '{key}'")
     event = {"Records": [{"eventName": "ObjectCreated:Put",
                           "s3": {"bucket": {"name": BRONZE_BUCKET}, "object": {"key": key}}}]}  # fmt: skip
-    letters = sqs.get_queue_url(QueueName="quotes-archived-dlq")["QueueUrl"]
+    letters = sqs.get_queue_url(QueueName=DEAD_LETTER_QUEUE)["QueueUrl"]
     sqs.send_message(QueueUrl=letters, MessageBody=json.dumps(event))
     redriven = local("redrive", "--data-dir", on_other_servers.data_dir)
     assert "queued 1 dead letters" in redriven.stdout, redriven

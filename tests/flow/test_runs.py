@@ -9,7 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flowkit import STAGES, Clients, Flow, Record, Stores, counts, left_of, local, processes_of
+from flowkit import (
+    ARCHIVED_QUEUE,
+    DEAD_LETTER_QUEUE,
+    STAGES,
+    Clients,
+    Flow,
+    Record,
+    Stores,
+    counts,
+    left_of,
+    local,
+    processes_of,
+)
 
 # Fast enough that every poll has its own market second: silver keeps one quote of each.
 SPEED = ("--speed", "100")
@@ -151,8 +163,8 @@ def test_status_shows_lag_queues_rows_and_freshness_of_a_running_flow(interrupte
         "freshness": SYMBOLS, "function": 6,
     }  # fmt: skip
     assert {line[1] for line in lines if line[0] == "queue"} == {
-        "quotes-archived",
-        "quotes-archived-dlq",
+        ARCHIVED_QUEUE,
+        DEAD_LETTER_QUEUE,
     }
     assert "state      all well\n" in status.stdout
     assert "not archived" in status.stdout

@@ -13,10 +13,9 @@ import boto3
 import pytest
 from botocore.config import Config
 from finnhub import Finnhub
-from flowkit import BIN_DIR, PROJECT, ROOT, Clients, Record, Stores, environment
+from flowkit import BIN_DIR, DEPLOYED, PROJECT, ROOT, Clients, Record, Stores, environment
 
-FUNCTIONS = ("fetch-quotes", "archive-quotes", "load-quotes", "reconcile-quotes")
-PACKAGED = (*FUNCTIONS, "serve-dashboard")
+PACKAGED = (*DEPLOYED, "serve-dashboard")
 PROVIDER = Path("registry.terraform.io/hashicorp/aws")
 # Finnhub's key, marked, so that it is found wherever it should not be.
 KEY = "c0ffee-marked-finnhub-key"

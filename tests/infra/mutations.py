@@ -84,12 +84,17 @@ MUTATIONS = (
         r"\1",
     ),
     Mutation("the bucket may not send to the queue", ROOT, r"  sending_bucket_arn = [^\n]*\n", ""),
-    Mutation("load-quotes has no reserve", ROOT, r"  reserved_concurrency = local\.load_concurrency\n", ""),
+    Mutation(
+        "load-quotes has no reserve",
+        ROOT,
+        r"  reserved_concurrency = local\.functions\[.load-quotes.\]\.reserved_concurrency\n",
+        "",
+    ),
     Mutation(
         "fetch-quotes is scheduled for another century",
         ROOT,
-        r"cron\(\* \* \* \* \? \*\)",
-        "cron(* * * * ? 2099)",
+        r"local\.functions\[.fetch-quotes.\]\.schedule",
+        '"cron(* * * * ? 2099)"',
     ),
     Mutation(
         "a scheduled event may wait for six hours",

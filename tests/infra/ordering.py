@@ -2,14 +2,15 @@
 
 import re
 
+from flowkit import FUNCTIONS
 from infrakit import Terraform
 
-FUNCTIONS = ("fetch_quotes", "archive_quotes", "load_quotes", "reconcile_quotes", "transform_quotes", "serve_dashboard")
+MODULES = [function.replace("-", "_") for function in FUNCTIONS]
 # A resource, and what it must wait for.
 EXPECTED = {
     # A function without its rights fails, and its log group is created automatically, without a retention.
-    **{f"module.{one}.aws_lambda_function.this": f"module.{one}.aws_iam_role_policy.this" for one in FUNCTIONS},
-    **{f"module.{one}.aws_iam_role_policy.this": f"module.{one}.aws_cloudwatch_log_group.this" for one in FUNCTIONS},
+    **{f"module.{one}.aws_lambda_function.this": f"module.{one}.aws_iam_role_policy.this" for one in MODULES},
+    **{f"module.{one}.aws_iam_role_policy.this": f"module.{one}.aws_cloudwatch_log_group.this" for one in MODULES},
     "module.schedules.aws_scheduler_schedule.this": "module.schedules.aws_iam_role_policy.this",
     "aws_lambda_event_source_mapping.archive_quotes": "aws_lambda_invocation.topic",
     "aws_s3_bucket_notification.archived": "module.archived_queue.aws_sqs_queue.this",

@@ -6,8 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flowkit import PROJECT, ROOT, Clients, Flow, counts, left_of
-from infrakit import FUNCTIONS, Account, Deployment
+from flowkit import (
+    ARCHIVED_QUEUE,
+    BRONZE_BUCKET,
+    DEAD_LETTER_QUEUE,
+    DEPLOYED,
+    PROJECT,
+    ROOT,
+    Clients,
+    Flow,
+    counts,
+    left_of,
+)
+from infrakit import Account, Deployment
 
 NAME = "quoteflow"
 
@@ -37,7 +48,7 @@ def made_by_terraform(deployment: Deployment) -> dict[str, Described]:
 
 
 def test_functions_have_the_same_limits(made_by_local: Any, made_by_terraform: Any) -> None:
-    for function in FUNCTIONS:
+    for function in DEPLOYED:
         assert made_by_terraform["functions"][function] == made_by_local["functions"][function], function
 
 
@@ -48,7 +59,7 @@ def test_functions_have_the_same_environment(made_by_local: Any, made_by_terrafo
     # `quoteflow` has no secrets but the key of a live run, and makes the topic itself.
     in_the_cloud = {"fetch-quotes": {"FINNHUB_API_KEY_SECRET", "KAFKA_SECURITY", "KAFKA_TOPIC_PARTITIONS"}}
     in_local = {"fetch-quotes": {"FINNHUB_API_KEY"}}
-    for function in FUNCTIONS:
+    for function in DEPLOYED:
         local, cloud = (made["environments"][function] for made in (made_by_local, made_by_terraform))
         assert cloud.keys() - local.keys() - own == in_the_cloud.get(function, set()), function
         assert local.keys() - cloud.keys() - own <= in_local.get(function, set()), function
@@ -58,7 +69,7 @@ def test_functions_have_the_same_environment(made_by_local: Any, made_by_terrafo
 
 def test_buckets_and_their_notification_are_the_same(made_by_local: Any, made_by_terraform: Any) -> None:
     assert made_by_terraform["buckets"] == made_by_local["buckets"]
-    assert made_by_local["buckets"]["bronze-transactions"], "the bucket must send events to the queue"
+    assert made_by_local["buckets"][BRONZE_BUCKET], "the bucket must send events to the queue"
 
 
 def test_queues_are_the_same_except_for_what_lambda_needs(made_by_local: Any, made_by_terraform: Any) -> None:
@@ -67,28 +78,16 @@ def test_queues_are_the_same_except_for_what_lambda_needs(made_by_local: Any, ma
     assert cloud.keys() - local.keys() == {"failed-events"}
     assert local.keys() <= cloud.keys()
     # Lambda asks for six timeouts. With them, 20 receives are an hour: a message must survive an outage of BigQuery.
-    assert cloud["quotes-archived"]["redrive"] == ["quotes-archived-dlq", 20]
-    assert local["quotes-archived"]["redrive"] == ["quotes-archived-dlq", 5]
+    assert cloud[ARCHIVED_QUEUE]["redrive"] == [DEAD_LETTER_QUEUE, 20]
+    assert local[ARCHIVED_QUEUE]["redrive"] == [DEAD_LETTER_QUEUE, 5]
     timeout = made_by_local["functions"]["load-quotes"]["timeout"]
-    assert cloud["quotes-archived"]["visibility"] == 6 * timeout
-    assert local["quotes-archived"]["visibility"] == 2 * timeout
+    assert cloud[ARCHIVED_QUEUE]["visibility"] == 6 * timeout
+    assert local[ARCHIVED_QUEUE]["visibility"] == 2 * timeout
 
 
 def test_the_trigger_of_load_quotes_is_the_same(made_by_local: Any, made_by_terraform: Any) -> None:
     assert made_by_terraform["triggers"]["load-quotes"] == made_by_local["triggers"]["load-quotes"]
     assert made_by_local["triggers"]["load-quotes"]["responses"] == ["ReportBatchItemFailures"]
-
-
-def test_the_kafka_trigger_batches_as_the_bridge_does() -> None:
-    """No stand-in has Kafka triggers: here the two files are compared."""
-    bridge = (ROOT / "local/src/bridge.rs").read_text()
-    trigger = (ROOT / "infra/aws/main.tf").read_text().split('"aws_lambda_event_source_mapping" "archive_quotes"')[1]
-    trigger = trigger.split("\n}\n")[0]
-    assert "usize = 100;" in bridge
-    assert "batch_size    = 100\n" in trigger
-    # A batching window would be at least a second.
-    assert "Duration::from_millis(500)" in bridge
-    assert "maximum_batching_window" not in trigger
 
 
 def test_the_schedules_are_the_same(made_by_local: Any, made_by_terraform: Any) -> None:

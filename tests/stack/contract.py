@@ -1,15 +1,10 @@
 """What `quoteflow` exposes at /metrics: rules and dashboards may use nothing else, and a run must show all of it."""
 
-FUNCTIONS = {
-    "fetch-quotes",
-    "archive-quotes",
-    "load-quotes",
-    "reconcile-quotes",
-    "transform-quotes",
-    "serve-dashboard",
-}
+import flowkit
+
+FUNCTIONS = set(flowkit.FUNCTIONS)
 QUANTILES = {"0.5", "0.95", "1"}
-QUEUES = {"quotes-archived", "quotes-archived-dlq"}
+QUEUES = {flowkit.ARCHIVED_QUEUE, flowkit.DEAD_LETTER_QUEUE}
 ANY = None
 
 Labels = dict[str, set[str] | None]
@@ -42,11 +37,11 @@ METRICS: dict[str, Labels] = {
     "quoteflow_throttles_total": {"function": FUNCTIONS},
     "quoteflow_duration_seconds": {"function": FUNCTIONS, "quantile": QUANTILES},
     "quoteflow_timeout_seconds": {"function": FUNCTIONS},
-    "quoteflow_topic_records": {"topic": {"stock-quotes"}},
-    "quoteflow_topic_lag": {"topic": {"stock-quotes"}, "group": {"archive-quotes"}},
+    "quoteflow_topic_records": {"topic": {flowkit.TOPIC}},
+    "quoteflow_topic_lag": {"topic": {flowkit.TOPIC}, "group": {flowkit.GROUP}},
     "quoteflow_queue_messages": {"queue": QUEUES},
     "quoteflow_queue_oldest_message_age_seconds": {"queue": QUEUES},
-    "quoteflow_objects": {"bucket": {"bronze-transactions", "quarantined-records"}},
+    "quoteflow_objects": {"bucket": {flowkit.BRONZE_BUCKET, flowkit.QUARANTINE_BUCKET}},
     "quoteflow_rows": {"table": {"bronze_stock_quotes_raw", "silver_stock_quotes"}},
     "quoteflow_latency_seconds": {
         "stage": {"kafka_ack", "object", "bronze_row", "gold_row"},

@@ -97,7 +97,7 @@ run "everything_with_msk_serverless_and_a_page" {
   }
   assert {
     condition = (
-      aws_lambda_event_source_mapping.archive_quotes[0].batch_size == 100
+      aws_lambda_event_source_mapping.archive_quotes[0].batch_size == local.flow.kafka.batch_records
       && aws_lambda_event_source_mapping.archive_quotes[0].starting_position == "TRIM_HORIZON"
       && length(aws_lambda_event_source_mapping.archive_quotes[0].destination_config) == 0
     )
@@ -125,8 +125,8 @@ run "everything_with_msk_serverless_and_a_page" {
       aws_lambda_event_source_mapping.load_quotes.event_source_arn == "arn:aws:sqs:us-east-1:123456789012:quotes-archived"
       && aws_lambda_event_source_mapping.load_quotes.function_name == "arn:aws:lambda:us-east-1:123456789012:function:load-quotes"
       && aws_lambda_event_source_mapping.load_quotes.function_response_types == toset(["ReportBatchItemFailures"])
-      && aws_lambda_event_source_mapping.load_quotes.batch_size == 1000
-      && aws_lambda_event_source_mapping.load_quotes.maximum_batching_window_in_seconds == 1
+      && aws_lambda_event_source_mapping.load_quotes.batch_size == local.flow.queue.batch_messages
+      && aws_lambda_event_source_mapping.load_quotes.maximum_batching_window_in_seconds == local.flow.queue.batch_window_seconds
     )
     error_message = "load-quotes must get what the bucket reports, as many as a statement takes, and answer for each message."
   }

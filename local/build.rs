@@ -1,0 +1,135 @@
+//! Makes constants of `infra/flow.json`, which Terraform reads too: what the parts of the flow are called, and their limits.
+
+use std::{env, error::Error, fmt::Write, fs, path::Path};
+
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Flow {
+    kafka: Kafka,
+    buckets: Buckets,
+    queue: Queue,
+    functions: Vec<Function>,
+}
+
+#[derive(Deserialize)]
+struct Kafka {
+    topic: String,
+    partitions: i32,
+    group: String,
+    batch_records: usize,
+    batch_window_ms: u64,
+}
+
+#[derive(Deserialize)]
+struct Buckets {
+    bronze: String,
+    quarantine: String,
+}
+
+#[derive(Deserialize)]
+struct Queue {
+    name: String,
+    batch_messages: i32,
+    batch_window_seconds: i32,
+    concurrency: i32,
+}
+
+#[derive(Deserialize)]
+struct Function {
+    name: String,
+    memory_mb: u32,
+    timeout_seconds: u32,
+    reserved_concurrency: Option<i32>,
+    schedule: Option<String>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let path = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../infra/flow.json");
+    println!("cargo::rerun-if-changed={}", path.display());
+    println!("cargo::rerun-if-changed=build.rs");
+    let flow: Flow = serde_json::from_str(&fs::read_to_string(path)?)?;
+    fs::write(Path::new(&env::var("OUT_DIR")?).join("flow.rs"), constants(&flow)?)?;
+    Ok(())
+}
+
+fn constants(flow: &Flow) -> Result<String, std::fmt::Error> {
+    let Flow { kafka, buckets, queue, functions } = flow;
+    let mut out = String::new();
+    for (doc, name, value) in [
+        ("The topic of quotes.", "TOPIC", &kafka.topic),
+        ("The consumer group of the Kafka trigger.", "GROUP", &kafka.group),
+        ("The bucket of archived quotes.", "BRONZE_BUCKET", &buckets.bronze),
+        ("The bucket of records that are not quotes.", "QUARANTINE_BUCKET", &buckets.quarantine),
+        ("S3's events of new objects.", "ARCHIVED_QUEUE", &queue.name),
+        ("What load-quotes failed on too often.", "DEAD_LETTER_QUEUE", &format!("{}-dlq", queue.name)),
+    ] {
+        writeln!(out, "/// {doc}\npub const {name}: &str = {value:?};")?;
+    }
+    for (doc, name, kind, value) in [
+        (
+            "The topic's partitions: a symbol's quotes stay in order within one.",
+            "PARTITIONS",
+            "i32",
+            kafka.partitions.to_string(),
+        ),
+        (
+            "How many records archive-quotes gets at most.",
+            "KAFKA_BATCH",
+            "usize",
+            kafka.batch_records.to_string(),
+        ),
+        (
+            "How long they are gathered.",
+            "KAFKA_WINDOW",
+            "std::time::Duration",
+            format!("std::time::Duration::from_millis({})", kafka.batch_window_ms),
+        ),
+        (
+            "How many messages load-quotes gets at most.",
+            "QUEUE_BATCH",
+            "i32",
+            queue.batch_messages.to_string(),
+        ),
+        (
+            "How long they are gathered, in seconds.",
+            "QUEUE_WINDOW_SECONDS",
+            "i32",
+            queue.batch_window_seconds.to_string(),
+        ),
+        (
+            "How many batches load-quotes may have at once.",
+            "QUEUE_CONCURRENCY",
+            "i32",
+            queue.concurrency.to_string(),
+        ),
+    ] {
+        writeln!(out, "/// {doc}\npub const {name}: {kind} = {value};")?;
+    }
+    for function in functions {
+        let constant = constant_of(function);
+        let Function { name, memory_mb, timeout_seconds, reserved_concurrency, schedule } = function;
+        writeln!(out, "/// The function {name}.\npub const {constant}: &str = {name:?};")?;
+        writeln!(out, "/// The limits of {name}.")?;
+        writeln!(
+            out,
+            "pub const {constant}_LIMITS: Limits = Limits {{ memory_mb: {memory_mb}, timeout_seconds: {timeout_seconds}, \
+             reserved_concurrency: {reserved_concurrency:?} }};"
+        )?;
+        if let Some(schedule) = schedule {
+            writeln!(
+                out,
+                "/// When {name} is invoked.\npub const {constant}_SCHEDULE: &str = {schedule:?};"
+            )?;
+        }
+    }
+    let names = functions.iter().map(constant_of).collect::<Vec<_>>().join(", ");
+    writeln!(out, "/// All functions, in the order of the flow.")?;
+    writeln!(out, "pub const FUNCTIONS: [&str; {}] = [{names}];", functions.len())?;
+    Ok(out)
+}
+
+/// `FETCH` for `fetch-quotes`.
+fn constant_of(function: &Function) -> String {
+    function.name.split('-').next().unwrap_or_default().to_uppercase()
+}
