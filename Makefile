@@ -6,7 +6,10 @@ BIN := $(VENV)/bin
 DATA ?= .local
 ARGS ?=
 AT_ONCE ?= 3
-TESTS := test-python test-faults test-runs test-flow test-infra test-rust test-web test-stack
+# Those that mostly wait come beside those that compute.
+TESTS := test-flow test-infra test-dbt test-transform test-faults test-runs test-rust test-web test-stack
+# What dbt's models make of quotes; the rest of the folder is about the function, the project and the statements.
+DBT_TESTS := $(patsubst %,functions/transform-quotes/tests/test_%.py,bad_data full_refresh models views week)
 WEB := dashboards/web
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(WEB)
 # Runs verbs beside each other, with BUILT set: then they do not build what they stand on once more.
@@ -89,7 +92,7 @@ bill: setup build ## Run the flow at the cloud's pace for 5 minutes and print wh
 local-reset: ## Remove the data of earlier runs (ARGS=--yes does not ask)
 	@target/debug/quoteflow reset --data-dir $(DATA) $(ARGS)
 
-# In the order in which they begin: the longest first.
+# In the order in which they begin.
 local-test: packages ## Run every check and every test, beside each other (AT_ONCE=1: one after the other)
 	@$(PARTS) --table --at-once $(AT_ONCE) build-python web=build-python build-tests=web \
 	  $(foreach verb,$(TESTS),$(verb)=build-tests) lint-files=build-python test-install=build-python test-docs=build-python
@@ -114,7 +117,13 @@ test-rust: setup ## Run the Rust tests
 
 test-python: setup ## Run the tests of the dbt project and of transform-quotes
 	@$(if $(BUILT),,cargo build --locked --quiet --workspace --example statements)
-	$(BIN)/pytest functions/transform-quotes/tests
+	@$(PARTS) --table test-dbt test-transform
+
+test-dbt: setup
+	$(BIN)/pytest $(DBT_TESTS)
+
+test-transform: setup
+	$(BIN)/pytest functions/transform-quotes/tests $(addprefix --ignore ,$(DBT_TESTS))
 
 test-install: setup ## Check that the locks are complete, and that nothing published later can break an install
 	$(BIN)/pytest tests/install

@@ -284,45 +284,50 @@ def bare(prepared: Warehouse) -> Warehouse:
 
 
 class Dbt:
-    """dbt's own command line on the project."""
+    """dbt's commands on a parsed project, in this process."""
 
-    def __init__(self, directory: Path) -> None:
-        self.target = directory / "target"
-        self._directory = directory
+    def __init__(self, transformer) -> None:
+        self._runner, self._options = transformer._runner, transformer._options
+        self.manifest = self._runner.manifest
 
-    def __call__(self, *arguments: str) -> str:
-        """Run one command, which must succeed; what it printed."""
-        project = ROOT / "dbt_stocks"
-        places = {"--project-dir": project, "--profiles-dir": project, "--target-path": self.target}
-        places["--log-path"] = self._directory / "logs"
-        command = [
-            Path(sys.executable).with_name("dbt"),
-            *arguments,
-            *(text for pair in places.items() for text in pair),
-        ]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout
-        return done.stdout
+    def __call__(self, *arguments: str) -> None:
+        """Run one command, which must succeed."""
+        outcome = self._runner.invoke([*arguments, *self._options])
+        if not outcome.success:
+            results = getattr(outcome.result, "results", [])
+            pytest.fail(f"{outcome.exception}, {[(one.node.name, one.status, one.message) for one in results]}")
 
 
 @pytest.fixture(scope="session")
-def dbt(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Dbt:
-    return Dbt(tmp_path_factory.mktemp("cli"))
+def dbt(parsed) -> Dbt:
+    return Dbt(parsed)
 
 
 @pytest.fixture(scope="session")
 def manifest(dbt: Dbt) -> dict[str, Any]:
-    """What dbt knows of the project."""
-    dbt("parse")
-    return json.loads((dbt.target / "manifest.json").read_text())
+    """What dbt knows of the project, as it stands in manifest.json."""
+    return json.loads(json.dumps(dbt.manifest.writable_manifest().to_dict(omit_none=False), default=str))
+
+
+def transformer_of(environment: dict[str, str], directory: Path, **own: str):
+    """Parse the project for other variables than the session's; what dbt writes is below `directory`."""
+    from dbt_common.behavior_flags import BehaviorFlagRendered
+    from transform_quotes.config import Config
+    from transform_quotes.transformer import Transformer
+
+    # For each of its 60 flags dbt looks through the stack for a module's name: in pytest's, half of a run's time.
+    BehaviorFlagRendered._default_source = staticmethod(lambda: "dbt")
+    own = {**environment, **own, "DBT_TARGET_PATH": str(directory)}
+    # dbt's profile reads them from there.
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in own.items():
+            patch.setenv(name, value)
+        return Transformer(Config.from_env(own))
 
 
 @pytest.fixture(scope="session")
 def parsed(environment: dict[str, str]):
-    from transform_quotes.config import Config
-    from transform_quotes.transformer import Transformer
-
-    return Transformer(Config.from_env(environment))
+    return transformer_of(environment, Path(environment["DBT_TARGET_PATH"]))
 
 
 @pytest.fixture(scope="session")

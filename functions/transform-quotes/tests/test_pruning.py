@@ -1,11 +1,10 @@
 """Each view bounds each scan of a large table by constants: BigQuery prunes partitions by them, and by no subquery."""
 
-import json
 import re
 
 import pytest
 import sqlglot
-from conftest import Dbt
+from conftest import Dbt, transformer_of
 from sqlglot import exp
 
 # The partitioning column of what is large; bronze_stock_quotes only renames the raw table's other columns.
@@ -22,15 +21,16 @@ DAYS_AGO = re.compile(r"(?:^|\.)(\w+) >= DATE_SUB\(CURRENT_DATE(?:\(\))?, INTERV
 @pytest.fixture(scope="module")
 def views(environment, tmp_path_factory) -> dict[str, exp.Expression]:
     """Each view's query, parsed, as the cloud gets it."""
-    dbt = Dbt(tmp_path_factory.mktemp("bounded"))
-    dbt("compile", "--vars", '{"bound_market_dates": true}')
-    nodes = json.loads((dbt.target / "manifest.json").read_text())["nodes"].values()
-    models = [node for node in nodes if node["resource_type"] == "model" and node["config"]["materialized"] == "view"]
+    directory = tmp_path_factory.mktemp("bounded")
+    dbt = Dbt(transformer_of(environment, directory, DBT_VARS='{"bound_market_dates": true}'))
+    dbt("compile", "--select", "config.materialized:view")
+    models = [node for node in dbt.manifest.nodes.values() if node.resource_type == "model"]
     return {
-        node["name"]: sqlglot.parse_one(
-            (dbt.target / "compiled" / "dbt_stocks" / node["original_file_path"]).read_text(), dialect="bigquery"
+        node.name: sqlglot.parse_one(
+            (directory / "compiled" / "dbt_stocks" / node.original_file_path).read_text(), dialect="bigquery"
         )
         for node in models
+        if node.config.materialized == "view"
     }
 
 

@@ -3,8 +3,7 @@
 import statistics
 import time
 
-import pytest
-from conftest import Warehouse
+from conftest import Warehouse, transformer_of
 
 ROWS_A_DAY = 10_000
 NEW_ROWS = 1_000
@@ -37,18 +36,12 @@ class History:
     """A warehouse of its own with so many days, and what runs dbt on it."""
 
     def __init__(self, name: str, environment: dict[str, str], directory) -> None:
-        from transform_quotes.config import Config
-        from transform_quotes.transformer import Transformer
-
         self.name, self.days = name, DAYS[name]
         self._warehouse = Warehouse(environment["BIGQUERY_ENDPOINT"], dataset=name)
         self._warehouse.empty()
         self._insert("TIMESTAMP_SECONDS(1700000000 + n)", 0, self.days - 1, 0, ROWS_A_DAY - 1)
         self._inserted = 0
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("BIGQUERY_DATASET", name)
-            own = {"BIGQUERY_DATASET": name, "DBT_TARGET_PATH": str(directory / name)}
-            self._transformer = Transformer(Config.from_env({**environment, **own}))
+        self._transformer = transformer_of(environment, directory / name, BIGQUERY_DATASET=name)
         self._transformer.run()
 
     def _insert(self, loaded_at: str, first_day: int, last_day: int, first: int, last: int) -> None:
