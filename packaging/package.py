@@ -8,6 +8,7 @@ The same sources, toolchain and folder give the same bytes: entries have a fixed
 
 import argparse
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ IMAGE = "functions/transform-quotes/Dockerfile"
 TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "arm64": "aarch64-unknown-linux-gnu"}
 """Rust's name of each architecture of Lambda's."""
 FEATURES = ["fetch-quotes/tls"]
+EXAMPLES = PACKAGES / ".examples"
 OTEL_FEATURES = ["archive-quotes/otel", "fetch-quotes/otel", "load-quotes/otel"]
 """Cargo unites features: with these, every function exports the spans that it has."""
 LIMIT_MB = 4
@@ -44,15 +46,13 @@ def installed_triples() -> set[str]:
     return {line.removeprefix("host: ") for line in told.splitlines() if line.startswith("host: ")}
 
 
-def build(arch: str, features: list[str]) -> dict[str, Path]:
-    """Compile every function for `arch` with `features`; return the executables by function."""
-    names = functions()
+def environment() -> dict[str, str]:
+    """Make the environment in which everything that is packaged is compiled."""
     # librdkafka's cmake build includes this header even where curl is off; an empty one is enough.
     headers = PACKAGES / ".include"
     (headers / "curl").mkdir(parents=True, exist_ok=True)
     (headers / "curl/curl.h").touch()
-    out = PACKAGES / ".bin" / arch
-    environment = {
+    return {
         **os.environ,
         "CARGO_TARGET_DIR": str(TARGET),
         # Not those of .cargo/config.toml.
@@ -60,15 +60,36 @@ def build(arch: str, features: list[str]) -> dict[str, Path]:
         "CPATH": str(headers),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
-    packages = [argument for name in names for argument in ("--package", name)]
-    command = ["cargo", "lambda", "build", "--release", "--locked", "--target", TRIPLES[arch]]
-    # Its own optimizations abort on a panic, which would take the process and tell Lambda nothing. Cargo.toml has ours.
-    command += ["--disable-optimizations"]
-    command += [*packages, "--features", ",".join(features), "--lambda-dir", str(out)]
+
+
+def run(command: list[str]) -> None:
+    """Show a command and run it; its failure is this program's."""
     print("$", shlex.join(command), flush=True)
-    if (code := subprocess.run(command, cwd=ROOT, env=environment).returncode) != 0:  # noqa: S603
+    if (code := subprocess.run(command, cwd=ROOT, env=environment()).returncode) != 0:  # noqa: S603
         sys.exit(code)
+
+
+def build(arch: str, features: list[str]) -> dict[str, Path]:
+    """Compile every function for `arch` with `features`; return the executables by function."""
+    names = functions()
+    out = PACKAGES / ".bin" / arch
+    run(command(arch, names, features, out))
     return {name: out / name / "bootstrap" for name in names}
+
+
+def command(arch: str, packages: list[str], features: list[str], out: Path) -> list[str]:
+    """Make the command that compiles `packages` for `arch` with `features` into `out`."""
+    arguments = ["cargo", "lambda", "build", "--release", "--locked", "--target", TRIPLES[arch]]
+    # Its own optimizations abort on a panic, which would take the process and tell Lambda nothing. Cargo.toml has ours.
+    arguments += ["--disable-optimizations"]
+    arguments += [argument for name in packages for argument in ("--package", name)]
+    return [*arguments, "--features", ",".join(features), "--lambda-dir", str(out)]
+
+
+def build_example(name: str) -> None:
+    """Compile an example of function-kit for this machine exactly as the functions are compiled, for `make bench`."""
+    arch = next(arch for arch, triple in TRIPLES.items() if triple.startswith(platform.machine()))
+    run([*command(arch, [*functions(), "function-kit"], FEATURES, EXAMPLES), "--example", name])
 
 
 def write_zip(executable: Path, package: Path) -> None:
@@ -107,7 +128,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", choices=TRIPLES, action="append", help="this only; otherwise all that can be built")
     parser.add_argument("--otel", action="store_true", help="let the functions export spans by OTLP: larger zips")
+    parser.add_argument("--example", help="compile this example of function-kit instead, for this machine")
     options = parser.parse_args()
+    if options.example:
+        build_example(options.example)
+        return
     wanted = options.arch
     features = FEATURES + (OTEL_FEATURES if options.otel else [])
     installed = installed_triples()

@@ -1,0 +1,85 @@
+"""Writes what was measured: a dated JSON file, and the table in docs/PERFORMANCE.md between its marks."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from kit import ROOT, BenchError
+
+DOCUMENT = ROOT / "docs" / "PERFORMANCE.md"
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def write_json(name: str, result: dict[str, Any]) -> Path:
+    """Write the result into a file that is called by its day."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}-{result['machine']['date'][:10]}.json"
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def number(value: float | None) -> str:
+    """Write a figure with three digits that count."""
+    if value is None:
+        return "–"
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def goal(figure: dict[str, Any]) -> str:
+    """Write what a figure is held against."""
+    if figure["at_most"] is not None:
+        return f"≤ {number_of_goal(figure['at_most'])} {figure['unit']}"
+    if figure["at_least"] is not None:
+        return f"≥ {number_of_goal(figure['at_least'])} {figure['unit']}"
+    return ""
+
+
+def number_of_goal(value: float) -> str:
+    """Write a goal as it was set."""
+    return f"{value:,g}" if value < 1_000_000 else f"{value:,.0f}"
+
+
+def origin(result: dict[str, Any]) -> str:
+    """Tell where figures are from."""
+    machine = result["machine"]
+    return (
+        f"{machine['date']}, commit {machine['commit']}, {machine['cores']} cores ({machine['cpu']}), "
+        f"{machine['memory_gb']} GB, {machine['system']}; load before: {machine['load_before']}; "
+        f"{result['executables']}; {result['minutes']} minutes. Command: `{result['command']}`."
+    )
+
+
+def table_of_bench(result: dict[str, Any]) -> str:
+    """Make the table of `make bench`."""
+    lines = [origin(result), "", "| # | what | figure | goal | |", "|---|---|---|---|---|"]
+    for row in result["rows"]:
+        if row.get("open"):
+            lines.append(f"| {row['row']} | {row['title']} | – | | open: {row['open']} |")
+        for figure in row.get("figures", []):
+            word = {True: "met", False: "**missed**", None: ""}[figure["is_met"]]
+            what = f"{row['title']}: {figure['what']}" + (f" ({figure['note']})" if figure["note"] else "")
+            shown = f"{number(figure['value'])} {figure['unit']}"
+            lines.append(f"| {row['row']} | {what} | {shown} | {goal(figure)} | {word} |")
+    return "\n".join(lines)
+
+
+def put_into_document(mark: str, text: str) -> None:
+    """Replace what stands between two marks of docs/PERFORMANCE.md; all else there is written by hand and stays."""
+    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
+    document = DOCUMENT.read_text()
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    if not pattern.search(document):
+        raise BenchError(f"{DOCUMENT} has no marks {begin} and {end}")
+    DOCUMENT.write_text(pattern.sub(lambda _: f"{begin}\n{text}\n{end}", document))
+
+
+def unexplained(result: dict[str, Any]) -> list[str]:
+    """Name the rows with a missed goal of which the document does not say what limits them."""
+    document = DOCUMENT.read_text()
+    missed = [row["row"] for row in result["rows"] if any(one["is_met"] is False for one in row.get("figures", []))]
+    return [row for row in missed if f"- **Row {row}**" not in document]
