@@ -1,4 +1,4 @@
-// The time now, on the server's clock, and told anew each second.
+// The time now, on the server's clock, updated each second.
 
 import { useEffect, useState } from "preact/hooks";
 

@@ -25,7 +25,7 @@ BATCHES = 3
 def quotes() -> list[dict[str, Any]]:
     """Quotes of days on both sides of both changes of the clock and of the recorded year.
 
-    Many tell of the same trade, some of them in the same second, with the same price or another, and some are invalid.
+    Many are of the same trade, some of them in the same second, with the same price or another, and some are invalid.
     """
     chance = random.Random(7)  # noqa: S311 - the same quotes each time
     days = ("2019-02-11", "2024-03-08", "2024-03-11", "2024-11-01", "2024-11-04")

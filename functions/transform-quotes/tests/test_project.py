@@ -1,4 +1,4 @@
-"""The dbt project itself: what is told of it, and the rules of dbt_project_evaluator, each under its own name.
+"""The dbt project itself: its description, and the rules of dbt_project_evaluator, each under its own name.
 
 The package itself needs its tables built in the warehouse; these read the same facts from the manifest.
 """

@@ -102,7 +102,7 @@ class Deployment:
 
 
 def expected(silver: Rows, daily: Rows) -> dict[str, Rows]:
-    """What each view has to show, reckoned from silver and its days without SQL."""
+    """What each view has to show, calculated from silver and its days without SQL."""
     by_symbol, days_of = defaultdict(list), defaultdict(list)
     for row in silver:
         by_symbol[row["symbol"]].append(row)

@@ -55,7 +55,7 @@ class Handler:
         return {"ran": True, "models": run.models, "seconds": run.seconds}
 
     def _test(self, told: dict[str, Any]) -> dict[str, Any]:
-        # A violated test is no failure of the invocation: asked again, it would be violated again.
+        # A failed test does not fail the invocation: a retry would fail again.
         check = self._transformer.test()
         level, message = ("ERROR", "tests failed") if check.failed else ("INFO", "tested")
         log(level, message, **told, tests=check.tests, failed=check.failed, seconds=check.seconds)

@@ -86,7 +86,7 @@ pub fn statements(sql: &str, names: Names<'_>) -> Vec<Statement> {
 }
 
 fn unknown(sql: &str, error: &dyn std::error::Error) -> Vec<Statement> {
-    tracing::warn!("a statement's tables are not known, so that the bill is too low: {error}: {sql}");
+    tracing::warn!("a statement's tables are unknown, so the bill is too low: {error}: {sql}");
     vec![Statement { kind: Kind::Unknown, target: None, reads: BTreeSet::new() }]
 }
 
