@@ -21,7 +21,7 @@ from bqemulator.sql.translator import SQLTranslator
 # A flow has a few hundred different statements. Trees are large, and a statement on its way needs the last few.
 TRANSLATIONS = 512
 TREES = 128
-# A load's statement carries its quotes; it does not come again.
+# A statement that carries its rows does not come again.
 LONGEST = 100_000
 
 
@@ -32,10 +32,13 @@ def remember_parsing() -> None:
         remembered = functools.lru_cache(TREES)(parse)
 
         def answer(sql: str, *dialect: str, parse: Any = parse, remembered: Any = remembered, **options: Any) -> Any:
-            if len(sql) > LONGEST:
+            # With `into` it is a piece of a statement, and the option need not be hashable.
+            if len(sql) > LONGEST or "into" in options:
                 return parse(sql, *dialect, **options)
             found = remembered(sql, *dialect, **options)
-            return [tree and tree.copy() for tree in found] if isinstance(found, list) else found.copy()
+            return (
+                [None if tree is None else tree.copy() for tree in found] if isinstance(found, list) else found.copy()
+            )
 
         setattr(sqlglot, name, answer)
 

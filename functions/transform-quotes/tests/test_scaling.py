@@ -42,6 +42,8 @@ class History:
         self._insert("TIMESTAMP_SECONDS(1700000000 + n)", 0, self.days - 1, 0, ROWS_A_DAY - 1)
         self._inserted = 0
         self._transformer = transformer_of(environment, directory / name, BIGQUERY_DATASET=name)
+        # What settles, and the views that it reads.
+        self._transformer._selection = ["--select", "+config.materialized:incremental"]
         self._transformer.run()
 
     def _insert(self, loaded_at: str, first_day: int, last_day: int, first: int, last: int) -> None:
