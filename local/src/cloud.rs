@@ -161,14 +161,14 @@ impl Run<'_> {
         if function == names::FETCH {
             let each_minute = Grows::WithRuns { runs: 1.0, trading: MINUTES, always: MINUTES };
             let busy = Grows::WithTime { seconds: self.seconds };
-            let schedule = "reckoned: one invocation a minute, day and night";
+            let schedule = "estimated: one invocation a minute, day and night";
             return vec![
                 of("lambda_requests", 1.0, each_minute, schedule),
                 of(
                     "lambda_gb_seconds",
                     self.seconds * gb,
                     busy,
-                    "reckoned: it runs as long as quotes are fetched",
+                    "estimated: it runs as long as quotes are fetched",
                 ),
             ];
         }
@@ -219,7 +219,7 @@ impl Run<'_> {
                 "s3_puts",
                 1.0 + self.symbols,
                 lists,
-                "reckoned: a LIST of the symbols and one for each",
+                "estimated: a LIST of the symbols and one for each",
             ),
         ]
     }
@@ -243,9 +243,9 @@ impl Run<'_> {
                 names::LOAD,
                 objects + 2.0 * batches,
                 Grows::WithTime { seconds: self.seconds },
-                "reckoned: a message an object, received and deleted ten at a time",
+                "estimated: a message an object, received and deleted ten at a time",
             ),
-            of("empty queue", EMPTY_RECEIVES, always, "reckoned: five long polls of 20 s, day and night"),
+            of("empty queue", EMPTY_RECEIVES, always, "estimated: five long polls of 20 s, day and night"),
         ]
     }
 }

@@ -391,7 +391,7 @@ class FakeApi:
     def symbol(self, query: dict[str, str]) -> str:
         symbol = query.get("symbol", "")
         if not validator("#/components/schemas/Symbol").is_valid(symbol):
-            raise RefusedError(400, "Bad Request", f"{symbol!r} is no symbol")
+            raise RefusedError(400, "Bad Request", f"{symbol!r} is not a symbol")
         return symbol
 
     def candles(self, symbol: str, query: dict[str, str]) -> Answer:

@@ -7,7 +7,7 @@ use crate::QuoteId;
 /// The namespace of the ids derived from Kafka coordinates (a random uuid, fixed for ever).
 const NAMESPACE: Uuid = Uuid::from_u128(0x5b0d_2c5e_7b1f_4a64_9d0a_3f6f_0c2e_8a11);
 
-/// Where a record stands in Kafka; with its timestamp, unique even when a topic is made anew.
+/// The position of a record in Kafka; with its timestamp, unique even if a topic is created again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Coordinates {
     /// The topic's name.

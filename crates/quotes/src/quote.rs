@@ -87,7 +87,7 @@ pub enum Completeness {
     NoData,
 }
 
-/// Why some bytes are no quote.
+/// Why some bytes are not a quote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidQuote {
     /// Not a JSON object.
@@ -96,7 +96,7 @@ pub enum InvalidQuote {
     /// The field must be there.
     #[error("the field {0:?} is missing")]
     Missing(&'static str),
-    /// The symbol is no symbol.
+    /// The symbol is not valid.
     #[error(transparent)]
     Symbol(#[from] InvalidSymbol),
     /// The message has no time of its fetch, and its record no timestamp to take it from.
@@ -128,7 +128,7 @@ impl Quote {
     /// (milliseconds since 1970).
     ///
     /// # Errors
-    /// [`InvalidQuote`] where the body is no JSON object, or a price or the time is no number.
+    /// [`InvalidQuote`] if the body is not a JSON object, or a price or the time is not a number.
     pub fn observe(symbol: &Symbol, fetched_at_ms: u64, body: &[u8]) -> Result<Self, InvalidQuote> {
         let fetched_at = i64::try_from(fetched_at_ms / 1000).unwrap_or(i64::MAX);
         let id = QuoteId::at(fetched_at_ms);

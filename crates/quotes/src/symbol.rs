@@ -24,7 +24,7 @@ pub enum InvalidSymbol {
     #[error("the symbol has {0} bytes, more than {MAX_LENGTH}")]
     TooLong(usize),
     /// A character that no symbol has.
-    #[error("the symbol {symbol:?} holds {character:?}")]
+    #[error("the symbol {symbol:?} contains {character:?}")]
     Character {
         /// The whole text.
         symbol: String,
@@ -32,7 +32,7 @@ pub enum InvalidSymbol {
         character: char,
     },
     /// A leading dot, a `..`, or a space at either end.
-    #[error("the symbol {0:?} begins with a dot, holds '..', or has a space at an end")]
+    #[error("the symbol {0:?} begins with a dot, contains '..', or has a space at an end")]
     Path(String),
 }
 

@@ -143,7 +143,7 @@ pub(crate) enum NoQuote {
     Tombstone,
     #[error("the field \"fetched_at\" is {fetched_at}, more than {AHEAD:?} ahead of now")]
     Future { fetched_at: i64 },
-    #[error("the keys {first}, {second} and {third} hold other quotes")]
+    #[error("the keys {first}, {second} and {third} have other quotes")]
     NoKey { first: String, second: String, third: String },
     #[error(transparent)]
     Invalid(#[from] InvalidQuote),

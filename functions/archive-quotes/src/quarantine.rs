@@ -9,7 +9,7 @@ use crate::event::{BadRecord, NoQuote, Record};
 pub struct Quarantined {
     /// `{topic}-{partition}@{offset}`.
     pub at: String,
-    /// Why it holds no quote.
+    /// Why it is not a quote.
     pub reason: String,
     /// The topic; absent where the event's record did not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

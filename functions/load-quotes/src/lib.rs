@@ -111,13 +111,13 @@ pub enum LoadError {
 /// Why one message failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
-    /// It is no event of S3.
+    /// It is not an S3 event.
     #[error(transparent)]
     Unknown(#[from] UnknownMessage),
     /// Its object could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Its object holds no quote.
+    /// Its object is not a quote.
     #[error("{key} is not a quote")]
     NoQuote {
         /// The object's key.

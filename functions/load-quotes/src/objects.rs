@@ -106,7 +106,7 @@ impl Objects for Bucket {
         }
         match announced {
             Some(length) if length != bytes.len() => {
-                Err(failed(format!("{} bytes came of {length}", bytes.len()), true))
+                Err(failed(format!("the body ended after {} of {length} bytes", bytes.len()), true))
             }
             _ => Ok(Some(Object { bytes, trace })),
         }

@@ -208,7 +208,7 @@ proptest! {
             (proptest::collection::vec(0..12usize, 1..8), any::<bool>()), 1..8,
         ),
     ) {
-        // The last two objects: one that holds no quote, and one that is gone.
+        // The last two objects: one that is not a quote, and one that was deleted.
         const POISON: usize = 10;
         let key = |number: usize| format!("AAPL/{}.json", 1_704_067_200 + 3600 * number);
         let mut objects: HashMap<String, Vec<u8>> = (0..POISON).map(|number| (key(number), quote("AAPL"))).collect();

@@ -59,7 +59,7 @@ impl BronzeBucket {
     /// Refuses half a listing.
     fn whole(&self, is_truncated: Option<bool>, next: Option<&str>) -> Result<(), ReconcileError> {
         if is_truncated == Some(true) && next.is_none_or(str::is_empty) {
-            let reason = "the listing is cut short and does not say where it goes on".to_owned();
+            let reason = "the listing is truncated and has no continuation token".to_owned();
             return Err(ReconcileError::List { bucket: self.name.clone(), reason, retryable: true });
         }
         Ok(())

@@ -154,7 +154,7 @@ pub enum ReconcileError {
     #[error("bronze was not compared")]
     Warehouse(#[from] WarehouseError),
     /// The queue did not take the events.
-    #[error("{queue} did not take the events: {reason}")]
+    #[error("{queue} did not accept the events: {reason}")]
     Queue {
         /// The queue's URL.
         queue: String,

@@ -90,7 +90,7 @@ struct HealthAnswer {
     symbols: Vec<SymbolHealth>,
 }
 
-/// From good to bad: the whole is as its worst symbol.
+/// From good to bad: the whole has the state of its worst symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Status {

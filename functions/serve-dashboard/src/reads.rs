@@ -42,7 +42,7 @@ pub enum ReadError {
     #[error("the warehouse did not answer {statement} within {patience:?}")]
     Late { statement: &'static str, patience: Duration },
     /// It failed a moment ago.
-    #[error("the warehouse failed a moment ago and is asked again from {0} on")]
+    #[error("the warehouse failed a moment ago; the next try is at {0}")]
     Pausing(Timestamp),
     /// The answer does not fit.
     #[error(transparent)]
