@@ -3,102 +3,68 @@
 {%- set tolerance = var('future_tolerance_seconds') -%}
 WITH typed AS (
     SELECT
-        symbol,
-        current_price,
-        change_amount,
-        change_percent,
-        day_high,
-        day_low,
-        day_open,
-        prev_close,
+        * EXCEPT (market_timestamp, fetched_at, quote_id),
         market_timestamp AS market_timestamp_raw,
         {{ epoch_timestamp('market_timestamp') }} AS market_time_utc,
         fetched_at AS fetched_at_raw,
         {{ epoch_timestamp('fetched_at') }} AS fetched_at,
-        fetched_date,
         -- The loader lets no quote without an id in; should one be there, the key of its object tells it apart.
         COALESCE(quote_id, object_key, '') AS quote_id,
         quote_id IS NULL AS lacks_id,
-        object_key,
-        loaded_at,
         UNIX_SECONDS(CURRENT_TIMESTAMP()) + {{ tolerance }} AS latest_now,
         UNIX_SECONDS(COALESCE(loaded_at, CURRENT_TIMESTAMP())) + {{ tolerance }} AS latest_loaded
     FROM {{ ref('bronze_stock_quotes') }}
     WHERE {{ condition }}
-),
+)
 
 -- Each rule looks at this one row, so a quote is judged alike whenever and in whatever order it is loaded. The clock counts only
 -- for a quote whose load is said to be in the future, too: see verdict_is_final.
-judged AS (
-    SELECT
-        *,
-        {{ market_date('symbol', 'market_time_utc') }} AS market_date,
-        COALESCE(UNIX_SECONDS(fetched_at) <= latest_now OR UNIX_SECONDS(fetched_at) > latest_loaded, TRUE)
-            AS verdict_is_final,
-        NULLIF(
-            ARRAY_TO_STRING(
-                [
-                    IF(lacks_id, 'missing_quote_id', NULL),
-                    IF(COALESCE(TRIM(symbol), '') = '', 'missing_symbol', NULL),
-                    IF(fetched_at IS NULL OR fetched_date IS NULL, 'missing_fetch_time', NULL),
-                    IF(UNIX_SECONDS(fetched_at) > LEAST(latest_loaded, latest_now), 'future_fetch_time', NULL),
-                    IF(COALESCE(market_timestamp_raw, 0) <= 0, 'missing_market_time', NULL),
-                    IF(
-                        market_timestamp_raw > 0
-                        AND market_timestamp_raw < UNIX_SECONDS(TIMESTAMP('{{ var("earliest_market_date") }}')),
-                        'ancient_market_time',
-                        NULL
-                    ),
-                    IF(market_timestamp_raw > UNIX_SECONDS(fetched_at) + {{ tolerance }}, 'future_market_time', NULL),
-                    IF(COALESCE(current_price, 0) <= 0, 'non_positive_price', NULL),
-                    IF(COALESCE(prev_close, 0) <= 0, 'missing_previous_close', NULL),
-                    IF(COALESCE(day_open, 0) <= 0, 'missing_open', NULL),
-                    -- Finnhub sends 0 for a high or a low that it does not know.
-                    IF({{ known('day_high') }} < {{ known('day_low') }}, 'high_below_low', NULL),
-                    -- Before any arithmetic: one overflow would fail every symbol's statement.
-                    IF(
-                        EXISTS (
-                            SELECT figure
-                            FROM UNNEST([
-                                current_price, day_high, day_low, day_open, prev_close, change_amount, change_percent
-                            ]) AS figure
-                            WHERE NOT ABS(figure) <= {{ var('largest_figure') }}
-                        )
-                        OR (current_price > 0 AND current_price < 1 / {{ var('largest_figure') }})
-                        OR (prev_close > 0 AND prev_close < 1 / {{ var('largest_figure') }}),
-                        'absurd_figure',
-                        NULL
-                    )
-                ],
-                ', '
-            ),
-            ''
-        ) AS rejection_rules
-    FROM typed
-)
-
 SELECT
-    quote_id,
-    symbol,
-    current_price,
-    change_amount,
-    change_percent,
-    day_high,
-    day_low,
-    day_open,
-    prev_close,
-    market_timestamp_raw,
-    market_time_utc,
+    * EXCEPT (lacks_id, latest_now, latest_loaded),
     DATETIME(market_time_utc, 'America/New_York') AS market_time_us,
-    market_date,
-    fetched_at_raw,
-    fetched_at,
-    fetched_date,
-    object_key,
-    loaded_at,
-    rejection_rules,
-    verdict_is_final
-FROM judged
+    {{ market_date('symbol', 'market_time_utc') }} AS market_date,
+    COALESCE(UNIX_SECONDS(fetched_at) <= latest_now OR UNIX_SECONDS(fetched_at) > latest_loaded, TRUE)
+        AS verdict_is_final,
+    NULLIF(
+        ARRAY_TO_STRING(
+            [
+                IF(lacks_id, 'missing_quote_id', NULL),
+                IF(COALESCE(TRIM(symbol), '') = '', 'missing_symbol', NULL),
+                IF(fetched_at IS NULL OR fetched_date IS NULL, 'missing_fetch_time', NULL),
+                IF(UNIX_SECONDS(fetched_at) > LEAST(latest_loaded, latest_now), 'future_fetch_time', NULL),
+                IF(COALESCE(market_timestamp_raw, 0) <= 0, 'missing_market_time', NULL),
+                IF(
+                    market_timestamp_raw > 0
+                    AND market_timestamp_raw < UNIX_SECONDS(TIMESTAMP('{{ var("earliest_market_date") }}')),
+                    'ancient_market_time',
+                    NULL
+                ),
+                IF(market_timestamp_raw > UNIX_SECONDS(fetched_at) + {{ tolerance }}, 'future_market_time', NULL),
+                IF(COALESCE(current_price, 0) <= 0, 'non_positive_price', NULL),
+                IF(COALESCE(prev_close, 0) <= 0, 'missing_previous_close', NULL),
+                IF(COALESCE(day_open, 0) <= 0, 'missing_open', NULL),
+                -- Finnhub sends 0 for a high or a low that it does not know.
+                IF({{ known('day_high') }} < {{ known('day_low') }}, 'high_below_low', NULL),
+                -- Before any arithmetic: one overflow would fail every symbol's statement.
+                IF(
+                    EXISTS (
+                        SELECT figure
+                        FROM UNNEST([
+                            current_price, day_high, day_low, day_open, prev_close, change_amount, change_percent
+                        ]) AS figure
+                        WHERE NOT ABS(figure) <= {{ var('largest_figure') }}
+                    )
+                    OR (current_price > 0 AND current_price < 1 / {{ var('largest_figure') }})
+                    OR (prev_close > 0 AND prev_close < 1 / {{ var('largest_figure') }}),
+                    'absurd_figure',
+                    NULL
+                )
+            ],
+            ', '
+        ),
+        ''
+    ) AS rejection_rules
+FROM typed
 {%- endmacro %}
 
 {#- TIMESTAMP of epoch seconds; NULL before 1970 and from 9999 on (milliseconds sent as seconds, for example).

@@ -20,8 +20,8 @@ use crate::{
 /// transform-quotes in a month, as `infra/aws/main.tf` schedules it: every 15 minutes of seven hours and once after the
 /// close on 21 days, or every 15 minutes.
 const SETTLES: [f64; 2] = [21.0 * 29.0, DAYS * 96.0];
-/// reconcile-quotes, as scheduled there: every 5 minutes, day and night.
-const RECONCILES: [f64; 2] = [DAYS * 288.0, DAYS * 288.0];
+/// reconcile-quotes, as scheduled there: every 15 minutes, day and night.
+const RECONCILES: [f64; 2] = [DAYS * 96.0, DAYS * 96.0];
 /// fetch-quotes is invoked each minute, day and night.
 const MINUTES: f64 = DAYS * 1_440.0;
 /// Lambda's pollers ask an empty queue about so often a minute: five of them, 20 s each.

@@ -47,7 +47,8 @@ pub(crate) async fn deploy(
     let spec = |(name, limits), environment: HashMap<String, String>| FunctionSpec {
         name,
         limits,
-        bootstrap: folder.join(name),
+        executable: folder.join(name),
+        is_copied: !servers.has_own_aws,
         // The stand-in's own environment has them: they may hold a secret, and it would write these into its state file.
         environment: if servers.has_own_aws {
             environment
@@ -85,7 +86,7 @@ pub(crate) async fn deploy(
         aws.function(&load),
         aws.function(&reconcile)
     )?;
-    aws.queue_trigger(&queues.archived).await
+    Ok(())
 }
 
 /// The folder of the executables: this one's.

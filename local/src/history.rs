@@ -29,13 +29,15 @@ pub(crate) fn begins_at(recording: &Recording) -> u64 {
 }
 
 /// Makes the buckets and the queues, and archives and queues the days before `feed`'s last. It returns how many quotes
-/// they have: none without a feed, or where the bucket holds something already.
+/// they have: none without a feed, or where the bucket holds something already. `s3_is_other` and `delay` are
+/// [`Aws::storage`]'s.
 ///
 /// # Errors
 /// When a store refuses.
 pub(crate) async fn storage(
     aws: &Aws,
     s3_is_other: bool,
+    delay: bool,
     feed: Option<&Feed>,
     symbols: &[String],
 ) -> anyhow::Result<(Queues, usize)> {
@@ -43,7 +45,7 @@ pub(crate) async fn storage(
         Some(feed) => archive(aws, feed.recording(), symbols).await?,
         None => Vec::new(),
     };
-    let queues = aws.storage(s3_is_other).await?;
+    let queues = aws.storage(s3_is_other, delay).await?;
     announce(aws, &queues.archived, &keys).await?;
     Ok((queues, keys.len()))
 }

@@ -44,8 +44,8 @@ pub(crate) struct Ledger {
     quarantined: AtomicU64,
     failed: AtomicU64,
     gold_is_there: AtomicBool,
-    /// How many rows silver had when bronze had how many.
-    silver: Mutex<Option<(u64, u64)>>,
+    /// How many rows bronze and silver had at the last count.
+    rows: Mutex<(u64, u64)>,
 }
 
 /// How many there are of what, at one moment.
@@ -141,7 +141,7 @@ impl Ledger {
             quarantined: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             gold_is_there: AtomicBool::new(has_gold),
-            silver: Mutex::default(),
+            rows: Mutex::default(),
         })
     }
 
@@ -172,14 +172,14 @@ impl Ledger {
         Ok(count)
     }
 
-    /// Asks every store. `fetched_now` is how many quotes have been given in this run.
-    pub(crate) async fn count(&self, fetched_now: u64) -> anyhow::Result<Counts> {
+    /// Asks every store. `fetched_now` is how many quotes have been given in this run, and `is_over` whether they were all.
+    pub(crate) async fn count(&self, fetched_now: u64, is_over: bool) -> anyhow::Result<Counts> {
         let (published, lag) = self.topic()?;
         // A quote in Kafka has been fetched, whatever a killed run could still note.
         let fetched = published.max(self.fetched_before + fetched_now);
         let dead_letters = self.depth(&self.dead_letters).await?;
         let loaded = self.warehouse.run(&statements::COUNT_BRONZE, &[]).await?.count();
-        let silver = self.silver(loaded).await?;
+        let silver = self.silver(loaded, is_over).await?;
         write_json(&self.data_dir.join(STATE), &State { fetched })?;
         Ok(Counts {
             fetched,
@@ -211,18 +211,17 @@ impl Ledger {
         Ok(queue.depth(messages, asked))
     }
 
-    /// The layers' views exist from dbt's first run on. They are queried again until silver has a row for each of
-    /// bronze: what a view said while dbt was making it must not stay.
-    async fn silver(&self, loaded: u64) -> anyhow::Result<u64> {
+    /// The layers' views exist from dbt's first run on. Silver is counted while it lacks rows of bronze, but not in the
+    /// middle of loads: the stand-in answers one question after the other, and this one is among its longest.
+    async fn silver(&self, loaded: u64, is_over: bool) -> anyhow::Result<u64> {
         if !self.has_gold() {
             return Ok(0);
         }
-        let known = *self.silver.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, silver)) = known.filter(|(of, silver)| *of == loaded && *silver == loaded) {
-            return Ok(silver);
+        let (was_loaded, mut silver) = *self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_over || (was_loaded == loaded && silver != loaded) {
+            silver = self.warehouse.run(&statements::COUNT_SILVER, &[]).await?.count();
         }
-        let silver = self.warehouse.run(&statements::COUNT_SILVER, &[]).await?.count();
-        *self.silver.lock().unwrap_or_else(PoisonError::into_inner) = Some((loaded, silver));
+        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = (loaded, silver);
         Ok(silver)
     }
 

@@ -20,6 +20,9 @@ const EVERY: Duration = Duration::from_millis(100);
 /// How much longer than the last answer took the next question waits: a busy stand-in has better things to do.
 const PATIENCE: u32 = 2;
 
+/// How long gold's question waits for loads that are under way.
+const LOADS: Duration = Duration::from_millis(500);
+
 /// What the observers share.
 #[derive(Clone)]
 pub(crate) struct Observer {
@@ -59,6 +62,7 @@ impl Observer {
     /// Watches gold: what it shows after bronze has changed.
     pub(crate) async fn gold(self) -> anyhow::Result<()> {
         while self.stop.run_until_cancelled(self.changed.notified()).await.is_some() {
+            self.loads_have_ended().await;
             let started = Instant::now();
             self.look_at_gold().await;
             tokio::time::sleep(started.elapsed()).await;
@@ -76,6 +80,15 @@ impl Observer {
         let ids = self.ledger.recent_bronze().await;
         if self.note(Stage::BronzeRow, ids) {
             self.changed.notify_one();
+        }
+    }
+
+    /// Waits until bronze has all that is archived, for a moment: the stand-in answers one question after the other, and a
+    /// question about gold would delay the loads that it is to show.
+    async fn loads_have_ended(&self) {
+        let started = Instant::now();
+        while self.book.awaits(Stage::BronzeRow, Stage::Object) && started.elapsed() < LOADS {
+            tokio::time::sleep(EVERY / 4).await;
         }
     }
 

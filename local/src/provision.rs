@@ -46,7 +46,9 @@ pub(crate) struct Queues {
 pub(crate) struct FunctionSpec {
     pub name: &'static str,
     pub limits: Limits,
-    pub bootstrap: PathBuf,
+    pub executable: PathBuf,
+    /// Whether it must be copied to the endpoint, or else can be run there from where it is.
+    pub is_copied: bool,
     pub environment: HashMap<String, String>,
 }
 
@@ -68,12 +70,14 @@ pub(crate) async fn topic(bootstrap_servers: &str) -> anyhow::Result<()> {
 
 impl Aws {
     /// Makes the buckets and the queues, and has S3 send an event of every new object to the queue; where S3 is another server, by
-    /// its webhook.
-    pub(crate) async fn storage(&self, s3_is_other: bool) -> anyhow::Result<Queues> {
+    /// its webhook. The AWS stand-in ignores the window in which AWS gathers a batch. With `delay` each message waits in the queue
+    /// for that long instead, so that a burst is one batch there as well.
+    pub(crate) async fn storage(&self, s3_is_other: bool, delay: bool) -> anyhow::Result<Queues> {
         for bucket in [names::BRONZE_BUCKET, names::QUARANTINE_BUCKET] {
             self.bucket(bucket).await?;
         }
         function_kit::aws::check_write_once(&self.s3, names::QUARANTINE_BUCKET).await?;
+        let delay = if delay { names::QUEUE_WINDOW_SECONDS } else { 0 };
         let dead_letter = self.queue(names::DEAD_LETTER_QUEUE, []).await?;
         let dead_letter_arn = self.queue_arn(&dead_letter).await?;
         let redrive =
@@ -84,6 +88,7 @@ impl Aws {
                 [
                     (QueueAttributeName::VisibilityTimeout, VISIBILITY_SECONDS.to_string()),
                     (QueueAttributeName::RedrivePolicy, redrive.to_string()),
+                    (QueueAttributeName::DelaySeconds, delay.to_string()),
                 ],
             )
             .await?;
@@ -162,11 +167,11 @@ impl Aws {
 
     /// Deploys a function: its code, its configuration and its concurrency.
     pub(crate) async fn function(&self, spec: &FunctionSpec) -> anyhow::Result<()> {
-        let FunctionSpec { name, limits, bootstrap, environment } = spec;
+        let FunctionSpec { name, limits, executable, is_copied, environment } = spec;
         let (timeout, memory) = (limits.timeout_seconds.cast_signed(), limits.memory_mb.cast_signed());
         let cannot = || format!("the function {name} cannot be deployed");
-        let bootstrap = bootstrap.clone();
-        let code = tokio::task::spawn_blocking(move || zipped(&bootstrap)).await??;
+        let (executable, is_copied) = (executable.clone(), *is_copied);
+        let code = tokio::task::spawn_blocking(move || zipped(&executable, is_copied)).await??;
         let environment = Environment::builder().set_variables(Some(environment.clone())).build();
         let made = self
             .lambda
@@ -291,13 +296,18 @@ impl Aws {
     }
 }
 
-/// The zip of a function: its executable as `bootstrap`.
-fn zipped(bootstrap: &Path) -> anyhow::Result<Vec<u8>> {
-    let executable =
-        std::fs::read(bootstrap).with_context(|| format!("{} cannot be read", bootstrap.display()))?;
+/// The zip of a function: as `bootstrap` its executable, or a script that becomes it. Executables that are not stripped have
+/// 40 MB and more: four of them, sent as base64, would take seconds.
+fn zipped(executable: &Path, is_copied: bool) -> anyhow::Result<Vec<u8>> {
+    let bootstrap = if is_copied {
+        std::fs::read(executable).with_context(|| format!("{} cannot be read", executable.display()))?
+    } else {
+        let quoted = executable.display().to_string().replace('\'', r"'\''");
+        format!("#!/bin/sh\nexec '{quoted}'\n").into_bytes()
+    };
     let options = zip::write::SimpleFileOptions::default().compression_level(Some(1)).unix_permissions(0o755);
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     zip.start_file("bootstrap", options)?;
-    zip.write_all(&executable)?;
+    zip.write_all(&bootstrap)?;
     Ok(zip.finish()?.into_inner())
 }

@@ -39,7 +39,7 @@ use crate::{
     screen::{self, Progress, Screen, stopping, summary},
     send_again::SendAgain,
     stand_ins::{Given, Servers, python},
-    transform::{Settling, Transform},
+    transform::{Transform, settle},
 };
 
 /// The file in the data folder that holds the flow's state in words, for `quoteflow status`.
@@ -48,6 +48,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// How long quotes on their way are waited for at the end.
 const DRAIN: Duration = Duration::from_mins(1);
 const MINUTE_MS: u64 = 60_000;
+/// The schedule of reconcile-quotes if S3 may send no events.
+const EVERY_FIVE_MINUTES: &str = "rate(5 minutes)";
 /// The Scheduler fills it in.
 const SCHEDULED_TIME: &str = r#"{"scheduled_time":"<aws.scheduler.scheduled-time>"}"#;
 /// How long before a minute's end its schedule must be there to be sure to fire for the next one.
@@ -130,29 +132,43 @@ impl Flow {
         progress.done("kafka", &format!("{}, topic {}", servers.kafka, names::TOPIC));
         say_source(&progress, &servers);
         servers.opening(opening);
-        servers.ready().await?;
         let metrics = Arc::new(Metrics::new()?);
         for (function, limits) in functions::DEPLOYED.into_iter().chain(functions::HOSTED) {
             metrics.set_timeout(function, limits.timeout());
         }
         let transform = functions::start_transform(&data, &project, &python, &servers, &metrics)?;
+        // dbt takes seconds to start, and so do the stand-ins.
+        transform.warm();
+        servers.ready().await?;
         let dashboard = functions::start_dashboard(&data, &servers, &metrics)?;
         let dashboard = Dashboard::start(&servers.dashboard, dashboard, Arc::clone(&metrics)).await?;
         let stand_in = WarehouseConfig::stand_in(&servers.bigquery_itself, names::PROJECT, names::DATASET);
         let warehouse = Warehouse::connect(stand_in).await?;
-        warehouse.create_tables().await?;
-        // Asked before dbt runs: of a first run that is under way, the views are there one after the other.
-        let has_gold = warehouse.run(&statements::LATEST_PRICES, &[]).await.is_ok();
-        let settling = Settling::start(&transform, &metrics);
-        progress.done("bigquery", &format!("{}, raw tables", servers.bigquery));
+        let tables = async {
+            warehouse.create_tables().await?;
+            // Asked before dbt runs: of a first run that is under way, the views are there one after the other.
+            let has_gold = warehouse.run(&statements::LATEST_PRICES, &[]).await.is_ok();
+            progress.done("bigquery", &format!("{}, raw tables", servers.bigquery));
+            // The first run makes the views, before the first quote comes.
+            let first = (!has_gold).then(|| tokio::spawn(settle(Arc::clone(&transform), Arc::clone(&metrics))));
+            anyhow::Ok((has_gold, first))
+        };
         let aws = Aws::new(&servers.aws, &servers.s3);
         let s3_is_other = servers.s3 != servers.aws;
-        let feed = servers.feed.as_ref().filter(|_| options.start_at.is_none());
-        let (queues, history) = history::storage(&aws, s3_is_other, feed, &servers.polling.symbols).await?;
-        if history > 0 {
-            progress.done("history", &format!("{history} quotes of the days before, to be loaded at once"));
-        }
-        progress.done("aws", &format!("{}, buckets and queues", servers.aws));
+        let storage = async {
+            let feed = servers.feed.as_ref().filter(|_| options.start_at.is_none());
+            let delay = servers.cloud.is_some();
+            let (queues, history) = history::storage(&aws, s3_is_other, delay, feed, &servers.polling.symbols).await?;
+            if history > 0 {
+                progress.done("history", &format!("{history} quotes of the days before, to be loaded at once"));
+            }
+            progress.done("aws", &format!("{}, buckets and queues", servers.aws));
+            Box::pin(functions::deploy(&aws, &servers, &queues, &options)).await?;
+            progress.done("functions", &[names::FETCH, names::ARCHIVE, names::LOAD, names::RECONCILE].join(", "));
+            anyhow::Ok((queues, history))
+        };
+        let ((has_gold, first), (queues, history)) = tokio::try_join!(tables, storage)?;
+        aws.queue_trigger(&queues.archived).await?;
         if s3_is_other {
             progress.done("s3", &format!("{}, buckets", servers.s3));
         }
@@ -162,9 +178,6 @@ impl Flow {
             Router::new()
         };
         let metrics_server = metrics::Server::start(&servers.metrics, Arc::clone(&metrics), webhook).await?;
-        Box::pin(functions::deploy(&aws, &servers, &queues, &options)).await?;
-        progress.done("functions", &[names::FETCH, names::ARCHIVE, names::LOAD, names::RECONCILE].join(", "));
-
         let endpoints = Endpoints::new(&servers);
         endpoints.save(data.path())?;
         let book = Arc::new(Book::new(Arc::clone(&metrics))?);
@@ -193,19 +206,38 @@ impl Flow {
             started,
             fetching: Fetching::start(),
         };
-        flow.start_tasks(settling)?;
+        let transform = flow.transform_quotes();
+        let pause = match first {
+            None => Duration::ZERO,
+            Some(first) => {
+                let pause = transform.note(first.await?);
+                progress.done("gold", "silver's and gold's views");
+                pause
+            }
+        };
+        flow.start_tasks(transform, pause)?;
         // A killed run may have lost the events of what it archived.
         if history == 0 {
             flow.aws.invoke_soon(names::RECONCILE, &json!({ "grace_seconds": 0 })).await?;
         }
-        flow.aws.schedule(names::RECONCILE, names::RECONCILE_SCHEDULE, "{}").await?;
+        let schedule = if s3_is_other { EVERY_FIVE_MINUTES } else { names::RECONCILE_SCHEDULE };
+        flow.aws.schedule(names::RECONCILE, schedule, "{}").await?;
         progress.done("triggers", "Kafka -> archive-quotes, every 3 minutes -> transform-quotes (dbt)");
         progress.done("dashboard", &flow.endpoints.dashboard_url);
         progress.done("metrics", &flow.endpoints.metrics_url);
         Ok(flow)
     }
 
-    fn start_tasks(&mut self, first: Settling) -> anyhow::Result<()> {
+    fn transform_quotes(&self) -> Transform {
+        Transform {
+            function: Arc::clone(&self.transform),
+            ledger: Arc::clone(&self.ledger),
+            metrics: Arc::clone(&self.metrics),
+            transformed: Arc::clone(&self.observer.changed),
+        }
+    }
+
+    fn start_tasks(&mut self, transform: Transform, pause: Duration) -> anyhow::Result<()> {
         let bridge = Bridge::new(
             &self.servers.kafka,
             self.aws.clone(),
@@ -213,15 +245,8 @@ impl Flow {
             Arc::clone(&self.ledger),
             Arc::clone(&self.metrics),
         )?;
-        let transform = Transform {
-            first,
-            function: Arc::clone(&self.transform),
-            ledger: Arc::clone(&self.ledger),
-            metrics: Arc::clone(&self.metrics),
-            transformed: Arc::clone(&self.observer.changed),
-        };
         self.tasks.spawn(bridge.run(self.stop.clone()));
-        self.tasks.spawn(transform.run(self.stop.clone()));
+        self.tasks.spawn(transform.run(pause, self.stop.clone()));
         self.tasks.spawn(self.observer.clone().bronze());
         self.tasks.spawn(self.observer.clone().gold());
         Ok(())
@@ -346,7 +371,7 @@ impl Flow {
 
     async fn report(&mut self, phase: Phase) -> anyhow::Result<Counts> {
         self.logs.gather(&self.metrics).await;
-        let mut counts = self.ledger.count(self.servers.quotes()).await?;
+        let mut counts = self.ledger.count(self.servers.quotes(), phase == Phase::Finished).await?;
         counts.failed += self.metrics.errors(&[names::FETCH, names::LOAD, names::RECONCILE, names::SERVE]);
         self.metrics.set_stores(&counts);
         self.metrics.tidy();

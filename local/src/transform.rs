@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use runtime_api::{Function, InvokeError};
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{ledger::Ledger, metrics::Metrics, names};
@@ -14,21 +14,16 @@ const PAUSE: Duration = Duration::from_mins(3);
 /// The pause after a run that failed.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 
-/// A run of transform-quotes that goes on beside everything else.
-pub(crate) struct Settling(JoinHandle<Result<Vec<u8>, InvokeError>>);
+/// What came of a run of transform-quotes.
+pub(crate) type Settled = Result<Vec<u8>, InvokeError>;
 
-impl Settling {
-    /// Settles what was loaded, and makes the views that are missing.
-    pub(crate) fn start(function: &Arc<Function>, metrics: &Arc<Metrics>) -> Self {
-        let (function, metrics) = (Arc::clone(function), Arc::clone(metrics));
-        Self(tokio::spawn(async move { metrics.invoke(&function, "{}".to_owned()).await }))
-    }
+/// Settles what was loaded, and makes the views that are missing.
+pub(crate) async fn settle(function: Arc<Function>, metrics: Arc<Metrics>) -> Settled {
+    metrics.invoke(&function, "{}".to_owned()).await
 }
 
 /// Invokes transform-quotes from time to time, one run after the other.
 pub(crate) struct Transform {
-    /// The run that makes the views before the first quote comes.
-    pub first: Settling,
     pub function: Arc<Function>,
     pub ledger: Arc<Ledger>,
     pub metrics: Arc<Metrics>,
@@ -37,27 +32,29 @@ pub(crate) struct Transform {
 }
 
 impl Transform {
-    /// Goes on until it is told to stop. A run that is under way then ends with its function.
-    pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut settling = self.first;
-        loop {
-            let Some(ended) = stop.run_until_cancelled(settling.0).await else { return Ok(()) };
-            let pause = match ended? {
-                Ok(_) => {
-                    self.ledger.gold_is_there();
-                    self.transformed.notify_one();
-                    PAUSE
-                }
-                Err(error) => {
-                    tracing::warn!("{} failed and is tried again: {error}", names::TRANSFORM);
-                    self.ledger.add_failed(1);
-                    PAUSE_AFTER_FAILURE
-                }
-            };
-            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                return Ok(());
+    /// Notes what came of a run, and returns the pause until the next.
+    pub(crate) fn note(&self, settled: Settled) -> Duration {
+        match settled {
+            Ok(_) => {
+                self.ledger.gold_is_there();
+                self.transformed.notify_one();
+                PAUSE
             }
-            settling = Settling::start(&self.function, &self.metrics);
+            Err(error) => {
+                tracing::warn!("{} failed and is tried again: {error}", names::TRANSFORM);
+                self.ledger.add_failed(1);
+                PAUSE_AFTER_FAILURE
+            }
         }
+    }
+
+    /// Begins after a pause, and goes on until it is told to stop. A run that is under way then ends with its function.
+    pub(crate) async fn run(self, mut pause: Duration, stop: CancellationToken) -> anyhow::Result<()> {
+        while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+            let settling = settle(Arc::clone(&self.function), Arc::clone(&self.metrics));
+            let Some(settled) = stop.run_until_cancelled(settling).await else { break };
+            pause = self.note(settled);
+        }
+        Ok(())
     }
 }

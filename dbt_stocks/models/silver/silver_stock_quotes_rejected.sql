@@ -14,21 +14,7 @@ WITH judged AS (
 )
 
 SELECT
-    quote_id,
-    symbol,
-    current_price,
-    change_amount,
-    change_percent,
-    day_high,
-    day_low,
-    day_open,
-    prev_close,
-    market_timestamp_raw,
-    fetched_at_raw,
-    fetched_date,
-    object_key,
-    loaded_at,
-    rejection_rules,
+    * EXCEPT (market_time_utc, market_time_us, market_date, fetched_at, verdict_is_final),
     {{ run_began() }} AS settled_at
 FROM judged
 WHERE

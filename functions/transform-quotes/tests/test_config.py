@@ -15,7 +15,7 @@ def env(tmp_path) -> dict[str, str]:
 def test_defaults_with_a_stand_in(env):
     config = Config.from_env({**env, "BIGQUERY_ENDPOINT": "http://127.0.0.1:9050"})
 
-    assert (config.project, config.dataset, config.location, config.threads) == ("quoteflow-local", "stock", "US", 4)
+    assert (config.endpoint, config.variables, config.parsed_path) == ("http://127.0.0.1:9050", {}, None)
 
 
 def test_the_cloud_needs_a_project(env):
@@ -78,6 +78,5 @@ def test_an_empty_variable_is_an_absent_one(env):
     config = Config.from_env({**env, **empty, **cloud})
 
     assert config.endpoint is None
-    assert config.threads == 4
     assert config.parsed_path is None
     assert config.credentials_json is None

@@ -143,7 +143,7 @@ run "everything_with_msk_serverless_and_a_page" {
   assert {
     condition = jsonencode(module.schedules.schedules) == jsonencode({
       fetch-quotes                 = { function_arn = "arn:aws:lambda:us-east-1:123456789012:function:fetch-quotes", expression = "cron(* * * * ? *)", time_zone = "UTC", input = "{\"scheduled_time\":\"<aws.scheduler.scheduled-time>\"}", is_enabled = true, limits = [] }
-      reconcile-quotes             = { function_arn = "arn:aws:lambda:us-east-1:123456789012:function:reconcile-quotes", expression = "rate(5 minutes)", time_zone = "UTC", input = "{}", is_enabled = true, limits = [] }
+      reconcile-quotes             = { function_arn = "arn:aws:lambda:us-east-1:123456789012:function:reconcile-quotes", expression = "rate(15 minutes)", time_zone = "UTC", input = "{}", is_enabled = true, limits = [] }
       test-tables                  = { function_arn = "arn:aws:lambda:us-east-1:123456789012:function:transform-quotes", expression = "cron(37 17 ? * MON-FRI *)", time_zone = "America/New_York", input = "{\"task\":\"test\"}", is_enabled = true, limits = [] }
       transform-quotes             = { function_arn = "arn:aws:lambda:us-east-1:123456789012:function:transform-quotes", expression = "cron(0/15 9-15 ? * MON-FRI *)", time_zone = "America/New_York", input = "{}", is_enabled = true, limits = [] }
       transform-quotes-after-close = { function_arn = "arn:aws:lambda:us-east-1:123456789012:function:transform-quotes", expression = "cron(10 16 ? * MON-FRI *)", time_zone = "America/New_York", input = "{}", is_enabled = true, limits = [] }

@@ -98,9 +98,9 @@ pub enum InvokeError {
     Stopped,
 }
 
-struct Request {
-    payload: Bytes,
-    reply: oneshot::Sender<Result<Bytes, InvokeError>>,
+enum Request {
+    Warm,
+    Invoke { payload: Bytes, reply: oneshot::Sender<Result<Bytes, InvokeError>> },
 }
 
 enum Control {
@@ -108,7 +108,7 @@ enum Control {
     Stop,
 }
 
-/// A function that can be invoked. Its process starts with the first invocation.
+/// A function that can be invoked. Its process starts with the first invocation, or before it by [`Function::warm`].
 ///
 /// Dropping it kills the process; [`Function::stop`] also waits for its end.
 pub struct Function {
@@ -150,9 +150,15 @@ impl Function {
     /// process where that is needed.
     pub async fn invoke(&self, payload: impl Into<Bytes>) -> Result<Bytes, InvokeError> {
         let (reply, answer) = oneshot::channel();
-        let request = Request { payload: payload.into(), reply };
+        let request = Request::Invoke { payload: payload.into(), reply };
         self.requests.send(request).map_err(|_| InvokeError::Stopped)?;
         answer.await.unwrap_or(Err(InvokeError::Stopped))
+    }
+
+    /// Starts the process if there is none, so that the next invocation need not wait for its start. Why it could not be
+    /// started is that invocation's error.
+    pub fn warm(&self) {
+        let _ = self.requests.send(Request::Warm);
     }
 
     /// Kills the process with SIGKILL, as a failing host would, and returns when it is gone. A running invocation fails
@@ -200,10 +206,13 @@ impl Worker {
                     Some(Control::Stop) | None => break,
                 },
                 () = ended(&mut self.environment) => self.discard().await,
-                Some(Request { payload, reply }) = self.requests.recv() => {
+                Some(request) = self.requests.recv() => match request {
+                    Request::Warm => self.warm().await,
                     // Nobody waits for the answer when the caller gave up; the process is as it should be anyway.
-                    let _ = reply.send(self.invoke(payload).await);
-                }
+                    Request::Invoke { payload, reply } => {
+                        let _ = reply.send(self.invoke(payload).await);
+                    }
+                },
             }
             if self.requests.is_closed() {
                 break;
@@ -211,6 +220,12 @@ impl Worker {
         }
         if let Some(environment) = self.environment.take() {
             environment.stop().await;
+        }
+    }
+
+    async fn warm(&mut self) {
+        if self.environment.is_none() {
+            self.environment = Environment::start(&self.config).await.ok();
         }
     }
 
