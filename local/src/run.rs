@@ -147,7 +147,9 @@ impl Flow {
         let tables = async {
             warehouse.create_tables().await?;
             // Asked before dbt runs: of a first run that is under way, the views are there one after the other.
-            let has_gold = warehouse.run(&statements::LATEST_PRICES, &[]).await.is_ok();
+            // A stand-in's answer about a view that is missing is empty.
+            let prices = warehouse.run(&statements::LATEST_PRICES, &[]).await;
+            let has_gold = prices.is_ok_and(|prices| !prices.rows.is_empty());
             progress.done("bigquery", &format!("{}, raw tables", servers.bigquery));
             // The first run makes the views, before the first quote comes.
             let first = (!has_gold).then(|| tokio::spawn(settle(Arc::clone(&transform), Arc::clone(&metrics))));
