@@ -152,7 +152,8 @@ impl Flow {
             let has_gold = prices.is_ok_and(|prices| !prices.rows.is_empty());
             progress.done("bigquery", &format!("{}, raw tables", servers.bigquery));
             // The first run makes the views, before the first quote comes.
-            let first = (!has_gold).then(|| tokio::spawn(settle(Arc::clone(&transform), Arc::clone(&metrics))));
+            let first =
+                (!has_gold).then(|| tokio::spawn(settle(Arc::clone(&transform), Arc::clone(&metrics))));
             anyhow::Ok((has_gold, first))
         };
         let aws = Aws::new(&servers.aws, &servers.s3);
@@ -160,13 +161,16 @@ impl Flow {
         let storage = async {
             let feed = servers.feed.as_ref().filter(|_| options.start_at.is_none());
             let delay = servers.cloud.is_some();
-            let (queues, history) = history::storage(&aws, s3_is_other, delay, feed, &servers.polling.symbols).await?;
+            let (queues, history) =
+                history::storage(&aws, s3_is_other, delay, feed, &servers.polling.symbols).await?;
             if history > 0 {
-                progress.done("history", &format!("{history} quotes of the days before, to be loaded at once"));
+                progress
+                    .done("history", &format!("{history} quotes of the days before, to be loaded at once"));
             }
             progress.done("aws", &format!("{}, buckets and queues", servers.aws));
             Box::pin(functions::deploy(&aws, &servers, &queues, &options)).await?;
-            progress.done("functions", &[names::FETCH, names::ARCHIVE, names::LOAD, names::RECONCILE].join(", "));
+            progress
+                .done("functions", &[names::FETCH, names::ARCHIVE, names::LOAD, names::RECONCILE].join(", "));
             anyhow::Ok((queues, history))
         };
         let ((has_gold, first), (queues, history)) = tokio::try_join!(tables, storage)?;
