@@ -168,6 +168,8 @@ def environment(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) ->
         "DBT_TARGET_PATH": str(directory / "target"),
         "DBT_LOG_PATH": str(directory / "logs"),
         "DBT_THREADS": "4",
+        # Each of the tests' runs checks gold's contracts.
+        "DBT_VARS": '{"check_contracts": true}',
     }
     with pytest.MonkeyPatch.context() as patch:
         for name in ("DBT_TARGET", "DBT_PARSED_PATH"):

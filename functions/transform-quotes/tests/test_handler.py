@@ -149,6 +149,14 @@ def test_what_was_parsed_before_is_not_parsed_again(environment, tmp_path):
     assert parsed[new] == 0
 
 
+def test_contracts_are_left_to_the_tests(environment, tmp_path):
+    deployed = Transformer(Config.from_env({**environment, "DBT_TARGET_PATH": str(tmp_path), "DBT_VARS": ""}))
+
+    models = [node for node in deployed._runner.manifest.nodes.values() if node.resource_type == "model"]
+    assert models
+    assert not any(node.config.contract.enforced for node in models)
+
+
 def test_an_unreachable_warehouse_is_a_failure(module):
     class Unreachable:
         def run(self):
