@@ -337,7 +337,7 @@ impl Flow {
     fn say_market(&self) {
         let Some(relay) = &self.servers.relay else { return };
         if let Some(trouble) = relay.trouble() {
-            println!("{trouble}; trying again\n");
+            println!("{trouble}; goes on trying\n");
         } else if let Some(Closed { why, until, .. }) = relay.closed() {
             println!("{why}\n{until}. Each symbol is polled once, for its last price.");
             println!("For prices that move: --symbols BINANCE:BTCUSDT, or unset FINNHUB_API_KEY.\n");
