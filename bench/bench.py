@@ -26,6 +26,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="seconds in place of minutes; writes nothing")
     parser.add_argument("--rows", help="only these, as in 1,3,5; leaves the table as it is")
+    parser.add_argument("--write", action="store_true", help="with --rows: make the table all the same, of these rows")
     options = parser.parse_args()
     # The flow's tests run the whole flow, too, and its start takes most of a minute.
     wanted = options.rows.split(",") if options.rows else [row for row in ROWS if not (options.short and row == "7")]
@@ -59,17 +60,18 @@ def main() -> int:
                 measured.append({"row": row, "title": title, "open": f"not measured: {error}", "figures": figures})
                 continue
             measured.append({"row": row, "title": title, "figures": figures})
+    left_out = [{"row": row, "title": ROWS[row][0], "open": "not run this time"} for row in ROWS if row not in wanted]
     result = {
         "machine": here,
-        "command": "make bench" + (f" ARGS='--rows {options.rows}'" if options.rows else ""),
+        "command": "make bench" + (f" ARGS='--rows {options.rows} --write'" if options.rows else ""),
         "executables": f"executables: {programs.profile}",
         "minutes": round((time.monotonic() - begun) / 60, 1),
-        "rows": sorted(measured + OPEN, key=lambda row: int(row["row"])),
+        "rows": sorted(measured + OPEN + left_out, key=lambda row: int(row["row"])),
     }
     if options.short:
         return 1 if failed else 0
     path = report.write_json("bench", result)
-    if not options.rows:
+    if options.write or not options.rows:
         report.put_into_document("bench", report.table_of_bench(result))
         for row in report.unexplained(result):
             print(f"row {row} misses a goal, and docs/PERFORMANCE.md does not say what limits it (- **Row {row}** …)")

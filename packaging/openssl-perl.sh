@@ -1,0 +1,25 @@
+#!/bin/sh
+# The perl that configures OpenSSL: openssl-src runs `$OPENSSL_SRC_PERL ./Configure …`, and has no other way to leave parts out.
+# OpenSSL's providers name every algorithm in tables, so that a linker drops none of them: what Configure is told to leave out
+# is what makes fetch-quotes small (5.25 MB with all of it).
+#
+# What a Kafka broker may ask for stays: TLS 1.2 and 1.3; RSA, ECDSA and EdDSA certificates; (EC)DHE and ML-KEM; AES and ChaCha20;
+# SHA-1, SHA-2 and SHA-3; HMAC and PBKDF2, which SCRAM needs; error texts, which operators need.
+set -eu
+[ "${1:-}" = ./Configure ] || exec perl "$@"
+shift
+# Protocols that no broker speaks: DTLS, QUIC, SRTP; and TLS 1.0 and 1.1, which OpenSSL 3 refuses at its default security level.
+left_out="dgram srtp tls1 tls1_1 nextprotoneg srp psk"
+# Ciphers and digests that TLS 1.2 and 1.3 do not have, or only by request.
+left_out="$left_out aria bf cast des idea rc2 rc4 seed camellia sm2 sm3 sm4 gost md4 mdc2 rmd160 whirlpool blake2 siphash siv ocb"
+left_out="$left_out scrypt argon2 dsa ml-dsa slh-dsa lms ec2m"
+# What is no TLS: CMS, CMP, time stamps, certificate transparency, OCSP and its HTTP client, addresses in certificates.
+left_out="$left_out cms cmp ts ct http ocsp rfc3779"
+# What a static client does not use: engines, modules, coroutines, prompts, traces, the names of source files in errors.
+left_out="$left_out engine dso async ui-console ssl-trace filenames multiblock"
+options=""
+for part in $left_out; do options="$options no-$part"; done
+# For size, as Cargo.toml's release profile. What is hot is assembler.
+options="$options -Os -ffunction-sections -fdata-sections"
+# shellcheck disable=SC2086
+exec perl ./Configure "$@" $options
