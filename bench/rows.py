@@ -167,7 +167,8 @@ def row_2_record_to_object(bench: Bench) -> Iterator[Figure]:
                 sender = threading.Thread(target=send)
                 sender.start()
                 while len(took) < count:
-                    batch = consumer.consume(1, 10)
+                    if not (batch := consumer.consume(1, 10)):
+                        raise BenchError(f"the trigger got no record within 10 s; it had {len(took)} of {count}")
                     until = time.perf_counter() + window_ms / 1000
                     while len(batch) < 100 and (left := until - time.perf_counter()) > 0:
                         batch += consumer.consume(100 - len(batch), left)

@@ -91,7 +91,13 @@ def command(arch: str, packages: list[str], features: list[str], out: Path) -> l
 def build_example(name: str) -> None:
     """Compile an example of function-kit for this machine exactly as the functions are compiled, for `make bench`."""
     arch = next(arch for arch, triple in TRIPLES.items() if triple.startswith(platform.machine()))
-    run([*command(arch, [*functions(), "function-kit"], FEATURES, EXAMPLES), "--example", name])
+    features = [*FEATURES, "function-kit/s3"]
+    run([*command(arch, [*functions(), "function-kit"], features, EXAMPLES), "--example", name])
+    program = EXAMPLES / name / "bootstrap"
+    if not program.exists():
+        # cargo lambda copies functions only.
+        program.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(TARGET / TRIPLES[arch] / "release/examples" / name, program)
 
 
 def write_zip(executable: Path, package: Path) -> None:
