@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= .local
 ARGS ?=
-AT_ONCE ?= 3
+AT_ONCE ?= 2
 # Those that mostly wait come beside those that compute.
 TESTS := test-flow test-infra test-dbt test-transform test-faults test-runs test-rust test-web test-stack test-bench
 # What dbt's models make of quotes; the rest of the folder is about the function, the project and the statements.

@@ -1,8 +1,10 @@
 """Terraform, ready to run on a copy of `infra/`."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,9 +37,46 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 @pytest.fixture(scope="session")
-def deployment(terraform: Terraform, servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
-    """The real root, applied to the emulator, without what that does not have: Kafka triggers, and running images."""
-    return servers.deploy("quoteflow", terraform, tmp_path_factory.mktemp("deployment"))
+def being_applied(
+    terraform: Terraform, servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[Deployment]]]:
+    """Two deployments, applied beside each other and beside the tests that need none: Terraform waits most of the time.
+
+    The provider waits 25 s for each queue.
+    """
+    with ThreadPoolExecutor() as pool:
+        directories = {name: tmp_path_factory.mktemp(name) for name in ("quoteflow", "other")}
+        yield {
+            "quoteflow": pool.submit(servers.deploy, "quoteflow", terraform, directories["quoteflow"]),
+            # It polls another symbol.
+            "other": pool.submit(
+                servers.deploy, "other", terraform, directories["other"], dataset="other", symbols=["NVDA"]
+            ),
+        }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what needs no deployment first, while the deployments are applied."""
+    items.sort(key=needs_deployment)
+
+
+def needs_deployment(item: pytest.Item) -> bool:
+    return item.path.parent == Path(__file__).parent and "deployment" in getattr(item, "fixturenames", ())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def applying(request: pytest.FixtureRequest) -> None:
+    """Begin to apply if a test needs it."""
+    # Without Terraform the tests that need it are skipped, and no other.
+    with contextlib.suppress(pytest.skip.Exception):
+        if any(map(needs_deployment, request.session.items)):
+            request.getfixturevalue("being_applied")
+
+
+@pytest.fixture(scope="session")
+def deployment(being_applied: dict[str, Future[Deployment]]) -> Deployment:
+    """The real root, applied to the emulator. What the emulator lacks is off: the Kafka trigger, and running images."""
+    return being_applied["quoteflow"].result()
 
 
 def make_tables(stores: Stores, definitions: Path, dataset: str) -> None:

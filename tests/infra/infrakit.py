@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,11 +119,14 @@ class Account:
 
     def __init__(self, endpoint: str) -> None:
         self._session = boto3.session.Session("test", "test", region_name="us-east-1")
+        # A session makes clients for one thread at a time.
+        self._lock = threading.Lock()
         self._endpoint = endpoint
 
     def client(self, service: str) -> Any:
         """A client of one of AWS's services."""
-        return self._session.client(service, endpoint_url=self._endpoint, config=Config(read_timeout=120))
+        with self._lock:
+            return self._session.client(service, endpoint_url=self._endpoint, config=Config(read_timeout=120))
 
     def pages(self, service: str, operation: str, key: str, **parameters: Any) -> list[Any]:
         """Everything that a listing lists."""

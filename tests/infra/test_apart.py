@@ -2,22 +2,20 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import pytest
 from flowkit import wait_until
-from infrakit import Deployment, Servers, Terraform
+from infrakit import Deployment
 
 # The schedule's first minute, then its first poll.
 FIRST_QUOTE_SECONDS = 150
 
 
 @pytest.fixture(scope="module")
-def other(
-    deployment: Deployment, terraform: Terraform, servers: Servers, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Deployment]:
+def other(deployment: Deployment, being_applied: dict[str, Future[Deployment]]) -> Iterator[Deployment]:
     """A second deployment beside the first, which polls another symbol."""
-    directory = tmp_path_factory.mktemp("other")
-    other = servers.deploy("other", terraform, directory, dataset="other", symbols=["NVDA"])
+    other = being_applied["other"].result()
     yield other
     before = deployment.account.everything()
     other.destroy()
