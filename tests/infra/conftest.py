@@ -38,30 +38,34 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def being_applied(
-    terraform: Terraform, servers: Servers, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    terraform: Terraform,
+    servers: Servers,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, Future[Deployment]]]:
-    """Two deployments, applied beside each other and beside the tests that need none: Terraform waits most of the time.
+    """The deployments, applied beside each other and beside the tests that need none: Terraform waits most of the time.
 
     The provider waits 25 s for each queue.
     """
+    # The second is for the tests that look at both, which remove it. It polls another symbol.
+    variables = {"quoteflow": {}, "other": {"dataset": "other", "symbols": ["NVDA"]}}
+    if not any(asks_for("other", item) for item in request.session.items):
+        del variables["other"]
     with ThreadPoolExecutor() as pool:
-        directories = {name: tmp_path_factory.mktemp(name) for name in ("quoteflow", "other")}
         yield {
-            "quoteflow": pool.submit(servers.deploy, "quoteflow", terraform, directories["quoteflow"]),
-            # It polls another symbol.
-            "other": pool.submit(
-                servers.deploy, "other", terraform, directories["other"], dataset="other", symbols=["NVDA"]
-            ),
+            name: pool.submit(servers.deploy, name, terraform, tmp_path_factory.mktemp(name), **own)
+            for name, own in variables.items()
         }
+
+
+def asks_for(fixture: str, item: pytest.Item) -> bool:
+    """Whether a test of this folder needs a fixture, itself or through another."""
+    return item.path.parent == Path(__file__).parent and fixture in getattr(item, "fixturenames", ())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what needs no deployment first, while the deployments are applied."""
-    items.sort(key=needs_deployment)
-
-
-def needs_deployment(item: pytest.Item) -> bool:
-    return item.path.parent == Path(__file__).parent and "deployment" in getattr(item, "fixturenames", ())
+    items.sort(key=lambda item: asks_for("deployment", item))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -69,7 +73,7 @@ def applying(request: pytest.FixtureRequest) -> None:
     """Begin to apply if a test needs it."""
     # Without Terraform the tests that need it are skipped, and no other.
     with contextlib.suppress(pytest.skip.Exception):
-        if any(map(needs_deployment, request.session.items)):
+        if any(asks_for("deployment", item) for item in request.session.items):
             request.getfixturevalue("being_applied")
 
 
