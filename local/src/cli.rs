@@ -60,6 +60,9 @@ const ENVIRONMENT: &str = "Environment:
                            S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY
                            (localstack/README.md)
   BIGQUERY_ENDPOINT        use this BigQuery
+  OBJECT_LAYOUT            per_quote, or batch: one compressed object of the
+                           quotes of a partition that come together, with
+                           OBJECT_COMPRESSION gzip or zstd
   OTEL_*                   passed on to the functions, for their traces
   LOCAL_PYTHON             the Python that has the stand-ins and dbt
                            (default: .venv/bin/python)

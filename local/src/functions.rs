@@ -64,6 +64,8 @@ pub(crate) async fn deploy(
             ("AWS_ENDPOINT_URL", &servers.aws),
             ("BRONZE_BUCKET", names::BRONZE_BUCKET),
             ("QUARANTINE_BUCKET", names::QUARANTINE_BUCKET),
+            ("OBJECT_LAYOUT", &one_of("OBJECT_LAYOUT", ["per_quote", "batch"])?),
+            ("OBJECT_COMPRESSION", &one_of("OBJECT_COMPRESSION", ["gzip", "zstd"])?),
         ]),
     );
     let load_environment = warehouse_environment(servers, names::LOAD)
@@ -101,6 +103,15 @@ fn executable(name: &str) -> anyhow::Result<PathBuf> {
         bail!("{} is missing: run `make build`", executable.display());
     }
     Ok(executable)
+}
+
+/// The variable of this process, which is one of `values`; the first of them where it is not set.
+fn one_of(name: &str, values: [&'static str; 2]) -> anyhow::Result<String> {
+    let value = std::env::var(name).unwrap_or_default();
+    match values.iter().find(|known| value == **known || value.is_empty()) {
+        Some(known) => Ok((*known).to_owned()),
+        None => bail!("{name} is {value:?}, not {} or {}", values[0], values[1]),
+    }
 }
 
 fn environment<const N: usize>(variables: [(&str, &str); N]) -> HashMap<String, String> {

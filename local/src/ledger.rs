@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context;
 use aws_sdk_s3::types::Object;
 use aws_sdk_sqs::types::QueueAttributeName;
-use quotes::QuoteId;
+use quotes::{ArchiveKey, QuoteId};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -57,7 +57,7 @@ pub(crate) struct Counts {
     pub published: u64,
     /// Records that no archived batch has covered yet.
     pub lag: u64,
-    /// Objects in the bronze bucket.
+    /// Quotes in the objects of the bronze bucket.
     pub archived: u64,
     /// Objects in the quarantine bucket.
     pub quarantined: u64,
@@ -154,7 +154,7 @@ impl Ledger {
         self.failed.fetch_add(invocations, Ordering::Relaxed);
     }
 
-    /// Counts the objects of both buckets by listing them; from then on archive-quotes' own word is added.
+    /// Counts what the objects of both buckets hold by listing them; from then on archive-quotes' own word is added.
     pub(crate) async fn list_buckets(&self) -> anyhow::Result<()> {
         self.archived.store(self.objects(names::BRONZE_BUCKET).await?, Ordering::Relaxed);
         self.quarantined.store(self.objects(names::QUARANTINE_BUCKET).await?, Ordering::Relaxed);
@@ -167,7 +167,9 @@ impl Ledger {
         while let Some(page) = pages.next().await {
             let page = page.with_context(|| format!("the bucket {bucket} cannot be listed"))?;
             let objects: &[Object] = page.contents();
-            count += objects.len() as u64;
+            // A batch's key says how many quotes it holds.
+            let held = |key: &str| key.parse().map_or(1, |key: ArchiveKey| key.quotes());
+            count += objects.iter().filter_map(|object| object.key()).map(held).sum::<u64>();
         }
         Ok(count)
     }

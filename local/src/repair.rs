@@ -50,7 +50,9 @@ pub(crate) async fn replay(data_dir: &Path, options: ReplayOptions) -> anyhow::R
     });
     let answer = aws.invoke(names::RECONCILE, &request).await.context("the replay failed; repeat it")?;
     let Outcome { symbols, queued } = serde_json::from_slice(&answer)?;
-    println!("queued {queued} objects of {symbols} symbols to be loaded again");
+    // Batches have quotes of any symbol.
+    let of = if symbols > 0 { format!(" of {symbols} symbols") } else { String::new() };
+    println!("queued {queued} objects{of} to be loaded again");
     Ok(())
 }
 

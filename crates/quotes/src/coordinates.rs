@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x5b0d_2c5e_7b1f_4a64_9d0a_3f6f_0c2e_8a1
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Coordinates {
     /// The topic's name.
-    pub topic: String,
+    pub topic: Arc<str>,
     /// The partition's number.
     pub partition: i32,
     /// The record's offset in the partition.

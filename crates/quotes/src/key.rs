@@ -1,8 +1,8 @@
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use jiff::civil::Date;
 
-use crate::{Coordinates, InvalidSymbol, QuoteId, Symbol, quote::utc_date};
+use crate::{Compression, Coordinates, InvalidSymbol, QuoteId, Symbol, quote::utc_date};
 
 const SUFFIX: &str = ".json";
 
@@ -19,8 +19,8 @@ pub struct ObjectKey {
 /// A key that holds no quote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidObjectKey {
-    /// Not of the form `{symbol}/{fetched_at}….json`.
-    #[error("the key {0:?} is not {{symbol}}/{{fetched_at}}.json")]
+    /// Neither of the form `{symbol}/{fetched_at}….json` nor that of a [`BatchKey`].
+    #[error("the key {0:?} is neither {{symbol}}/{{fetched_at}}.json nor a batch's")]
     Form(String),
     /// The folder is no symbol.
     #[error("the key {key:?} does not begin with a symbol")]
@@ -113,6 +113,155 @@ impl FromStr for ObjectKey {
     }
 }
 
+/// The key of an object that holds many quotes of a topic's partition, one a line:
+/// `batches/{newest}-{oldest}-{quotes}-{topic}-{partition}-{first}-{last}.ndjson.gz` or `….ndjson.zst`. It has the times of
+/// the newest and the oldest quote, which are of one UTC day, how many quotes there are, and the first and the last offset.
+/// Where other bytes hold this key, `.1` stands after the last offset, then `.2`, and so on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BatchKey {
+    /// When the newest quote was fetched, in seconds since 1970.
+    pub newest: i64,
+    /// When the oldest quote was fetched, in seconds since 1970.
+    pub oldest: i64,
+    /// How many quotes there are.
+    pub quotes: u64,
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition's number.
+    pub partition: i32,
+    /// The first quote's offset.
+    pub first: i64,
+    /// The last quote's offset.
+    pub last: i64,
+    /// How many keys before this one hold other bytes.
+    pub taken: u32,
+    /// How the lines are compressed.
+    pub compression: Compression,
+}
+
+impl BatchKey {
+    /// The folder of all batches.
+    pub const FOLDER: &str = "batches";
+}
+
+impl fmt::Display for BatchKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { newest, oldest, quotes, topic, partition, first, last, taken, compression } = self;
+        write!(f, "{}/{newest}-{oldest}-{quotes}-{topic}-{partition}-{first}-{last}", Self::FOLDER)?;
+        if *taken > 0 {
+            write!(f, ".{taken}")?;
+        }
+        f.write_str(compression.suffix())
+    }
+}
+
+impl FromStr for BatchKey {
+    type Err = InvalidObjectKey;
+
+    fn from_str(key: &str) -> Result<Self, InvalidObjectKey> {
+        let form = || InvalidObjectKey::Form(key.to_owned());
+        let compression = Compression::of_key(key).ok_or_else(form)?;
+        let stem = key.strip_suffix(compression.suffix());
+        let stem =
+            stem.and_then(|stem| stem.strip_prefix(Self::FOLDER)?.strip_prefix('/')).ok_or_else(form)?;
+        let read = || {
+            let mut front = stem.splitn(4, '-');
+            let (newest, oldest, quotes) = (front.next()?, front.next()?, front.next()?);
+            let mut back = front.next()?.rsplitn(4, '-');
+            let (last, first, partition, topic) = (back.next()?, back.next()?, back.next()?, back.next()?);
+            let (last, taken) = last.split_once('.').unwrap_or((last, "0"));
+            Some(Self {
+                newest: newest.parse().ok()?,
+                oldest: oldest.parse().ok()?,
+                quotes: quotes.parse().ok()?,
+                topic: topic.into(),
+                partition: partition.parse().ok()?,
+                first: first.parse().ok()?,
+                last: last.parse().ok()?,
+                taken: taken.parse().ok()?,
+                compression,
+            })
+        };
+        read().ok_or_else(form)
+    }
+}
+
+/// The key of an object that archive-quotes has written, in one layout or the other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ArchiveKey {
+    /// One quote's.
+    Quote(ObjectKey),
+    /// That of many quotes.
+    Batch(BatchKey),
+}
+
+impl ArchiveKey {
+    /// The folder that the object is in: its symbol, or [`BatchKey::FOLDER`].
+    #[must_use]
+    pub fn folder(&self) -> &str {
+        match self {
+            Self::Quote(key) => key.symbol().as_str(),
+            Self::Batch(_) => BatchKey::FOLDER,
+        }
+    }
+
+    /// When its newest and its oldest quote were fetched, in seconds since 1970.
+    #[must_use]
+    pub fn newest_and_oldest(&self) -> (i64, i64) {
+        match self {
+            Self::Quote(key) => (key.fetched_at(), key.fetched_at()),
+            Self::Batch(key) => (key.newest, key.oldest),
+        }
+    }
+
+    /// The UTC day on which its quotes were fetched: the warehouse's partition.
+    #[must_use]
+    pub fn fetched_date(&self) -> Date {
+        utc_date(self.newest_and_oldest().0)
+    }
+
+    /// How many quotes it holds.
+    #[must_use]
+    pub fn quotes(&self) -> u64 {
+        match self {
+            Self::Quote(_) => 1,
+            Self::Batch(key) => key.quotes,
+        }
+    }
+}
+
+impl From<ObjectKey> for ArchiveKey {
+    fn from(key: ObjectKey) -> Self {
+        Self::Quote(key)
+    }
+}
+
+impl From<BatchKey> for ArchiveKey {
+    fn from(key: BatchKey) -> Self {
+        Self::Batch(key)
+    }
+}
+
+impl fmt::Display for ArchiveKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Quote(key) => key.fmt(f),
+            Self::Batch(key) => key.fmt(f),
+        }
+    }
+}
+
+impl FromStr for ArchiveKey {
+    type Err = InvalidObjectKey;
+
+    fn from_str(key: &str) -> Result<Self, InvalidObjectKey> {
+        match Compression::of_key(key) {
+            Some(_) => key.parse().map(Self::Batch),
+            None => key.parse().map(Self::Quote),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +297,32 @@ mod tests {
     }
 
     #[test]
+    fn batches_stand_after_a_second_in_a_listing_as_quotes_do_and_in_a_folder_that_a_listing_finds() {
+        let folder: Symbol = BatchKey::FOLDER.parse().unwrap();
+        let from = ObjectKey::just_before(&folder, 1_704_067_256);
+        let key = |newest: i64| format!("batches/{newest}-1704067000-7-stock-quotes-0-1-7.ndjson.gz");
+        assert!(key(1_704_067_256) > from && key(1_704_067_255) < from);
+        let batch: ArchiveKey = key(1_704_067_256).parse().unwrap();
+        assert_eq!((batch.folder(), batch.quotes()), (BatchKey::FOLDER, 7));
+        assert_eq!(batch.newest_and_oldest(), (1_704_067_256, 1_704_067_000));
+    }
+
+    #[test]
+    fn other_keys_of_batches_are_refused() {
+        for key in [
+            "batches/.ndjson.gz",
+            "batches/1-1-1-t-0-1-1.ndjson",
+            "batches/1-1-1-t-0-1-1.csv.gz",
+            "batches/1-1-t-0-1-1.ndjson.gz",
+            "batches/1-1-1-t-0-1-x.ndjson.zst",
+            "batches/1-1-1-t-0-1-1.x.ndjson.zst",
+            "AAPL/1-1-1-t-0-1-1.ndjson.gz",
+        ] {
+            assert!(key.parse::<ArchiveKey>().is_err(), "{key:?}");
+        }
+    }
+
+    #[test]
     fn other_keys_are_refused() {
         for key in ["", "AAPL", "AAPL/", "AAPL/x.json", "AAPL/1.txt", "../1.json", "A/B/1.json", "/1.json"] {
             assert!(key.parse::<ObjectKey>().is_err(), "{key:?}");
@@ -157,7 +332,18 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_refused_or_read_without_a_panic(text in any::<String>()) {
-            let _ = text.parse::<ObjectKey>();
+            let _ = text.parse::<ArchiveKey>();
+        }
+
+        #[test]
+        fn a_batch_s_key_is_read_as_it_is_written(
+            newest in 1i64..253_402_300_799, oldest in 1i64..253_402_300_799, quotes in 1u64.., topic in "[a-zA-Z0-9._-]{1,40}",
+            partition in 0i32.., first in 0i64.., last in 0i64.., taken in 0u32..3, is_gzip in any::<bool>(),
+        ) {
+            let compression = if is_gzip { Compression::Gzip } else { Compression::Zstd };
+            let topic = topic.into();
+            let key = BatchKey { newest, oldest, quotes, topic, partition, first, last, taken, compression };
+            prop_assert_eq!(key.to_string().parse(), Ok(ArchiveKey::Batch(key)));
         }
     }
 }

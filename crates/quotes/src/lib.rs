@@ -4,12 +4,17 @@
 //! three fields `symbol`, `fetched_at` and `quote_id` added. Numbers keep the text they came with,
 //! from the fetch to the object store.
 
+mod compression;
 mod coordinates;
+mod fields;
 mod key;
 mod quote;
 mod symbol;
+mod view;
 
+pub use compression::{Compression, DamagedBatch, LARGEST_OBJECT};
 pub use coordinates::Coordinates;
-pub use key::{InvalidObjectKey, ObjectKey};
+pub use key::{ArchiveKey, BatchKey, InvalidObjectKey, ObjectKey};
 pub use quote::{Completeness, InvalidQuote, Quote, QuoteId};
 pub use symbol::{InvalidSymbol, Symbol};
+pub use view::QuoteView;

@@ -2,23 +2,15 @@ use std::{fmt, str::FromStr};
 
 use indexmap::IndexMap;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
-use crate::{Coordinates, InvalidSymbol, ObjectKey, Symbol};
-
-/// The prices of a Finnhub quote: current, change, change in percent, high, low, open, previous close.
-const PRICES: [&str; 7] = ["c", "d", "dp", "h", "l", "o", "pc"];
-const MARKET_TIME: &str = "t";
-const SYMBOL: &str = "symbol";
-const FETCHED_AT: &str = "fetched_at";
-const QUOTE_ID: &str = "quote_id";
-/// 9999-12-31T23:59:59Z, the last second of a BigQuery DATE.
-const LAST_SECOND: i64 = 253_402_300_799;
-/// The longest text of a number. The largest and the smallest double have some 1,080 characters at most when all their
-/// digits are written; whatever is longer would be kept whole in memory and in a statement.
-const LONGEST_NUMBER: usize = 1100;
+use crate::{
+    Coordinates, InvalidSymbol, ObjectKey, QuoteView, Symbol,
+    fields::{self, FETCHED_AT, MARKET_TIME, QUOTE_ID, SYMBOL},
+    view::Fields,
+};
 
 /// The identity of one observation, from the fetch to gold.
 ///
@@ -136,9 +128,8 @@ impl Quote {
         fields.insert(SYMBOL.to_owned(), raw(symbol));
         fields.insert(FETCHED_AT.to_owned(), raw(&fetched_at));
         fields.insert(QUOTE_ID.to_owned(), raw(&id));
-        let quote = Self { id, symbol: symbol.clone(), fetched_at, fields };
-        quote.check_numbers()?;
-        Ok(quote)
+        read(&fields).check_numbers()?;
+        Ok(Self { id, symbol: symbol.clone(), fetched_at, fields })
     }
 
     /// The quote in a Kafka record's `value`. A message from another producer may lack `quote_id` and
@@ -170,33 +161,9 @@ impl Quote {
     }
 
     fn from_fields(fields: IndexMap<String, Box<RawValue>>) -> Result<Self, InvalidQuote> {
-        let symbol: String = field(&fields, SYMBOL, "a text")?;
-        let fetched_at = whole(&fields, FETCHED_AT)?.ok_or(InvalidQuote::Missing(FETCHED_AT))?;
-        // 0 is what many producers write for a time that they do not know.
-        if !(1..=LAST_SECOND).contains(&fetched_at) {
-            return Err(InvalidQuote::Field {
-                field: FETCHED_AT,
-                expected: "seconds since 1970, more than 0 and before the year 10000",
-                found: fetched_at.to_string(),
-            });
-        }
-        let id = field(&fields, QUOTE_ID, "a uuid")?;
-        let quote = Self { id, symbol: symbol.parse()?, fetched_at, fields };
-        quote.check_numbers()?;
-        Ok(quote)
-    }
-
-    fn check_numbers(&self) -> Result<(), InvalidQuote> {
-        for name in PRICES {
-            if let Some(text) = self.number_text(name)
-                && text.len() > LONGEST_NUMBER
-            {
-                let found = format!("a text of {} characters", text.len());
-                return Err(InvalidQuote::Field { field: name, expected: "a number", found });
-            }
-            optional_field::<f64>(&self.fields, name, "a finite number")?;
-        }
-        self.market_time().map(|_| ())
+        let view = QuoteView::of(&read(&fields))?;
+        let (id, symbol, fetched_at) = (view.id(), view.symbol().parse()?, view.fetched_at());
+        Ok(Self { id, symbol, fetched_at, fields })
     }
 
     /// The observation's identity.
@@ -227,7 +194,7 @@ impl Quote {
     /// absent or null.
     #[must_use]
     pub fn number_text(&self, name: &str) -> Option<&str> {
-        present(&self.fields, name).map(RawValue::get)
+        present(&self.fields, name)
     }
 
     /// The market's last-trade time in seconds since 1970, as Finnhub tells it: it may stand still or lie.
@@ -235,7 +202,7 @@ impl Quote {
     /// # Errors
     /// [`InvalidQuote::Field`] where it is no whole number.
     pub fn market_time(&self) -> Result<Option<i64>, InvalidQuote> {
-        whole(&self.fields, MARKET_TIME)
+        fields::whole(MARKET_TIME, present(&self.fields, MARKET_TIME))
     }
 
     /// How much of it Finnhub knew.
@@ -281,56 +248,16 @@ fn raw(value: &impl Serialize) -> Box<RawValue> {
     to_raw_value(value).unwrap_or_default()
 }
 
-fn present<'a>(fields: &'a IndexMap<String, Box<RawValue>>, name: &str) -> Option<&'a RawValue> {
-    fields.get(name).map(AsRef::as_ref).filter(|value| value.get() != "null")
+fn read(fields: &IndexMap<String, Box<RawValue>>) -> Fields<'_> {
+    Fields::of(fields.iter().map(|(name, value)| (name.as_str(), value.as_ref())))
+}
+
+fn present<'a>(fields: &'a IndexMap<String, Box<RawValue>>, name: &str) -> Option<&'a str> {
+    fields.get(name).map(|value| value.get()).filter(|text| *text != "null")
 }
 
 fn is_absent(fields: &IndexMap<String, Box<RawValue>>, name: &str) -> bool {
     present(fields, name).is_none()
-}
-
-/// A whole number of seconds, as JSON means it: `1704067256`, `1704067256.0` and `1.704067256e9` are the same. `None`
-/// where the field is absent or null.
-fn whole(fields: &IndexMap<String, Box<RawValue>>, name: &'static str) -> Result<Option<i64>, InvalidQuote> {
-    /// Every whole number below it is a double of its own.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    const EXPECTED: &str = "a whole number of seconds since 1970";
-    if let Some(Ok(seconds)) = present(fields, name).map(|value| value.get().parse()) {
-        return Ok(Some(seconds));
-    }
-    let Some(number) = optional_field::<f64>(fields, name, EXPECTED)? else { return Ok(None) };
-    if number.fract() != 0.0 || number.abs() >= EXACT {
-        let found = present(fields, name).map(beginning).unwrap_or_default();
-        return Err(InvalidQuote::Field { field: name, expected: EXPECTED, found });
-    }
-    #[allow(clippy::cast_possible_truncation, reason = "it is whole and below 2^53")]
-    Ok(Some(number as i64))
-}
-
-/// As much of a value as an error tells.
-fn beginning(value: &RawValue) -> String {
-    value.get().chars().take(40).collect()
-}
-
-fn field<T: DeserializeOwned>(
-    fields: &IndexMap<String, Box<RawValue>>,
-    name: &'static str,
-    expected: &'static str,
-) -> Result<T, InvalidQuote> {
-    optional_field(fields, name, expected)?.ok_or(InvalidQuote::Missing(name))
-}
-
-fn optional_field<T: DeserializeOwned>(
-    fields: &IndexMap<String, Box<RawValue>>,
-    name: &'static str,
-    expected: &'static str,
-) -> Result<Option<T>, InvalidQuote> {
-    let Some(value) = present(fields, name) else { return Ok(None) };
-    serde_json::from_str(value.get()).map(Some).map_err(|_| InvalidQuote::Field {
-        field: name,
-        expected,
-        found: beginning(value),
-    })
 }
 
 #[cfg(test)]

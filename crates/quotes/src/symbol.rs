@@ -50,10 +50,12 @@ impl Symbol {
     }
 }
 
-impl FromStr for Symbol {
-    type Err = InvalidSymbol;
-
-    fn from_str(text: &str) -> Result<Self, InvalidSymbol> {
+impl Symbol {
+    /// Checks that `text` is one.
+    ///
+    /// # Errors
+    /// [`InvalidSymbol`] says why it is not.
+    pub fn check(text: &str) -> Result<(), InvalidSymbol> {
         if text.trim().is_empty() {
             return Err(InvalidSymbol::Empty);
         }
@@ -68,6 +70,15 @@ impl FromStr for Symbol {
         if text.starts_with('.') || text.contains("..") || text.trim() != text {
             return Err(InvalidSymbol::Path(text.to_owned()));
         }
+        Ok(())
+    }
+}
+
+impl FromStr for Symbol {
+    type Err = InvalidSymbol;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSymbol> {
+        Self::check(text)?;
         Ok(Self(text.to_owned()))
     }
 }

@@ -143,6 +143,14 @@ impl S3 {
         found.map(|(_, (_, bytes))| bytes.clone()).collect()
     }
 
+    /// The path and the headers of every object whose path begins so.
+    #[must_use]
+    pub fn stored(&self, prefix: &str) -> Vec<(String, HeaderMap)> {
+        let objects = self.shared.objects.lock().unwrap();
+        let found = objects.iter().filter(|(path, _)| path.starts_with(prefix));
+        found.map(|(path, (headers, _))| (path.clone(), headers.clone())).collect()
+    }
+
     /// Puts an object at `/bucket/key`, as the path has it on the wire.
     pub fn put(&self, path: &str, bytes: &'static [u8]) {
         self.put_with(path, &[], bytes);
@@ -213,7 +221,10 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         if only_if_absent && objects.contains_key(&path) {
             return error(412, "PreconditionFailed");
         }
-        let headers = head.headers.iter().filter(|(name, _)| name.as_str().starts_with("x-amz-meta-"));
+        let is_kept = |name: &str| {
+            name.starts_with("x-amz-meta-") || ["content-type", "content-encoding"].contains(&name)
+        };
+        let headers = head.headers.iter().filter(|(name, _)| is_kept(name.as_str()));
         let headers = headers.map(|(name, value)| (name.clone(), value.clone())).collect();
         objects.insert(path.clone(), (headers, body.clone()));
         StatusCode::OK.into_response()

@@ -16,6 +16,6 @@ mod tables;
 pub use client::{Answer, Parameter, SECRETS, Warehouse, WarehouseConfig};
 pub use credentials::{GoogleCredentials, UnusableCredentials};
 pub use error::WarehouseError;
-pub use load::{BronzeRow, Loaded};
+pub use load::{BronzeRow, Loaded, STATEMENT_BYTES};
 pub use reconcile::Compared;
 pub use tables::{BRONZE_TABLE, WATERMARK_TABLE};

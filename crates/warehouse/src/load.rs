@@ -3,61 +3,66 @@
 use std::{collections::HashSet, time::Instant};
 
 use function_kit::metrics;
-use quotes::{Quote, QuoteId};
+use jiff::civil::Date;
+use quotes::{QuoteId, QuoteView};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{Parameter, Warehouse, WarehouseError, statements};
 
 /// The most JSON that one statement carries, in bytes: a request may have 10 MB.
-const STATEMENT_BYTES: usize = 4 << 20;
+pub const STATEMENT_BYTES: usize = 4 << 20;
 
 /// One row of the bronze table: an archived quote and where it was archived.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct BronzeRow {
     quote_id: QuoteId,
-    object_key: String,
-    symbol: String,
     fetched_at: i64,
-    fetched_date: jiff::civil::Date,
-    c: Option<Box<RawValue>>,
-    d: Option<Box<RawValue>>,
-    dp: Option<Box<RawValue>>,
-    h: Option<Box<RawValue>>,
-    l: Option<Box<RawValue>>,
-    o: Option<Box<RawValue>>,
-    pc: Option<Box<RawValue>>,
+    fetched_date: Date,
+    json: String,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    quote_id: QuoteId,
+    object_key: &'a str,
+    symbol: &'a str,
+    fetched_at: i64,
+    fetched_date: Date,
+    c: Option<&'a RawValue>,
+    d: Option<&'a RawValue>,
+    dp: Option<&'a RawValue>,
+    h: Option<&'a RawValue>,
+    l: Option<&'a RawValue>,
+    o: Option<&'a RawValue>,
+    pc: Option<&'a RawValue>,
+    // BigQuery's INT64 does not take `1704067200.0`, which is the same number in JSON.
     t: Option<i64>,
 }
 
 impl BronzeRow {
+    /// The row of `quote`, archived under `object_key`.
+    #[must_use]
+    #[allow(clippy::many_single_char_names, reason = "the columns' names")]
+    pub fn new(quote: &QuoteView<'_>, object_key: &str) -> Self {
+        let (quote_id, fetched_at, fetched_date) = (quote.id(), quote.fetched_at(), quote.fetched_date());
+        let (symbol, t, [c, d, dp, h, l, o, pc]) = (quote.symbol(), quote.market_time(), quote.prices());
+        let row = Row { quote_id, object_key, symbol, fetched_at, fetched_date, c, d, dp, h, l, o, pc, t };
+        // Texts, whole numbers and what was JSON before always are JSON.
+        let json = serde_json::to_string(&row).unwrap_or_default();
+        Self { quote_id, fetched_at, fetched_date, json }
+    }
+
     /// When the quote was fetched, in seconds since 1970.
     #[must_use]
     pub fn fetched_at(&self) -> i64 {
         self.fetched_at
     }
 
-    /// The row of `quote`, archived under `object_key`.
+    /// The row as a statement carries it: a JSON object.
     #[must_use]
-    pub fn new(quote: &Quote, object_key: &str) -> Self {
-        let number =
-            |name| quote.number_text(name).and_then(|text| RawValue::from_string(text.to_owned()).ok());
-        Self {
-            quote_id: quote.id(),
-            object_key: object_key.to_owned(),
-            symbol: quote.symbol().to_string(),
-            fetched_at: quote.fetched_at(),
-            fetched_date: quote.fetched_date(),
-            c: number("c"),
-            d: number("d"),
-            dp: number("dp"),
-            h: number("h"),
-            l: number("l"),
-            o: number("o"),
-            pc: number("pc"),
-            // BigQuery's INT64 does not take `1704067200.0`, which is the same number in JSON.
-            t: quote.market_time().ok().flatten(),
-        }
+    pub fn json(&self) -> &str {
+        &self.json
     }
 }
 
@@ -80,15 +85,15 @@ impl Warehouse {
         let mut seen = HashSet::new();
         let unique: Vec<&BronzeRow> = rows.iter().filter(|row| seen.insert(row.quote_id)).collect();
         let mut inserted = 0;
-        for batch in split(&unique)? {
-            inserted += self.merge(&batch).await?;
+        for batch in split(&unique) {
+            inserted += self.merge(batch).await?;
         }
         Ok(Loaded { inserted, already_there: rows.len() as u64 - inserted.min(rows.len() as u64) })
     }
 
-    async fn merge(&self, batch: &Batch) -> Result<u64, WarehouseError> {
+    async fn merge(&self, batch: Batch) -> Result<u64, WarehouseError> {
         let parameters = [
-            Parameter::string("batch", batch.json.clone()),
+            Parameter::string("batch", batch.json),
             Parameter::date("first_date", batch.first_date),
             Parameter::date("last_date", batch.last_date),
         ];
@@ -102,34 +107,28 @@ impl Warehouse {
 /// What one statement carries.
 struct Batch {
     json: String,
-    first_date: jiff::civil::Date,
-    last_date: jiff::civil::Date,
+    first_date: Date,
+    last_date: Date,
 }
 
 /// Splits `rows` where a statement would grow too large.
-fn split(rows: &[&BronzeRow]) -> Result<Vec<Batch>, WarehouseError> {
-    let mut batches: Vec<Batch> = Vec::new();
-    for row in rows {
-        let json = serde_json::to_string(row)
-            .map_err(|error| WarehouseError::Configuration(format!("{}: {error}", row.object_key)))?;
-        match batches.last_mut().filter(|batch| batch.json.len() + json.len() < STATEMENT_BYTES) {
-            Some(batch) => {
-                batch.json.push(',');
-                batch.json.push_str(&json);
-                batch.first_date = batch.first_date.min(row.fetched_date);
-                batch.last_date = batch.last_date.max(row.fetched_date);
-            }
-            None => batches.push(Batch {
-                json: format!("[{json}"),
-                first_date: row.fetched_date,
-                last_date: row.fetched_date,
-            }),
+fn split<'a>(mut rows: &'a [&'a BronzeRow]) -> impl Iterator<Item = Batch> {
+    std::iter::from_fn(move || {
+        let (first, _) = rows.split_first()?;
+        let mut batch =
+            Batch { json: String::new(), first_date: first.fetched_date, last_date: first.fetched_date };
+        while let Some((row, rest)) = rows.split_first()
+            && (batch.json.is_empty() || batch.json.len() + row.json.len() < STATEMENT_BYTES)
+        {
+            batch.json.push(if batch.json.is_empty() { '[' } else { ',' });
+            batch.json.push_str(&row.json);
+            batch.first_date = batch.first_date.min(row.fetched_date);
+            batch.last_date = batch.last_date.max(row.fetched_date);
+            rows = rest;
         }
-    }
-    for batch in &mut batches {
         batch.json.push(']');
-    }
-    Ok(batches)
+        Some(batch)
+    })
 }
 
 #[cfg(test)]
@@ -141,12 +140,12 @@ mod tests {
         let json = format!(
             r#"{{"c":150.250,"d":null,"t":7,"symbol":"AAPL","fetched_at":{fetched_at},"quote_id":"{id}"}}"#
         );
-        BronzeRow::new(&Quote::from_object(json.as_bytes()).unwrap(), "AAPL/7.json")
+        BronzeRow::new(&QuoteView::parse(json.as_bytes()).unwrap(), "AAPL/7.json")
     }
 
     #[test]
     fn a_row_keeps_the_numbers_texts() {
-        let json = serde_json::to_string(&row(86_400)).unwrap();
+        let json = row(86_400).json;
         assert!(json.contains(r#""c":150.250,"d":null,"dp":null"#), "{json}");
         assert!(json.contains(r#""fetched_date":"1970-01-02""#), "{json}");
     }
@@ -154,7 +153,8 @@ mod tests {
     #[test]
     fn statements_are_bounded_and_name_their_own_days() {
         let rows: Vec<BronzeRow> = (1..=40_000).map(|number| row(number * 100)).collect();
-        let batches = split(&rows.iter().collect::<Vec<_>>()).unwrap();
+        let rows: Vec<&BronzeRow> = rows.iter().collect();
+        let batches: Vec<Batch> = split(&rows).collect();
         assert!(batches.len() > 1);
         assert!(batches.iter().all(|batch| batch.json.len() <= STATEMENT_BYTES + 1));
         let count: usize = batches
@@ -168,6 +168,6 @@ mod tests {
 
     #[test]
     fn nothing_to_load_needs_no_statement() {
-        assert!(split(&[]).unwrap().is_empty());
+        assert!(split(&[]).next().is_none());
     }
 }

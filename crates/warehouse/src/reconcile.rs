@@ -1,8 +1,8 @@
 //! Comparing object keys with bronze, removing second rows, and the watermarks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use quotes::ObjectKey;
+use quotes::{ArchiveKey, QuoteId};
 use serde_json::{Value, json};
 
 use crate::{Parameter, Warehouse, WarehouseError, statements};
@@ -10,7 +10,7 @@ use crate::{Parameter, Warehouse, WarehouseError, statements};
 /// What bronze has of some keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Compared {
-    /// The keys that no row was loaded from.
+    /// The keys from which fewer rows were loaded than they hold quotes.
     pub missing: Vec<String>,
     /// Whether a quote of these keys has more than one row.
     pub has_twins: bool,
@@ -21,25 +21,68 @@ impl Warehouse {
     ///
     /// # Errors
     /// [`WarehouseError`].
-    pub async fn compare(&self, keys: &[&ObjectKey]) -> Result<Compared, WarehouseError> {
+    pub async fn compare(&self, keys: &[&ArchiveKey]) -> Result<Compared, WarehouseError> {
         let Some([first, last]) = days(keys) else { return Ok(Compared::default()) };
-        let texts: Vec<String> = keys.iter().map(ToString::to_string).collect();
-        let parameters = [Parameter::string("keys", json!(texts).to_string()), first, last];
+        let wanted: Vec<Value> =
+            keys.iter().map(|key| json!({ "key": key.to_string(), "quotes": key.quotes() })).collect();
+        let parameters = [Parameter::string("keys", Value::Array(wanted).to_string()), first, last];
         let mut compared = Compared::default();
         for row in self.run(&statements::COMPARE_KEYS, &parameters).await?.rows {
-            match <[Option<String>; 2]>::try_from(row) {
-                Ok([Some(key), None]) => compared.missing.push(key),
-                _ => compared.has_twins = true,
+            let Ok([Some(key), is_missing, has_twins]) = <[Option<String>; 3]>::try_from(row) else {
+                continue;
+            };
+            compared.has_twins |= has_twins.as_deref() == Some("true");
+            if is_missing.as_deref() == Some("true") {
+                compared.missing.push(key);
             }
         }
         Ok(compared)
+    }
+
+    /// The keys of those objects, each given with the ids of its quotes, that hold a quote that bronze has not, whatever
+    /// object it was loaded from. The days from the first key's to the last one's are read.
+    ///
+    /// # Errors
+    /// [`WarehouseError`].
+    pub async fn lacking(
+        &self,
+        objects: &[(&ArchiveKey, Vec<QuoteId>)],
+    ) -> Result<HashSet<String>, WarehouseError> {
+        let keys: Vec<&ArchiveKey> = objects.iter().map(|(key, _)| *key).collect();
+        let Some([first, last]) = days(&keys) else { return Ok(HashSet::new()) };
+        let quotes: Vec<Value> = objects
+            .iter()
+            .flat_map(|(key, ids)| {
+                let key = key.to_string();
+                ids.iter().map(move |id| json!({ "key": key, "id": id }))
+            })
+            .collect();
+        let parameters = [Parameter::string("quotes", Value::Array(quotes).to_string()), first, last];
+        let rows = self.run(&statements::LACKED_QUOTES, &parameters).await?.rows;
+        Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
+    }
+
+    /// The newest second, not in the future, of each symbol that was loaded from `keys`.
+    ///
+    /// # Errors
+    /// [`WarehouseError`].
+    pub async fn newest(&self, keys: &[&ArchiveKey]) -> Result<HashMap<String, i64>, WarehouseError> {
+        let Some([first, last]) = days(keys) else { return Ok(HashMap::new()) };
+        let texts: Vec<String> = keys.iter().map(ToString::to_string).collect();
+        let parameters = [Parameter::string("keys", json!(texts).to_string()), first, last];
+        let rows = self.run(&statements::NEWEST_OF_KEYS, &parameters).await?.rows;
+        let newest = |row: Vec<Option<String>>| match <[Option<String>; 2]>::try_from(row) {
+            Ok([Some(symbol), Some(newest)]) => Some((symbol, newest.parse().ok()?)),
+            _ => None,
+        };
+        Ok(rows.into_iter().filter_map(newest).collect())
     }
 
     /// Removes all rows but the first of each quote, on the days from the first key's to the last one's; how many.
     ///
     /// # Errors
     /// [`WarehouseError`].
-    pub async fn remove_twins(&self, keys: &[&ObjectKey]) -> Result<u64, WarehouseError> {
+    pub async fn remove_twins(&self, keys: &[&ArchiveKey]) -> Result<u64, WarehouseError> {
         let Some(parameters) = days(keys) else { return Ok(0) };
         Ok(self.run(&statements::REMOVE_TWINS, &parameters).await?.changed)
     }
@@ -76,7 +119,7 @@ impl Warehouse {
 }
 
 /// The first and the last day of the keys; `None` where there are no keys.
-fn days(keys: &[&ObjectKey]) -> Option<[Parameter; 2]> {
+fn days(keys: &[&ArchiveKey]) -> Option<[Parameter; 2]> {
     let dates = keys.iter().map(|key| key.fetched_date());
     let (first, last) = (dates.clone().min()?, dates.max()?);
     Some([Parameter::date("first_date", first), Parameter::date("last_date", last)])

@@ -101,16 +101,47 @@ statements! {
        IF(T.last_ts <= UNIX_SECONDS(CURRENT_TIMESTAMP()), GREATEST(T.last_ts, S.last_ts), S.last_ts)
      WHEN NOT MATCHED THEN INSERT (symbol, last_ts) VALUES (S.symbol, S.last_ts)";
 
-    /// Those of `keys`, a JSON array, that no row of bronze was loaded from, with NULL, and those of which a quote has
-    /// more than one row, with the number of rows too many. The days are the keys' own.
+    /// Those of `keys`, a JSON array of objects' keys and of how many quotes they hold, of which bronze has fewer quotes
+    /// or some quote twice: the key, whether quotes are missing, and whether some are there twice. The days are the keys' own.
     COMPARE_KEYS, "the keys that are not in bronze", (keys: STRING, first_date: DATE, last_date: DATE),
-    "SELECT k, loaded.twins FROM UNNEST(JSON_VALUE_ARRAY(@keys)) AS k
+    "SELECT wanted.object_key, COALESCE(loaded.quotes, 0) < wanted.quotes, COALESCE(loaded.twins, 0) > 0
+     FROM (
+       SELECT JSON_VALUE(k, '$.key') AS object_key, CAST(JSON_VALUE(k, '$.quotes') AS INT64) AS quotes
+       FROM UNNEST(JSON_QUERY_ARRAY(@keys)) AS k
+     ) AS wanted
      LEFT JOIN (
-       SELECT object_key, COUNT(*) - COUNT(DISTINCT quote_id) AS twins FROM `{dataset}.bronze_stock_quotes_raw`
-       WHERE fetched_date BETWEEN @first_date AND @last_date
+       SELECT object_key, COUNT(DISTINCT quote_id) AS quotes, COUNTIF(rows_of_quote > 1) AS twins
+       FROM (
+         SELECT object_key, quote_id, COUNT(*) OVER (PARTITION BY quote_id) AS rows_of_quote
+         FROM `{dataset}.bronze_stock_quotes_raw`
+         WHERE fetched_date BETWEEN @first_date AND @last_date
+       )
        GROUP BY object_key
-     ) AS loaded ON loaded.object_key = k
-     WHERE loaded.object_key IS NULL OR loaded.twins > 0";
+     ) AS loaded ON loaded.object_key = wanted.object_key
+     WHERE COALESCE(loaded.quotes, 0) < wanted.quotes OR COALESCE(loaded.twins, 0) > 0";
+
+    /// The keys of those of `quotes`, a JSON array of ids with their objects' keys, that bronze does not have, whatever key
+    /// they were loaded from. The days are the quotes' own.
+    LACKED_QUOTES, "the quotes that are not in bronze", (quotes: STRING, first_date: DATE, last_date: DATE),
+    "SELECT DISTINCT wanted.object_key
+     FROM (
+       SELECT JSON_VALUE(q, '$.key') AS object_key, JSON_VALUE(q, '$.id') AS quote_id
+       FROM UNNEST(JSON_QUERY_ARRAY(@quotes)) AS q
+     ) AS wanted
+     LEFT JOIN (
+       SELECT DISTINCT quote_id FROM `{dataset}.bronze_stock_quotes_raw`
+       WHERE fetched_date BETWEEN @first_date AND @last_date
+     ) AS loaded ON loaded.quote_id = wanted.quote_id
+     WHERE loaded.quote_id IS NULL";
+
+    /// Each symbol that was loaded from `keys`, a JSON array, and its newest second that is not in the future. The days are
+    /// the keys' own.
+    NEWEST_OF_KEYS, "the newest quotes of some keys", (keys: STRING, first_date: DATE, last_date: DATE),
+    "SELECT symbol, MAX(fetched_at) FROM `{dataset}.bronze_stock_quotes_raw`
+     WHERE fetched_date BETWEEN @first_date AND @last_date
+       AND fetched_at <= UNIX_SECONDS(CURRENT_TIMESTAMP())
+       AND object_key IN (SELECT k FROM UNNEST(JSON_VALUE_ARRAY(@keys)) AS k)
+     GROUP BY symbol";
 
     /// Removes all rows but the first of each quote.
     REMOVE_TWINS, "the removal of quotes that are there twice", (first_date: DATE, last_date: DATE),

@@ -18,7 +18,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use function_kit::Retry;
-use quotes::{ObjectKey, Quote, QuoteId};
+use quotes::{ArchiveKey, Coordinates, ObjectKey, QuoteId, QuoteView};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use warehouse::{
@@ -389,15 +389,28 @@ impl StandIn {
     }
 }
 
-/// A row a second of `symbol`, each with its own identity.
-fn rows(symbol: &str, seconds: std::ops::Range<i64>) -> Vec<BronzeRow> {
+/// The identity of a symbol's quote of a second.
+fn id(symbol: &str, second: i64) -> QuoteId {
+    let at = Coordinates { topic: symbol.into(), partition: 0, offset: second, timestamp_ms: 0 };
+    at.derive_quote_id()
+}
+
+/// A row a second of `symbol`, each with an identity of its own, loaded from `object_key`.
+fn rows_of(symbol: &str, seconds: std::ops::Range<i64>, object_key: &str) -> Vec<BronzeRow> {
     let row = |second: i64| {
-        let fetched_at = 1_704_067_200 + second;
-        let id = QuoteId::at(u64::try_from(fetched_at).unwrap() * 1000);
+        let (fetched_at, id) = (1_704_067_200 + second, id(symbol, second));
         let body = format!(
             r#"{{"c":150.250,"d":null,"h":1e2,"t":7,"symbol":"{symbol}","fetched_at":{fetched_at},"quote_id":"{id}"}}"#
         );
-        BronzeRow::new(&Quote::from_object(body.as_bytes()).unwrap(), &format!("{symbol}/{fetched_at}.json"))
+        BronzeRow::new(&QuoteView::parse(body.as_bytes()).unwrap(), object_key)
+    };
+    seconds.map(row).collect()
+}
+
+/// As [`rows_of`], each from an object of its own.
+fn rows(symbol: &str, seconds: std::ops::Range<i64>) -> Vec<BronzeRow> {
+    let row = |second| {
+        rows_of(symbol, second..second + 1, &format!("{symbol}/{}.json", 1_704_067_200 + second)).remove(0)
     };
     seconds.map(row).collect()
 }
@@ -491,16 +504,34 @@ async fn on_the_stand_in_each_quote_is_in_bronze_once_and_watermarks_only_rise()
     assert_eq!(watermarks(&warehouse, "AAPL").await, [0; 0]);
 
     // Keys to compare with bronze: one that exists there, and one that does not.
-    let keys = ["AAPL/1704067200.json", "AAPL/1.json"].map(|key| key.parse::<ObjectKey>().unwrap());
-    let keys: Vec<&ObjectKey> = keys.iter().collect();
+    let keys = ["AAPL/1704067200.json", "AAPL/1.json"].map(|key| key.parse::<ArchiveKey>().unwrap());
+    let keys: Vec<&ArchiveKey> = keys.iter().collect();
     let compared = warehouse.compare(&keys).await.unwrap();
     assert_eq!(compared, Compared { missing: vec!["AAPL/1.json".to_owned()], has_twins: false });
 
     // An answer of many rows is read whole.
-    let many: Vec<ObjectKey> =
-        (0..20_000).map(|second| ObjectKey::new("NONE".parse().unwrap(), 1_704_067_200 + second)).collect();
-    let many: Vec<&ObjectKey> = many.iter().collect();
+    let none =
+        |second: i64| ArchiveKey::from(ObjectKey::new("NONE".parse().unwrap(), 1_704_067_200 + second));
+    let many: Vec<ArchiveKey> = (0..20_000).map(none).collect();
+    let many: Vec<&ArchiveKey> = many.iter().collect();
     assert_eq!(warehouse.compare(&many).await.unwrap().missing.len(), many.len());
+
+    // A batch of which a part was loaded is missing; one whose quotes were loaded from other objects is told apart by them.
+    let batch: ArchiveKey = "batches/1704067209-1704067200-10-t-0-1-10.ndjson.gz".parse().unwrap();
+    let part = rows_of("BATCH", 0..10, &batch.to_string());
+    warehouse.load(&part[..7]).await.unwrap();
+    let missing = |compared: Compared| compared.missing;
+    assert_eq!(missing(warehouse.compare(&[&batch]).await.unwrap()), [batch.to_string()]);
+    let ids: Vec<QuoteId> = (0..10).map(|second| id("BATCH", second)).collect();
+    assert_eq!(warehouse.lacking(&[(&batch, ids.clone())]).await.unwrap(), [batch.to_string()].into());
+    warehouse.load(&rows("BATCH", 7..10)).await.unwrap();
+    assert_eq!(missing(warehouse.compare(&[&batch]).await.unwrap()), [batch.to_string()]);
+    assert_eq!(warehouse.lacking(&[(&batch, ids)]).await.unwrap(), [].into());
+    let newest = warehouse.newest(&[&batch]).await.unwrap();
+    assert_eq!(newest, [("BATCH".to_owned(), 1_704_067_206_i64)].into());
+    let seven: ArchiveKey = "batches/1704067209-1704067200-7-t-0-1-10.ndjson.gz".parse().unwrap();
+    warehouse.load(&rows_of("SEVEN", 0..7, &seven.to_string())).await.unwrap();
+    assert_eq!(warehouse.compare(&[&seven]).await.unwrap(), Compared::default());
 
     // Two rows of a quote: the first one stays.
     let bronze_table = table(BRONZE_TABLE);

@@ -1,11 +1,13 @@
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use function_kit::trace::{TRACEPARENT, TraceParent};
-use quotes::{Coordinates, InvalidQuote, Quote};
+use quotes::{Coordinates, InvalidQuote, Quote, QuoteId, QuoteView};
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::{Value, value::RawValue};
 
@@ -14,16 +16,29 @@ use serde_json::{Value, value::RawValue};
 /// Format: <https://docs.aws.amazon.com/lambda/latest/dg/with-msk.html>. Only what is needed is read, and
 /// each record by itself: one odd record, or headers in one of their several encodings, must not fail
 /// the others.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default)]
 pub struct KafkaEvent {
-    #[serde(default, deserialize_with = "null_is_empty")]
-    records: BTreeMap<String, Vec<Box<RawValue>>>,
+    records: Vec<Result<Record, BadRecord>>,
 }
 
-fn null_is_empty<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, Vec<Box<RawValue>>>, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+#[derive(Deserialize)]
+struct WireEvent<'a> {
+    #[serde(borrow, default)]
+    records: Option<BTreeMap<String, Vec<&'a RawValue>>>,
+}
+
+impl<'de> Deserialize<'de> for KafkaEvent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let partitions = WireEvent::deserialize(deserializer)?.records.unwrap_or_default();
+        let mut records = Vec::with_capacity(partitions.values().map(Vec::len).sum());
+        // A topic's name stands in each of its records, and is kept once.
+        let mut topic = Arc::from("");
+        for (partition, wire) in &partitions {
+            let numbered = wire.iter().enumerate();
+            records.extend(numbered.map(|(position, json)| read(partition, position, json, &mut topic)));
+        }
+        Ok(Self { records })
+    }
 }
 
 /// One Kafka record.
@@ -33,8 +48,8 @@ pub struct Record {
     pub at: Coordinates,
     /// Its value; `None` for a tombstone.
     pub value: Option<Vec<u8>>,
-    /// Its header `traceparent`; `None` where there is none that can be read.
-    pub trace: Option<TraceParent>,
+    /// Its headers, as the event had them.
+    headers: Option<Box<str>>,
 }
 
 /// A record of an event that cannot be read: something without coordinates, or whose value is not base64.
@@ -49,19 +64,24 @@ pub struct BadRecord {
 }
 
 #[derive(Deserialize)]
-struct WireRecord {
-    topic: String,
+struct WireRecord<'a> {
+    #[serde(borrow)]
+    topic: Cow<'a, str>,
     #[serde(deserialize_with = "number_or_text")]
     partition: i64,
     #[serde(deserialize_with = "number_or_text")]
     offset: i64,
     #[serde(default, deserialize_with = "number_or_text")]
     timestamp: i64,
-    #[serde(default)]
-    value: Option<String>,
-    #[serde(default)]
-    headers: Option<Box<RawValue>>,
+    #[serde(borrow, default)]
+    value: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    headers: Option<&'a RawValue>,
 }
+
+/// A text that is borrowed if nothing in it is escaped; inside of an `Option` a `Cow` alone would not be.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     match Value::deserialize(deserializer)? {
@@ -84,31 +104,39 @@ impl KafkaEvent {
     /// Every record of every partition.
     #[must_use]
     pub fn into_records(self) -> Vec<Result<Record, BadRecord>> {
-        let numbered = |(partition, records): (String, Vec<Box<RawValue>>)| {
-            records.into_iter().enumerate().map(move |(position, json)| read(&partition, position, &json))
-        };
-        self.records.into_iter().flat_map(numbered).collect()
+        self.records
     }
 }
 
-fn read(partition: &str, position: usize, json: &RawValue) -> Result<Record, BadRecord> {
+/// The record `json`. `topic` is the last record's, and becomes this one's.
+fn read(
+    partition: &str,
+    position: usize,
+    json: &RawValue,
+    topic: &mut Arc<str>,
+) -> Result<Record, BadRecord> {
     let bad = |at: String, reason: String| BadRecord { at, reason, json: json.get().to_owned() };
     let unplaced = |reason: String| bad(format!("{partition}@#{position}"), reason);
-    let wire: WireRecord = serde_json::from_str(json.get()).map_err(|error| unplaced(error.to_string()))?;
+    let wire: WireRecord<'_> =
+        serde_json::from_str(json.get()).map_err(|error| unplaced(error.to_string()))?;
     let partition = i32::try_from(wire.partition)
         .map_err(|_| unplaced(format!("the partition {} is out of range", wire.partition)))?;
-    let at = Coordinates { topic: wire.topic, partition, offset: wire.offset, timestamp_ms: wire.timestamp };
+    if **topic != *wire.topic {
+        *topic = Arc::from(wire.topic);
+    }
+    let topic = Arc::clone(topic);
+    let at = Coordinates { topic, partition, offset: wire.offset, timestamp_ms: wire.timestamp };
     let value = wire
         .value
-        .map(|text| STANDARD.decode(text))
+        .map(|Text(text)| STANDARD.decode(text.as_bytes()))
         .transpose()
         .map_err(|error| bad(at.to_string(), format!("the value is not base64: {error}")))?;
-    Ok(Record { at, value, trace: wire.headers.and_then(|headers| trace(&headers)) })
+    Ok(Record { at, value, headers: wire.headers.map(|headers| headers.get().into()) })
 }
 
 /// The first valid `traceparent` of a record's headers, which are objects with a name and its bytes.
-fn trace(headers: &RawValue) -> Option<TraceParent> {
-    let headers: Value = serde_json::from_str(headers.get()).ok()?;
+fn trace(headers: &str) -> Option<TraceParent> {
+    let headers: Value = serde_json::from_str(headers).ok()?;
     let headers = headers.as_array()?.iter().filter_map(Value::as_object).flatten();
     headers
         .filter(|(name, _)| name.eq_ignore_ascii_case(TRACEPARENT))
@@ -150,15 +178,49 @@ pub(crate) enum NoQuote {
 }
 
 impl Record {
+    /// Its header `traceparent`; `None` where there is none that can be read.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceParent> {
+        trace(self.headers.as_deref()?)
+    }
+
     /// The quote that the record holds, read at `now`.
     pub(crate) fn quote(&self, now: SystemTime) -> Result<Quote, NoQuote> {
-        let value = self.value.as_deref().ok_or(NoQuote::Tombstone)?;
-        let quote = Quote::from_message(value, &self.at)?;
-        let latest = (now + AHEAD).duration_since(UNIX_EPOCH).unwrap_or_default();
-        // The rest of the flow takes the newest time for the state of things.
-        if u64::try_from(quote.fetched_at()).is_ok_and(|fetched_at| fetched_at > latest.as_secs()) {
-            return Err(NoQuote::Future { fetched_at: quote.fetched_at() });
-        }
+        let quote = Quote::from_message(self.value.as_deref().ok_or(NoQuote::Tombstone)?, &self.at)?;
+        check_time(quote.fetched_at(), now)?;
         Ok(quote)
     }
+
+    /// As [`Self::quote`], as a line of JSON, with its id and when it was fetched. A message that lacks nothing is not
+    /// copied.
+    pub(crate) fn line(&self, now: SystemTime) -> Result<Line<'_>, NoQuote> {
+        let value = self.value.as_deref().ok_or(NoQuote::Tombstone)?;
+        let line = if let Ok(quote) = QuoteView::parse(value) {
+            Line { id: quote.id(), fetched_at: quote.fetched_at(), json: Cow::Borrowed(value) }
+        } else {
+            // It lacks what its coordinates give, or is not a quote.
+            let quote = Quote::from_message(value, &self.at)?;
+            let json = Cow::Owned(quote.to_json());
+            Line { id: quote.id(), fetched_at: quote.fetched_at(), json }
+        };
+        check_time(line.fetched_at, now)?;
+        Ok(line)
+    }
+}
+
+/// A quote on its way into a batch.
+pub(crate) struct Line<'a> {
+    pub id: QuoteId,
+    /// In seconds since 1970.
+    pub fetched_at: i64,
+    pub json: Cow<'a, [u8]>,
+}
+
+fn check_time(fetched_at: i64, now: SystemTime) -> Result<(), NoQuote> {
+    let latest = (now + AHEAD).duration_since(UNIX_EPOCH).unwrap_or_default();
+    // The rest of the flow takes the newest time for the state of things.
+    if u64::try_from(fetched_at).is_ok_and(|fetched_at| fetched_at > latest.as_secs()) {
+        return Err(NoQuote::Future { fetched_at });
+    }
+    Ok(())
 }

@@ -1,36 +1,45 @@
-//! archive-quotes: every record of a Kafka event becomes an object.
+//! archive-quotes: every record of a Kafka event is stored.
 //!
-//! A quote goes to `{symbol}/{fetched_at}.json` in the bronze bucket, what is not a quote goes to the
-//! quarantine bucket with its bytes, the reason and its coordinates. Only an unavailable bucket fails
+//! A quote goes to `{symbol}/{fetched_at}.json` in the bronze bucket, or, in the layout of batches, into one object for
+//! each partition that the event has records of. What is not a quote goes to the quarantine bucket with its bytes, the reason and its coordinates. Only an unavailable bucket fails
 //! the event; the batch is then tried again, and what it wrote already is found to be there.
 
+mod batch;
 mod event;
 mod quarantine;
 mod store;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    io,
+    str::FromStr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use function_kit::{
     ConfigError, Environment, Retry, metrics,
     trace::{Span, SpanKind, TraceParent},
 };
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, future::Either, stream};
 use lambda_runtime::LambdaEvent;
-use quotes::{Quote, QuoteId};
+use quotes::{Compression, Quote, QuoteId};
 use serde::Serialize;
 
+use batch::slices;
+pub use batch::{Encoded, Slice};
 use event::NoQuote;
 pub use event::{BadRecord, KafkaEvent, Record};
 pub use quarantine::Quarantined;
 pub use store::{BucketStore, Put, Store, StoreError};
 
 /// What `--help` prints.
-pub const ABOUT: &str = "archive-quotes: a Kafka event -> one object a quote. A Lambda function: it is run by the Lambda \
+pub const ABOUT: &str = "archive-quotes: a Kafka event -> one object a quote, or one a partition. A Lambda function: it is run by the Lambda \
      Runtime API (AWS_LAMBDA_RUNTIME_API) and configured by the environment: BRONZE_BUCKET, QUARANTINE_BUCKET, \
-     AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY, OTEL_EXPORTER_OTLP_ENDPOINT, LOG_LEVEL. See functions/archive-quotes/README.md.";
+     OBJECT_LAYOUT (per_quote or batch), OBJECT_COMPRESSION (gzip or zstd, of batches), AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY, OTEL_EXPORTER_OTLP_ENDPOINT, LOG_LEVEL. See functions/archive-quotes/README.md.";
 
 /// How many objects are written at once: enough to hide a bucket's latency, few enough for one core.
 const CONCURRENCY: usize = 16;
+/// How many keys of a batch other bytes may hold.
+const MOST_TAKEN: u32 = 16;
 /// What is kept of the function's time for reporting that it ran out.
 const MARGIN: Duration = Duration::from_millis(500);
 
@@ -41,6 +50,37 @@ pub struct Config {
     pub bronze_bucket: String,
     /// `QUARANTINE_BUCKET`: where what is not a quote goes.
     pub quarantine_bucket: String,
+    /// `OBJECT_LAYOUT`, and of batches `OBJECT_COMPRESSION`: which objects quotes become.
+    pub layout: Layout,
+}
+
+/// Which objects quotes become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Each one of its own.
+    PerQuote,
+    /// Those of a partition that come in one event one together, a line each, compressed.
+    Batch(Compression),
+}
+
+/// A name that is neither `per_quote` nor `batch`.
+#[derive(Debug, thiserror::Error)]
+#[error("it is neither per_quote nor batch")]
+struct UnknownLayout;
+
+/// Whether objects are batches.
+struct IsBatch(bool);
+
+impl FromStr for IsBatch {
+    type Err = UnknownLayout;
+
+    fn from_str(name: &str) -> Result<Self, UnknownLayout> {
+        match name {
+            "per_quote" => Ok(Self(false)),
+            "batch" => Ok(Self(true)),
+            _ => Err(UnknownLayout),
+        }
+    }
 }
 
 impl Config {
@@ -51,9 +91,14 @@ impl Config {
     pub fn read(mut environment: Environment) -> Result<Self, ConfigError> {
         let bronze = environment.required("BRONZE_BUCKET");
         let quarantine = environment.required("QUARANTINE_BUCKET");
-        let config = bronze
-            .zip(quarantine)
-            .map(|(bronze_bucket, quarantine_bucket)| Self { bronze_bucket, quarantine_bucket });
+        let IsBatch(is_batch) = environment.or("OBJECT_LAYOUT", IsBatch(false));
+        let compression = environment.or("OBJECT_COMPRESSION", Compression::Gzip);
+        let layout = if is_batch { Layout::Batch(compression) } else { Layout::PerQuote };
+        let config = bronze.zip(quarantine).map(|(bronze_bucket, quarantine_bucket)| Self {
+            bronze_bucket,
+            quarantine_bucket,
+            layout,
+        });
         environment.finish(config)
     }
 }
@@ -75,10 +120,26 @@ pub enum ArchiveError {
     /// A bucket did not take an object.
     #[error("the record {at} could not be stored")]
     Store {
-        /// The record's coordinates, and its quote's id where it holds one.
+        /// The record's coordinates, and its quote's id where it holds one; of a batch, its first and last offset.
         at: String,
         /// What the bucket said.
         source: StoreError,
+    },
+    /// A batch has no key.
+    #[error("the records {at} have no key: {key} and the {MOST_TAKEN} before it hold other bytes")]
+    NoKey {
+        /// The batch's first and last offset.
+        at: String,
+        /// The last key.
+        key: String,
+    },
+    /// A batch could not be compressed.
+    #[error("the records {at} could not be compressed")]
+    Encode {
+        /// The batch's first and last offset.
+        at: String,
+        /// What the encoder said.
+        source: io::Error,
     },
     /// The function's time was over before every record was stored.
     #[error("the function's time was over before all {records} records were stored")]
@@ -92,6 +153,7 @@ impl Retry for ArchiveError {
     fn is_retryable(&self) -> bool {
         match self {
             Self::Store { source, .. } => source.is_retryable(),
+            Self::NoKey { .. } | Self::Encode { .. } => false,
             Self::Deadline { .. } => true,
         }
     }
@@ -101,18 +163,19 @@ impl Retry for ArchiveError {
 pub struct ArchiveQuotes<S> {
     bronze: S,
     quarantine: S,
+    layout: Layout,
 }
 
 enum Fate {
-    Archived,
-    AlreadyArchived,
+    Archived(usize),
+    AlreadyArchived(usize),
     Quarantined,
 }
 
 impl<S: Store> ArchiveQuotes<S> {
-    /// The function, writing quotes to `bronze` and everything else to `quarantine`.
-    pub fn new(bronze: S, quarantine: S) -> Self {
-        Self { bronze, quarantine }
+    /// The function, writing quotes to `bronze` as `layout` says, and everything else to `quarantine`.
+    pub fn new(bronze: S, quarantine: S, layout: Layout) -> Self {
+        Self { bronze, quarantine, layout }
     }
 
     /// Stores every record of the event.
@@ -124,17 +187,27 @@ impl<S: Store> ArchiveQuotes<S> {
         let remaining = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
         let records = event.payload.into_records();
         let count = records.len();
-        let store = stream::iter(records)
-            .map(|record| self.store(record))
-            .buffer_unordered(CONCURRENCY)
-            .try_fold(Outcome::default(), async |mut outcome, fate| {
+        let (batches, single) = match self.layout {
+            Layout::PerQuote => (Vec::new(), records),
+            Layout::Batch(compression) => {
+                let (slices, single) = slices(records, SystemTime::now());
+                (slices.into_iter().map(|slice| (slice, compression)).collect(), single)
+            }
+        };
+        let batches = stream::iter(batches)
+            .map(|(slice, compression)| Either::Left(self.store_batch(slice, compression)));
+        let single = stream::iter(single).map(|record| Either::Right(self.store(record)));
+        let store = batches.chain(single).buffer_unordered(CONCURRENCY).try_fold(
+            Outcome::default(),
+            async |mut outcome, fate| {
                 match fate {
-                    Fate::Archived => outcome.archived += 1,
-                    Fate::AlreadyArchived => outcome.already_archived += 1,
+                    Fate::Archived(quotes) => outcome.archived += quotes,
+                    Fate::AlreadyArchived(quotes) => outcome.already_archived += quotes,
                     Fate::Quarantined => outcome.quarantined += 1,
                 }
                 Ok(outcome)
-            });
+            },
+        );
         let outcome = tokio::time::timeout(remaining.saturating_sub(MARGIN), store)
             .await
             .map_err(|_| ArchiveError::Deadline { records: count })??;
@@ -158,7 +231,7 @@ impl<S: Store> ArchiveQuotes<S> {
                     let stored = match self.archive(&quote, &record).await {
                         Ok(Ok(fate)) => Ok(fate),
                         Ok(Err(reason)) => {
-                            self.set_aside(&Quarantined::record(&record, &reason), record.trace).await
+                            self.set_aside(&Quarantined::record(&record, &reason), record.trace()).await
                         }
                         Err(error) => Err(error),
                     };
@@ -166,7 +239,7 @@ impl<S: Store> ArchiveQuotes<S> {
                 }
                 Err(reason) => {
                     let quarantined = Quarantined::record(&record, &reason);
-                    (record.at.to_string(), self.set_aside(&quarantined, record.trace).await)
+                    (record.at.to_string(), self.set_aside(&quarantined, record.trace()).await)
                 }
             },
             Err(bad) => (bad.at.clone(), self.set_aside(&Quarantined::bad_record(&bad), None).await),
@@ -177,7 +250,8 @@ impl<S: Store> ArchiveQuotes<S> {
     /// Archives the quote as a step of its trace; a quote that has no key left is for quarantine.
     async fn archive(&self, quote: &Quote, record: &Record) -> Result<Result<Fate, NoQuote>, StoreError> {
         let topic = &record.at.topic;
-        let mut span = Span::start(SpanKind::Consumer, "process", topic, quote.id().as_u128(), record.trace);
+        let mut span =
+            Span::start(SpanKind::Consumer, "process", topic, quote.id().as_u128(), record.trace());
         span.set("messaging.system", "kafka");
         span.set("messaging.operation.name", "process");
         span.set("messaging.operation.type", "process");
@@ -191,7 +265,7 @@ impl<S: Store> ArchiveQuotes<S> {
                 if written && let Some(age) = age(quote.id()) {
                     metrics::seconds("ArchiveSeconds", age.as_secs_f64());
                 }
-                Ok(Ok(if written { Fate::Archived } else { Fate::AlreadyArchived }))
+                Ok(Ok(if written { Fate::Archived(1) } else { Fate::AlreadyArchived(1) }))
             }
             Ok(Err(reason)) => {
                 span.fail(&reason);
@@ -202,6 +276,32 @@ impl<S: Store> ArchiveQuotes<S> {
                 Err(error)
             }
         }
+    }
+
+    /// Stores a partition's quotes as one object, unless it is there.
+    async fn store_batch(&self, slice: Slice, compression: Compression) -> Result<Fate, ArchiveError> {
+        let at = slice.to_string();
+        let quotes = slice.quotes();
+        let Encoded { mut key, bytes } = match slice.encode(compression) {
+            Ok(encoded) => encoded,
+            Err(source) => return Err(ArchiveError::Encode { at, source }),
+        };
+        let fate = loop {
+            let name = key.to_string();
+            match self.bronze.put_once(&name, &bytes, None).await {
+                Ok(Put::Written) => break Fate::Archived(quotes),
+                Ok(Put::SameBytes) => break Fate::AlreadyArchived(quotes),
+                // The topic was deleted and created again, or another version has written it.
+                Ok(Put::OtherBytes) if key.taken < MOST_TAKEN => key.taken += 1,
+                Ok(Put::OtherBytes) => return Err(ArchiveError::NoKey { at, key: name }),
+                Err(source) => return Err(ArchiveError::Store { at, source }),
+            }
+        };
+        tracing::debug!(%key, quotes, written = matches!(fate, Fate::Archived(_)), "archived a batch");
+        if let (Fate::Archived(_), Some(age)) = (&fate, age(slice.oldest_id())) {
+            metrics::seconds("ArchiveSeconds", age.as_secs_f64());
+        }
+        Ok(fate)
     }
 
     /// The key that holds the quote now, and whether it was written there just now.

@@ -17,7 +17,8 @@ fn main() -> ExitCode {
             aws::check_write_once(&s3, &config.quarantine_bucket).await?;
         }
         let store = |bucket| BucketStore::new(s3.clone(), bucket);
-        let handler = ArchiveQuotes::new(store(config.bronze_bucket), store(config.quarantine_bucket));
+        let (bronze, quarantine) = (store(config.bronze_bucket), store(config.quarantine_bucket));
+        let handler = ArchiveQuotes::new(bronze, quarantine, config.layout);
         Ok(async move |event| handler.handle(event).await)
     })
 }

@@ -36,7 +36,7 @@ impl Quarantined {
         Self {
             at: record.at.to_string(),
             reason: reason.to_string(),
-            topic: Some(record.at.topic.clone()),
+            topic: Some(record.at.topic.to_string()),
             partition: Some(record.at.partition),
             offset: Some(record.at.offset),
             timestamp: Some(record.at.timestamp_ms),

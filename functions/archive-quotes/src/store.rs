@@ -10,6 +10,7 @@ use function_kit::{
     Retry, aws, chain,
     trace::{TRACEPARENT, TraceParent},
 };
+use quotes::Compression;
 
 /// A bucket into which each object is written at most once.
 pub trait Store {
@@ -93,7 +94,7 @@ impl Store for BucketStore {
             .put_object()
             .bucket(&self.bucket)
             .key(key)
-            .content_type("application/json")
+            .content_type(Compression::of_key(key).map_or("application/json", Compression::media_type))
             .if_none_match("*")
             .set_metadata(metadata)
             .body(ByteStream::from(bytes.to_vec()))

@@ -5,6 +5,7 @@ use std::{
 
 use lambda_runtime::Context;
 use proptest::prelude::*;
+use quotes::ArchiveKey;
 
 use super::*;
 
@@ -60,12 +61,40 @@ struct Bench {
 }
 
 fn bench() -> Bench {
+    bench_of(Layout::PerQuote)
+}
+
+fn bench_of(layout: Layout) -> Bench {
     let (bronze, quarantine) = (Memory::default(), Memory::default());
-    let function = ArchiveQuotes::new(bronze.clone(), quarantine.clone());
+    let function = ArchiveQuotes::new(bronze.clone(), quarantine.clone(), layout);
     Bench { bronze, quarantine, function }
 }
 
+const BATCHES: [Layout; 2] = [Layout::Batch(Compression::Gzip), Layout::Batch(Compression::Zstd)];
+
 impl Bench {
+    /// Each object of bronze and its lines.
+    fn lines(&self) -> Vec<(String, Vec<String>)> {
+        let lines = |key: String| {
+            let bytes = self.bronze.get(&key);
+            let text = |bytes: &[u8]| str::from_utf8(bytes).unwrap().to_owned();
+            let lines = match Compression::of_key(&key) {
+                Some(compression) => {
+                    text(&compression.decompress(&bytes).unwrap()).lines().map(str::to_owned).collect()
+                }
+                None => vec![text(&bytes)],
+            };
+            (key, lines)
+        };
+        self.bronze.keys().into_iter().map(lines).collect()
+    }
+
+    /// The ids of all quotes that bronze holds, in any object.
+    fn ids(&self) -> BTreeSet<QuoteId> {
+        let lines = self.lines().into_iter().flat_map(|(_, lines)| lines);
+        lines.map(|line| Quote::from_object(line.as_bytes()).unwrap().id()).collect()
+    }
+
     async fn handle(&self, event: &str) -> Result<Outcome, ArchiveError> {
         let mut context = Context::default();
         context.deadline = u64::MAX / 2;
@@ -330,7 +359,10 @@ async fn a_function_out_of_time_says_so_before_it_is_stopped() {
     let mut context = Context::default();
     context.deadline = 0;
     let payload = serde_json::from_str(&event(&[record(0, 1, &quote("AAPL", 1, "1"))])).unwrap();
-    let error = ArchiveQuotes::new(Stuck, Stuck).handle(LambdaEvent { payload, context }).await.unwrap_err();
+    let error = ArchiveQuotes::new(Stuck, Stuck, Layout::PerQuote)
+        .handle(LambdaEvent { payload, context })
+        .await
+        .unwrap_err();
     assert!(matches!(error, ArchiveError::Deadline { records: 1 }));
 }
 
@@ -347,6 +379,166 @@ impl Store for Stuck {
 fn every_problem_of_the_environment_is_named() {
     let error = Config::read(Environment::default()).unwrap_err().to_string();
     assert!(error.contains("BRONZE_BUCKET") && error.contains("QUARANTINE_BUCKET"), "{error}");
+}
+
+#[tokio::test]
+async fn every_recorded_payload_is_stored_whole_in_batches_too() {
+    for layout in BATCHES {
+        for (name, payload, expected, objects) in [
+            ("msk", include_str!("../tests/payloads/msk.json"), (2, 0), 1),
+            ("odd encodings", include_str!("../tests/payloads/odd-encodings.json"), (3, 0), 1),
+            ("several partitions", include_str!("../tests/payloads/several-partitions.json"), (3, 0), 2),
+            ("empty", include_str!("../tests/payloads/empty.json"), (0, 0), 0),
+            ("poison", include_str!("../tests/payloads/poison.json"), (1, 7), 1),
+        ] {
+            let (alone, bench) = (bench(), bench_of(layout));
+            alone.handle(payload).await.unwrap();
+            let outcome = bench.handle(payload).await.unwrap();
+            assert_eq!((outcome.archived, outcome.quarantined), expected, "{name}");
+            assert_eq!(bench.bronze.keys().len(), objects, "{name}: {:?}", bench.bronze.keys());
+            assert_eq!(bench.ids(), alone.ids(), "{name}");
+            // One by one, and the same in either layout.
+            assert_eq!(
+                *bench.quarantine.objects.lock().unwrap(),
+                *alone.quarantine.objects.lock().unwrap(),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_batch_has_its_messages_byte_for_byte_a_line_each_under_the_key_of_its_offsets() {
+    for (layout, suffix) in BATCHES.into_iter().zip([".ndjson.gz", ".ndjson.zst"]) {
+        let bench = bench_of(layout);
+        let messages = [
+            ("BRK.B", 1_704_067_256, "150.250"),
+            ("AAPL", 1_704_067_250, "1e2"),
+            ("AAPL", 1_704_067_251, "7"),
+        ];
+        let messages = messages.map(|(symbol, at, price)| quote(symbol, at, price));
+        let mut records: Vec<String> =
+            (15..).zip(&messages).map(|(offset, message)| record(3, offset, message)).collect();
+        records.insert(1, record(3, 18, "poison"));
+        let batch = event(&records);
+        assert_eq!(
+            bench.handle(&batch).await.unwrap(),
+            Outcome { archived: 3, already_archived: 0, quarantined: 1 }
+        );
+        let key = format!("batches/1704067256-1704067250-3-stock-quotes-3-15-17{suffix}");
+        assert_eq!(bench.lines(), [(key.clone(), messages.to_vec())]);
+        let bytes = bench.bronze.get(&key);
+        // The same event again is found to be there; the same event in an empty bucket makes the same bytes.
+        assert_eq!(
+            bench.handle(&batch).await.unwrap(),
+            Outcome { archived: 0, already_archived: 3, quarantined: 1 }
+        );
+        let other = bench_of(layout);
+        other.handle(&batch).await.unwrap();
+        assert_eq!(other.bronze.get(&key), bytes);
+    }
+}
+
+#[tokio::test]
+async fn a_message_of_several_lines_is_one_line_of_a_batch_and_one_without_an_id_gets_it() {
+    let bench = bench_of(BATCHES[0]);
+    let pretty = format!(
+        "{{\n  \"c\": 1.50,\n  \"more\": [1,\n 2],\n\"symbol\":\"A\",\"fetched_at\":7,\"quote_id\":\"{}\"}}\n",
+        QuoteId::at(0)
+    );
+    let foreign = "{\"c\":1,\n\"more\":[1,\n2],\"symbol\":\"A\"}";
+    bench.handle(&event(&[record(0, 1, &pretty), record(0, 2, foreign)])).await.unwrap();
+    let lines: Vec<String> = bench.lines().into_iter().flat_map(|(_, lines)| lines).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines.contains(&pretty.replace('\n', " ")), "{lines:?}");
+    let alone = self::bench();
+    alone.handle(&event(&[record(0, 1, &pretty), record(0, 2, foreign)])).await.unwrap();
+    assert_eq!(bench.ids(), alone.ids());
+}
+
+#[tokio::test]
+async fn the_quotes_of_two_days_and_those_that_fill_an_object_are_apart() {
+    let bench = bench_of(BATCHES[0]);
+    bench
+        .handle(&event(&[record(0, 1, &quote("A", 86_399, "1")), record(0, 2, &quote("A", 86_400, "2"))]))
+        .await
+        .unwrap();
+    assert_eq!(
+        bench.bronze.keys(),
+        [
+            "batches/86399-86399-1-stock-quotes-0-1-1.ndjson.gz",
+            "batches/86400-86400-1-stock-quotes-0-2-2.ndjson.gz"
+        ]
+    );
+    let long = |offset| {
+        record(
+            1,
+            offset,
+            &quote("A", offset, "1").replace('}', &format!(",\"more\":\"{}\"}}", "x".repeat(2 << 20))),
+        )
+    };
+    bench.handle(&event(&[long(1), long(2), long(3), long(4)])).await.unwrap();
+    let large: Vec<String> =
+        bench.bronze.keys().into_iter().filter(|key| key.contains("-quotes-1-")).collect();
+    assert_eq!(
+        large,
+        ["batches/2-1-2-stock-quotes-1-1-2.ndjson.gz", "batches/4-3-2-stock-quotes-1-3-4.ndjson.gz"]
+    );
+}
+
+#[tokio::test]
+async fn the_batches_of_a_topic_that_was_created_again_are_all_kept() {
+    let bench = bench_of(BATCHES[0]);
+    let (first, second) = (
+        include_str!("../tests/payloads/first-life.json"),
+        include_str!("../tests/payloads/second-life.json"),
+    );
+    for (event, archived) in [(first, 2), (second, 2), (second, 0), (first, 0)] {
+        let outcome = bench.handle(event).await.unwrap();
+        assert_eq!((outcome.archived, outcome.already_archived), (archived, 2 - archived));
+    }
+    assert_eq!(bench.ids().len(), 4);
+}
+
+#[tokio::test]
+async fn a_batch_without_a_free_key_fails_for_good_and_says_so() {
+    let bench = bench_of(BATCHES[0]);
+    let batch = |price: u32| event(&[record(0, 1, &quote("A", 7, &price.to_string()))]);
+    for price in 0..=MOST_TAKEN {
+        bench.handle(&batch(price)).await.unwrap();
+    }
+    let error = bench.handle(&batch(99)).await.unwrap_err();
+    assert!(!error.is_retryable());
+    assert!(function_kit::chain(&error).contains("stock-quotes-0@1..1"), "{}", function_kit::chain(&error));
+}
+
+#[tokio::test]
+async fn an_unavailable_bucket_fails_a_batch_and_names_its_offsets() {
+    let bench = bench_of(BATCHES[0]);
+    *bench.bronze.outage.lock().unwrap() = Some(0);
+    let records = [record(0, 41, &quote("AAPL", 1, "1")), record(0, 42, &quote("AAPL", 2, "1"))];
+    let error = bench.handle(&event(&records)).await.unwrap_err();
+    assert!(error.is_retryable());
+    let message = function_kit::chain(&error);
+    assert!(message.contains("stock-quotes-0@41..42") && message.contains("503"), "{message}");
+}
+
+#[test]
+fn a_layout_is_per_quote_unless_the_environment_says_otherwise() {
+    let read = |more: &[(&str, &str)]| {
+        let buckets = [("BRONZE_BUCKET", "b"), ("QUARANTINE_BUCKET", "q")];
+        let all = buckets.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::read(all.collect()).map(|config| config.layout).map_err(|error| error.to_string())
+    };
+    assert_eq!(read(&[]), Ok(Layout::PerQuote));
+    assert_eq!(read(&[("OBJECT_COMPRESSION", "zstd")]), Ok(Layout::PerQuote));
+    assert_eq!(read(&[("OBJECT_LAYOUT", "batch")]), Ok(Layout::Batch(Compression::Gzip)));
+    assert_eq!(
+        read(&[("OBJECT_LAYOUT", "batch"), ("OBJECT_COMPRESSION", "zstd")]),
+        Ok(Layout::Batch(Compression::Zstd))
+    );
+    let error = read(&[("OBJECT_LAYOUT", "batches"), ("OBJECT_COMPRESSION", "lz4")]).unwrap_err();
+    assert!(error.contains("OBJECT_LAYOUT") && error.contains("OBJECT_COMPRESSION"), "{error}");
 }
 
 proptest! {
@@ -391,6 +583,57 @@ proptest! {
             let bytes: std::collections::BTreeSet<&Vec<u8>> = objects.values().collect();
             assert_eq!(bytes.len(), objects.len());
         });
+    }
+
+    /// Events are cut anywhere, come twice and in any order, and some of them fail; then all of them come once more.
+    #[test]
+    fn however_events_are_cut_both_layouts_hold_each_quote_and_no_other(
+        records in proptest::collection::vec((0..2usize, 0..4i64, 0..2i32), 1..24),
+        tries in proptest::collection::vec((0..24usize, 1..24usize, proptest::option::of(0..4usize)), 0..8),
+        batch in 1..24usize,
+    ) {
+        // Second 0 stands for poison; quotes of seconds a day apart, too.
+        let of = |(offset, (symbol, second, partition)): (i64, &(usize, i64, i32))| match second {
+            0 => (None, record(*partition, offset, "poison")),
+            second => {
+                let quote = quote(["AAPL", "MSFT"][*symbol], second * 40_000, "1");
+                (Some(Quote::from_object(quote.as_bytes()).unwrap().id()), record(*partition, offset, &quote))
+            }
+        };
+        let (ids, records): (Vec<_>, Vec<_>) = (0..).zip(&records).map(of).unzip();
+        let expected: BTreeSet<QuoteId> = ids.iter().copied().flatten().collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for layout in [Layout::PerQuote, BATCHES[0], BATCHES[1]] {
+            runtime.block_on(async {
+                let bench = bench_of(layout);
+                for (first, count, outage) in &tries {
+                    let from = (*first).min(records.len() - 1);
+                    let batch = &records[from..records.len().min(from + count)];
+                    *bench.bronze.outage.lock().unwrap() = *outage;
+                    let _ = bench.handle(&event(batch)).await;
+                }
+                *bench.bronze.outage.lock().unwrap() = None;
+                for batch in records.chunks(batch) {
+                    let outcome = bench.handle(&event(batch)).await.unwrap();
+                    assert_eq!(outcome.archived + outcome.already_archived + outcome.quarantined, batch.len());
+                }
+                assert_eq!(bench.ids(), expected);
+                assert_eq!(bench.quarantine.keys().len(), ids.iter().filter(|id| id.is_none()).count());
+                // A key says what its object holds.
+                for (key, lines) in bench.lines() {
+                    let key: ArchiveKey = key.parse().unwrap();
+                    let times: BTreeSet<i64> =
+                        lines.iter().map(|line| Quote::from_object(line.as_bytes()).unwrap().fetched_at()).collect();
+                    assert_eq!(key.quotes(), lines.len() as u64);
+                    assert_eq!(Some(key.newest_and_oldest()), times.last().copied().zip(times.first().copied()));
+                }
+                let before = bench.bronze.objects.lock().unwrap().clone();
+                for batch in records.chunks(batch) {
+                    assert_eq!(bench.handle(&event(batch)).await.unwrap().archived, 0);
+                }
+                assert_eq!(*bench.bronze.objects.lock().unwrap(), before);
+            });
+        }
     }
 
     #[test]

@@ -1,27 +1,32 @@
 //! load-quotes: S3 events → rows of `bronze_stock_quotes_raw`, each quote once.
 //!
-//! The objects of a whole batch are loaded by one MERGE. A message is acknowledged only after its quotes
-//! are in bronze; a message whose object holds no quote fails alone, and ends in the dead-letter queue.
+//! The objects of a whole batch are loaded by one MERGE, whether an object holds one quote or many. A message is
+//! acknowledged only after its quotes are in bronze; a message whose object holds something else fails alone, and ends in the
+//! dead-letter queue.
 
 mod event;
 mod objects;
 
 use std::{
     collections::{BTreeSet, HashMap},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use function_kit::{
     ConfigError, Environment, Retry, chain, metrics,
-    trace::{Span, SpanKind},
+    trace::{Span, SpanKind, TraceParent},
 };
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::LambdaEvent;
-use quotes::{Quote, QuoteId};
+use quotes::{Compression, DamagedBatch, InvalidQuote, QuoteId, QuoteView};
 use serde::Serialize;
 use serde_json::Value;
-use warehouse::{BRONZE_TABLE, BronzeRow, Loaded, Warehouse, WarehouseConfig, WarehouseError};
+use tokio::time::Instant;
+use warehouse::{
+    BRONZE_TABLE, BronzeRow, Loaded, STATEMENT_BYTES, Warehouse, WarehouseConfig, WarehouseError,
+};
 
 pub use event::{Message, ObjectRef, UnknownMessage, messages};
 use objects::is_of_a_tool;
@@ -35,8 +40,12 @@ pub const ABOUT: &str = "load-quotes: S3 events -> BigQuery bronze. A Lambda fun
 
 /// How many objects are read at once.
 const CONCURRENCY: usize = 32;
-/// How many objects are held at once, so that memory stays bounded whatever an event names.
+/// How many objects of one quote are held at once, so that memory stays bounded whatever an event names.
 const CHUNK: usize = 1000;
+/// How many objects of many quotes are held at once, compressed.
+const BATCHES: usize = 16;
+/// How many lines of one object that are not quotes have a log line of their own.
+const BAD_LINES_LOGGED: usize = 20;
 /// What is kept of the function's time for reporting that it ran out.
 const MARGIN: Duration = Duration::from_millis(500);
 
@@ -125,7 +134,27 @@ pub enum MessageError {
         /// The id of its trace.
         trace_id: Option<String>,
         /// What is wrong with it.
-        source: quotes::InvalidQuote,
+        source: InvalidQuote,
+    },
+    /// Its object's lines cannot be had.
+    #[error("{key} is not a batch of quotes")]
+    Damaged {
+        /// The object's key.
+        key: String,
+        /// What is wrong with it.
+        source: DamagedBatch,
+    },
+    /// Some of its object's lines are not quotes. The others were loaded.
+    #[error("{key} has {lines} lines that are not quotes; line {line} is the first")]
+    Lines {
+        /// The object's key.
+        key: String,
+        /// How many.
+        lines: usize,
+        /// The first one's number, from 1 on.
+        line: usize,
+        /// What is wrong with the first one.
+        source: InvalidQuote,
     },
 }
 
@@ -154,14 +183,35 @@ pub struct LoadQuotes<O, B> {
 /// A quote on its way into bronze.
 struct Archived {
     quote_id: QuoteId,
-    key: String,
+    key: Arc<str>,
     span: Span,
 }
+
+/// Rows on their way into bronze, and the quotes that they are of.
+#[derive(Default)]
+struct Pending {
+    rows: Vec<BronzeRow>,
+    quotes: Vec<Archived>,
+    bytes: usize,
+}
+
+impl Pending {
+    fn add(&mut self, (row, quote): (BronzeRow, Archived)) {
+        self.bytes += row.json().len();
+        self.rows.push(row);
+        self.quotes.push(quote);
+    }
+}
+
+/// An object, and the messages that name it.
+type Named = (ObjectRef, Vec<Option<String>>);
 
 /// The messages that must come again, and the failure of an event that came without messages.
 #[derive(Default)]
 struct Failures {
     messages: BTreeSet<String>,
+    /// Those that were not begun, for want of time.
+    later: BTreeSet<String>,
     event: Option<MessageError>,
 }
 
@@ -181,11 +231,19 @@ impl Failures {
         self.messages.extend(ids);
     }
 
+    /// Leaves an object's messages, of `count` in the event, to a later invocation: SQS brings them again.
+    fn leave(&mut self, ids: Vec<Option<String>>, count: usize) -> Result<(), LoadError> {
+        for id in ids {
+            self.later.insert(id.ok_or(LoadError::Deadline { messages: count })?);
+        }
+        Ok(())
+    }
+
     fn into_response(self) -> Result<BatchResponse, LoadError> {
         match self.event {
             Some(error) => Err(LoadError::Event(error)),
             None => Ok(BatchResponse {
-                failures: self.messages.into_iter().map(|id| ItemFailure { id }).collect(),
+                failures: self.messages.union(&self.later).map(|id| ItemFailure { id: id.clone() }).collect(),
             }),
         }
     }
@@ -195,6 +253,7 @@ impl Failures {
 struct Tally {
     loaded: Loaded,
     gone: usize,
+    batches: usize,
 }
 
 impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
@@ -212,12 +271,16 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
         let remaining = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
         let messages = messages(&event.payload);
         let count = messages.len();
-        tokio::time::timeout(remaining.saturating_sub(MARGIN), self.load(messages))
+        // No function has more time than 15 minutes.
+        let stop = Instant::now() + remaining.min(Duration::from_mins(15)) / 2;
+        tokio::time::timeout(remaining.saturating_sub(MARGIN), self.load(messages, stop))
             .await
             .map_err(|_| LoadError::Deadline { messages: count })?
     }
 
-    async fn load(&self, messages: Vec<Message>) -> Result<BatchResponse, LoadError> {
+    /// Loads what the messages name; what is not begun by `stop` comes again.
+    async fn load(&self, messages: Vec<Message>, stop: Instant) -> Result<BatchResponse, LoadError> {
+        let count = messages.len();
         let mut failures = Failures::default();
         let mut named: HashMap<ObjectRef, Vec<Option<String>>> = HashMap::new();
         for Message { id, objects } in messages {
@@ -230,87 +293,183 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
                 Err(error) => failures.add(vec![id], error.into()),
             }
         }
-        let mut tally = Tally::default();
-        let mut objects = named.into_iter().peekable();
-        while objects.peek().is_some() {
-            let read: Vec<_> = stream::iter(objects.by_ref().take(CHUNK))
-                .map(async |(object, ids)| (self.read(&object).await, ids))
-                .buffer_unordered(CONCURRENCY)
-                .collect()
-                .await;
-            let (mut rows, mut quotes) = (Vec::new(), Vec::new());
-            for (quote, ids) in read {
-                match quote {
-                    Ok(Some((row, quote))) => {
-                        rows.push(row);
-                        quotes.push(quote);
-                    }
+        let (mut tally, mut pending) = (Tally::default(), Pending::default());
+        let is_batch = |(object, _): &Named| Compression::of_key(&object.key).is_some();
+        let (mut batches, mut quotes): (Vec<Named>, Vec<Named>) = named.into_iter().partition(is_batch);
+        while !quotes.is_empty() {
+            let chunk = quotes.split_off(quotes.len().saturating_sub(CHUNK));
+            for (object, read, ids) in self.read(chunk, quote_of).await {
+                match read {
+                    Ok(Some(quote)) => pending.add(quote),
                     Ok(None) => tally.gone += 1,
+                    Err(error) if !error.is_retryable() && is_of_a_tool(&object.key) => {
+                        let (key, reason) = (object.key, chain(&error));
+                        tracing::warn!(key, "left an object alone that is not archive-quotes': {reason}");
+                        tally.gone += 1;
+                    }
                     Err(error) => failures.add(ids, error),
                 }
             }
-            let loaded = self.bronze.load(&rows).await;
-            for Archived { quote_id, key, mut span } in quotes {
-                match &loaded {
-                    Ok(_) => tracing::debug!(key, %quote_id, trace_id = span.trace_id(), "loaded"),
-                    Err(error) => span.fail(error),
+            self.flush(&mut pending, &mut tally).await?;
+            if Instant::now() >= stop {
+                for (_, ids) in quotes.drain(..).chain(batches.drain(..)) {
+                    failures.leave(ids, count)?;
                 }
             }
-            let loaded = loaded.map_err(|source| LoadError::Warehouse { rows: rows.len(), source })?;
-            metrics::count("Loaded", loaded.inserted);
-            if let Some(newest) = rows.iter().map(BronzeRow::fetched_at).max() {
-                let age = SignedDuration::from_secs(Timestamp::now().as_second() - newest);
-                metrics::seconds("FreshnessSeconds", age.as_secs_f64());
-            }
-            tally.loaded.inserted += loaded.inserted;
-            tally.loaded.already_there += loaded.already_there;
         }
+        while !batches.is_empty() {
+            let chunk = batches.split_off(batches.len().saturating_sub(BATCHES));
+            for (object, read, ids) in self.read(chunk, |_, object| Ok(object)).await {
+                // One at least is loaded, however short the time is.
+                if Instant::now() >= stop && tally.batches > 0 {
+                    failures.leave(ids, count)?;
+                    continue;
+                }
+                tally.batches += 1;
+                let added = match read {
+                    Ok(Some(read)) => self.add_batch(&object, &read, &mut pending, &mut tally).await?,
+                    Ok(None) => {
+                        tally.gone += 1;
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = added {
+                    failures.add(ids, error);
+                }
+            }
+        }
+        self.flush(&mut pending, &mut tally).await?;
         let (Loaded { inserted: loaded, already_there: already_loaded }, gone) = (tally.loaded, tally.gone);
-        let failed = failures.messages.len();
+        let (failed, later) = (failures.messages.len(), failures.later.len());
         metrics::count("Failed", failed as u64);
-        if failed == 0 && failures.event.is_none() {
+        if failed == 0 && later == 0 && failures.event.is_none() {
             tracing::info!(loaded, already_loaded, gone, failed, "loaded every quote");
         } else {
-            tracing::warn!(loaded, already_loaded, gone, failed, "not every message was loaded");
+            tracing::warn!(loaded, already_loaded, gone, failed, later, "not every message was loaded");
         }
         failures.into_response()
     }
 
-    /// As [`Self::read_quote`]; `None` also where the object is not a quote and of a tool of S3.
-    async fn read(&self, object: &ObjectRef) -> Result<Option<(BronzeRow, Archived)>, MessageError> {
-        let read = self.read_quote(object).await;
-        match read {
-            Err(error) if !error.is_retryable() && is_of_a_tool(&object.key) => {
-                tracing::warn!(
-                    key = object.key,
-                    "left an object alone that is not archive-quotes': {}",
-                    chain(&error)
-                );
-                Ok(None)
-            }
-            read => read,
-        }
+    /// Reads objects, several at once, and keeps what `take` takes of each; those that do not exist any more are `None`.
+    async fn read<T>(
+        &self,
+        chunk: Vec<Named>,
+        take: impl Fn(&ObjectRef, Object) -> Result<T, MessageError>,
+    ) -> Vec<(ObjectRef, Result<Option<T>, MessageError>, Vec<Option<String>>)> {
+        let take = &take;
+        stream::iter(chunk)
+            .map(async |(object, ids)| {
+                let read = match self.objects.get(&object).await {
+                    Ok(Some(read)) => take(&object, read).map(Some),
+                    Ok(None) => {
+                        tracing::warn!(key = object.key, "the object was deleted before it was loaded");
+                        Ok(None)
+                    }
+                    Err(error) => Err(error.into()),
+                };
+                (object, read, ids)
+            })
+            .buffer_unordered(CONCURRENCY)
+            .collect()
+            .await
     }
 
-    /// The object's row and its step of the quote's trace; `None` where the object is gone.
-    async fn read_quote(&self, object: &ObjectRef) -> Result<Option<(BronzeRow, Archived)>, MessageError> {
-        let Some(Object { bytes, trace }) = self.objects.get(object).await? else {
-            tracing::warn!(key = object.key, "the object was deleted before it was loaded");
-            return Ok(None);
+    /// Adds the quotes of a batch, and loads what is pending as often as it fills a statement. The inner error is the
+    /// object's own.
+    async fn add_batch(
+        &self,
+        object: &ObjectRef,
+        Object { bytes, trace: _ }: &Object,
+        pending: &mut Pending,
+        tally: &mut Tally,
+    ) -> Result<Result<(), MessageError>, LoadError> {
+        let Some(compression) = Compression::of_key(&object.key) else { return Ok(Ok(())) };
+        let lines = match compression.decompress(bytes) {
+            Ok(lines) => lines,
+            Err(source) => return Ok(Err(MessageError::Damaged { key: object.key.clone(), source })),
         };
-        let key = object.key.clone();
-        let quote = Quote::from_object(&bytes).map_err(|source| {
-            let trace_id = trace.map(|trace| trace.trace_id());
-            MessageError::NoQuote { key: key.clone(), trace_id, source }
-        })?;
-        let quote_id = quote.id();
-        let mut span = Span::start(SpanKind::Consumer, "load", BRONZE_TABLE, quote_id.as_u128(), trace);
-        span.set("db.operation.name", "MERGE");
-        span.set("db.collection.name", BRONZE_TABLE);
-        span.set("aws.s3.bucket", &object.bucket);
-        span.set("aws.s3.key", &key);
-        Ok(Some((BronzeRow::new(&quote, &key), Archived { quote_id, key, span })))
+        let key = Arc::from(object.key.as_str());
+        let (mut bad, mut first) = (0, None);
+        for (number, line) in (1..).zip(lines.split(|byte| *byte == b'\n')) {
+            if line.is_empty() {
+                continue;
+            }
+            match QuoteView::parse(line) {
+                // A record's own trace is not kept in a batch: the quote's id begins one.
+                Ok(quote) => pending.add(row(&quote, object, &key, None)),
+                Err(error) => {
+                    bad += 1;
+                    if bad <= BAD_LINES_LOGGED {
+                        tracing::warn!(key = object.key, line = number, "a line is not a quote: {error}");
+                    }
+                    first.get_or_insert((number, error));
+                }
+            }
+            if pending.bytes >= STATEMENT_BYTES {
+                self.flush(pending, tally).await?;
+            }
+        }
+        Ok(match first {
+            Some((line, source)) => {
+                Err(MessageError::Lines { key: object.key.clone(), lines: bad, line, source })
+            }
+            None => Ok(()),
+        })
     }
+
+    /// Loads what is pending.
+    async fn flush(&self, pending: &mut Pending, tally: &mut Tally) -> Result<(), LoadError> {
+        let Pending { rows, quotes, bytes: _ } = std::mem::take(pending);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let loaded = self.bronze.load(&rows).await;
+        for Archived { quote_id, key, mut span } in quotes {
+            match &loaded {
+                Ok(_) => tracing::debug!(%key, %quote_id, trace_id = span.trace_id(), "loaded"),
+                Err(error) => span.fail(error),
+            }
+        }
+        let loaded = loaded.map_err(|source| LoadError::Warehouse { rows: rows.len(), source })?;
+        metrics::count("Loaded", loaded.inserted);
+        if let Some(newest) = rows.iter().map(BronzeRow::fetched_at).max() {
+            let age = SignedDuration::from_secs(Timestamp::now().as_second() - newest);
+            metrics::seconds("FreshnessSeconds", age.as_secs_f64());
+        }
+        tally.loaded.inserted += loaded.inserted;
+        tally.loaded.already_there += loaded.already_there;
+        Ok(())
+    }
+}
+
+/// The quote of an object that holds one.
+fn quote_of(
+    object: &ObjectRef,
+    Object { bytes, trace }: Object,
+) -> Result<(BronzeRow, Archived), MessageError> {
+    let key = &object.key;
+    let quote = QuoteView::parse(&bytes).map_err(|source| {
+        let trace_id = trace.map(|trace| trace.trace_id());
+        MessageError::NoQuote { key: key.clone(), trace_id, source }
+    })?;
+    Ok(row(&quote, object, &Arc::from(key.as_str()), trace))
+}
+
+/// A quote's row, and its step of the quote's trace.
+fn row(
+    quote: &QuoteView<'_>,
+    object: &ObjectRef,
+    key: &Arc<str>,
+    trace: Option<TraceParent>,
+) -> (BronzeRow, Archived) {
+    let quote_id = quote.id();
+    let mut span = Span::start(SpanKind::Consumer, "load", BRONZE_TABLE, quote_id.as_u128(), trace);
+    span.set("db.operation.name", "MERGE");
+    span.set("db.collection.name", BRONZE_TABLE);
+    span.set("aws.s3.bucket", &object.bucket);
+    span.set("aws.s3.key", key);
+    (BronzeRow::new(quote, key), Archived { quote_id, key: Arc::clone(key), span })
 }
 
 #[cfg(test)]

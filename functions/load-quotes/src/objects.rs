@@ -4,13 +4,17 @@ use function_kit::{
     trace::{TRACEPARENT, TraceParent},
 };
 
+use quotes::{Compression, LARGEST_OBJECT};
 use tokio::sync::Semaphore;
 
 use crate::event::ObjectRef;
 
 /// Whether the object is of S3's own tools and not a quote: a folder's marker, or a file of an inventory or a log. A key of
-/// archive-quotes ends in `.json`, with its symbol before the only slash.
+/// archive-quotes ends in `.json`, with its symbol before the only slash, or as a batch's does.
 pub(crate) fn is_of_a_tool(key: &str) -> bool {
+    if Compression::of_key(key).is_some() {
+        return false;
+    }
     let stem = key.strip_suffix(".json").filter(|stem| stem.matches('/').count() == 1);
     stem.is_none_or(|stem| stem.ends_with("/manifest"))
 }
@@ -65,9 +69,6 @@ impl Bucket {
     }
 }
 
-/// The largest object that is read. archive-quotes writes none that is larger: an event has 6 MB, and a record's value is
-/// in it in base64.
-pub(crate) const LARGEST: usize = 5 << 20;
 /// How many bytes of objects are read at once, whatever their number.
 const AT_ONCE: usize = 32 << 20;
 
@@ -88,19 +89,20 @@ impl Objects for Bucket {
             }
         };
         let trace = answer.metadata.as_ref().and_then(|it| TraceParent::parse(it.get(TRACEPARENT)?));
-        let too_large =
-            |bytes: String| failed(format!("it has {bytes} bytes, and a quote at most {LARGEST}"), false);
+        let too_large = |bytes: String| {
+            failed(format!("it has {bytes} bytes, and archive-quotes writes at most {LARGEST_OBJECT}"), false)
+        };
         let announced = answer.content_length().and_then(|length| usize::try_from(length).ok());
-        if let Some(length) = announced.filter(|length| *length > LARGEST) {
+        if let Some(length) = announced.filter(|length| *length > LARGEST_OBJECT) {
             return Err(too_large(length.to_string()));
         }
-        let reserved = u32::try_from(announced.unwrap_or(LARGEST)).unwrap_or(u32::MAX);
+        let reserved = u32::try_from(announced.unwrap_or(LARGEST_OBJECT)).unwrap_or(u32::MAX);
         let _reserved = self.room.acquire_many(reserved).await;
         let (mut body, mut bytes) = (answer.body, Vec::new());
         while let Some(part) = body.next().await {
             let part = part.map_err(|error| failed(chain(&error), true))?;
-            if bytes.len() + part.len() > LARGEST {
-                return Err(too_large(format!("more than {LARGEST}")));
+            if bytes.len() + part.len() > LARGEST_OBJECT {
+                return Err(too_large(format!("more than {LARGEST_OBJECT}")));
             }
             bytes.extend_from_slice(&part);
         }

@@ -1,6 +1,9 @@
-use std::sync::{
-    Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use lambda_runtime::Context;
@@ -29,7 +32,13 @@ impl Objects for Memory {
 #[derive(Default)]
 struct Ledger {
     rows: Mutex<Vec<serde_json::Value>>,
+    ids: Mutex<HashSet<String>>,
     largest: AtomicUsize,
+    /// The bytes of the largest load's rows.
+    largest_bytes: AtomicUsize,
+    loads: AtomicUsize,
+    /// How long a load takes.
+    pace: Duration,
     refuse: Option<bool>,
 }
 
@@ -49,16 +58,19 @@ impl Bronze for &Ledger {
             let message = "Exceeded rate limits".to_owned();
             return Err(WarehouseError::Refused { statement: "the MERGE", code: 403, message, passing });
         }
+        tokio::time::sleep(self.pace).await;
+        self.loads.fetch_add(1, Ordering::Relaxed);
         self.largest.fetch_max(rows.len(), Ordering::Relaxed);
-        let mut there = self.rows.lock().unwrap();
+        self.largest_bytes.fetch_max(rows.iter().map(|row| row.json().len()).sum(), Ordering::Relaxed);
+        let (mut there, mut ids) = (self.rows.lock().unwrap(), self.ids.lock().unwrap());
         let mut loaded = Loaded::default();
         for row in rows {
-            let row = serde_json::to_value(row).unwrap();
-            if there.iter().any(|known| known["quote_id"] == row["quote_id"]) {
-                loaded.already_there += 1;
-            } else {
+            let row = serde_json::from_str::<Value>(row.json()).unwrap();
+            if ids.insert(row["quote_id"].as_str().unwrap().to_owned()) {
                 there.push(row);
                 loaded.inserted += 1;
+            } else {
+                loaded.already_there += 1;
             }
         }
         Ok(loaded)
@@ -193,6 +205,139 @@ async fn an_event_of_s3_itself_fails_as_a_whole() {
     assert!(chain(&error).contains("AAPL/1704067256.json"), "{}", chain(&error));
 }
 
+const GZIPPED: &str = "batches/1704067256-1704067256-3-stock-quotes-0-1-3.ndjson.gz";
+const ZSTD: &str = "batches/1704067256-1704067256-3-stock-quotes-0-4-6.ndjson.zst";
+
+/// A batch's bytes.
+fn batch(key: &str, lines: &[Vec<u8>]) -> (String, Vec<u8>) {
+    let lines = [lines.join(&b'\n'), b"\n".to_vec()].concat();
+    (key.to_owned(), Compression::of_key(key).unwrap().compress(&lines).unwrap())
+}
+
+fn three() -> Vec<Vec<u8>> {
+    ["AAPL", "MSFT", "BRK.B"].map(quote).to_vec()
+}
+
+async fn load(objects: HashMap<String, Vec<u8>>, bronze: &Ledger, keys: &[&str]) -> BatchResponse {
+    handle(Memory { objects, ..Memory::default() }, bronze, sqs(keys)).await.unwrap()
+}
+
+/// The error of an event without a queue that names the object.
+async fn error_of((key, bytes): (String, Vec<u8>), bronze: &Ledger) -> (bool, String) {
+    let record = json!({ "eventName": "ObjectCreated:Put",
+        "s3": { "bucket": { "name": "bronze" }, "object": { "key": key } } });
+    let memory = Memory { objects: HashMap::from([(key, bytes)]), ..Memory::default() };
+    let error = handle(memory, bronze, json!({ "Records": [record] })).await.unwrap_err();
+    (error.is_retryable(), chain(&error))
+}
+
+#[tokio::test]
+async fn objects_of_one_quote_and_of_many_are_loaded_by_one_event() {
+    let bronze = Ledger::default();
+    let mut all = objects(2);
+    all.extend([batch(GZIPPED, &three()), batch(ZSTD, &three())]);
+    let response = load(all, &bronze, &["AAPL/0.json", GZIPPED, "AAPL/1.json", ZSTD, ZSTD]).await;
+    assert!(response.failures.is_empty());
+    assert_eq!(bronze.keys(), ["AAPL/0.json", "AAPL/1.json", GZIPPED, GZIPPED, GZIPPED, ZSTD, ZSTD, ZSTD]);
+}
+
+#[tokio::test]
+async fn a_line_that_is_not_a_quote_costs_no_other_line_and_is_named() {
+    for key in [GZIPPED, ZSTD] {
+        let bronze = Ledger::default();
+        let mut lines = three();
+        lines.insert(1, br#"{"symbol":"AAPL","c":"x","fetched_at":1,"quote_id":"y"}"#.to_vec());
+        lines.insert(2, b"\xff".to_vec());
+        let mut all = objects(1);
+        all.extend([batch(key, &lines)]);
+        let response = load(all, &bronze, &["AAPL/0.json", key]).await;
+        assert_eq!(failed(&response), ["m1"]);
+        assert_eq!(bronze.rows.lock().unwrap().len(), 4);
+        let (is_retryable, error) = error_of(batch(key, &lines), &Ledger::default()).await;
+        assert!(!is_retryable);
+        let expected =
+            format!("{key} has 2 lines that are not quotes; line 2 is the first: the field \"quote_id\"");
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_is_damaged_or_grows_beyond_all_bounds_fails_alone_with_its_reason() {
+    for key in [GZIPPED, ZSTD] {
+        let whole = batch(key, &three()).1;
+        let bomb = Compression::of_key(key).unwrap().compress(&vec![b' '; 64 << 20]).unwrap();
+        let cut = whole[..whole.len() - 3].to_vec();
+        let plain = three().concat();
+        for (bytes, reason) in
+            [(bomb, "grows beyond"), (cut, "not whole"), (plain, "not whole"), (Vec::new(), "empty")]
+        {
+            let bronze = Ledger::default();
+            let mut all = objects(1);
+            all.insert(key.to_owned(), bytes.clone());
+            let response = load(all, &bronze, &[key, "AAPL/0.json"]).await;
+            assert_eq!((failed(&response), bronze.keys()), (vec!["m0"], vec!["AAPL/0.json".to_owned()]));
+            let (is_retryable, error) = error_of((key.to_owned(), bytes), &bronze).await;
+            assert!(!is_retryable && error.contains(key) && error.contains(reason), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn batches_of_more_rows_than_a_statement_carries_are_split_and_few_small_ones_are_not() {
+    let bronze = Ledger::default();
+    let key = |number: usize| format!("batches/2-1-1-t-0-{number}-9.ndjson.gz");
+    let keys: Vec<String> = (0..20).map(key).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let all = keys.iter().map(|key| batch(key, &vec![quote("AAPL"); 2]));
+    load(all.collect(), &bronze, &keys).await;
+    assert_eq!((bronze.loads.load(Ordering::Relaxed), bronze.largest.load(Ordering::Relaxed)), (1, 40));
+
+    let lines: Vec<Vec<u8>> = (0..12_000).map(|_| quote("AAPL")).collect();
+    let large =
+        [batch(GZIPPED, &lines), batch(ZSTD, &(0..12_000).map(|_| quote("AAPL")).collect::<Vec<_>>())];
+    load(large.into(), &bronze, &[GZIPPED, ZSTD]).await;
+    assert_eq!(bronze.rows.lock().unwrap().len(), 20 + 24_000);
+    assert!(bronze.loads.load(Ordering::Relaxed) > 2);
+    assert!(bronze.largest_bytes.load(Ordering::Relaxed) < STATEMENT_BYTES + 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_there_is_no_time_for_comes_again_and_what_is_loaded_does_not() {
+    let bronze = Ledger { pace: Duration::from_secs(4), ..Ledger::default() };
+    let keys: Vec<String> = (0..3 * CHUNK).map(|number| format!("AAPL/{number}.json")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).chain([GZIPPED]).collect();
+    let mut all = objects(3 * CHUNK);
+    all.extend([batch(GZIPPED, &three())]);
+    let mut context = Context::default();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    context.deadline = u64::try_from((now + Duration::from_secs(14)).as_millis()).unwrap();
+    let memory = Memory { objects: all, ..Memory::default() };
+    let event = LambdaEvent { payload: sqs(&keys), context };
+    let response = LoadQuotes::new(memory, &bronze).handle(event).await.unwrap();
+    // Two chunks of a thousand begin within the first half of the time.
+    assert_eq!(bronze.rows.lock().unwrap().len(), 2 * CHUNK);
+    assert_eq!(response.failures.len(), CHUNK + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_batches_as_many_are_begun_as_there_is_time_for() {
+    for (seconds, loaded) in [(20, 2), (30, 3)] {
+        let bronze = Ledger { pace: Duration::from_secs(5), ..Ledger::default() };
+        // A statement for most of an object's rows, and one for what is left of all of them.
+        let lines: Vec<Vec<u8>> = (0..20_000).map(|_| quote("AAPL")).collect();
+        let keys: Vec<String> = (0..4).map(|number| format!("batches/{number}.ndjson.zst")).collect();
+        let all = keys.iter().map(|key| batch(key, &lines)).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let mut context = Context::default();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        context.deadline = u64::try_from((now + Duration::from_secs(seconds)).as_millis()).unwrap();
+        let memory = Memory { objects: all, ..Memory::default() };
+        let event = LambdaEvent { payload: sqs(&keys), context };
+        let response = LoadQuotes::new(memory, &bronze).handle(event).await;
+        assert_eq!(response.unwrap().failures.len(), 4 - loaded, "{seconds} s");
+    }
+}
+
 #[test]
 fn every_problem_of_the_environment_is_named() {
     let error = Config::read(Environment::default()).unwrap_err().to_string();
@@ -233,6 +378,42 @@ proptest! {
                 let now = bronze.keys();
                 assert!(quotes.iter().all(|key| now.iter().filter(|there| *there == key).count() == 1), "{now:?}");
             }
+        });
+    }
+
+    /// A quote may be in any number of objects of both layouts, as when an event of Kafka was cut otherwise at a retry.
+    #[test]
+    fn quotes_that_several_objects_hold_are_in_bronze_once_whatever_the_order(
+        objects in proptest::collection::vec((proptest::collection::vec(0..10usize, 1..6), 0..3usize), 1..8),
+        events in proptest::collection::vec(proptest::collection::vec(0..8usize, 1..6), 1..8),
+    ) {
+        let quotes: Vec<Vec<u8>> = (0..10).map(|_| quote("AAPL")).collect();
+        let object = |(number, (lines, layout)): (usize, &(Vec<usize>, usize))| {
+            let all: Vec<Vec<u8>> = lines.iter().map(|line| quotes[*line].clone()).collect();
+            match layout {
+                0 => (format!("AAPL/{number}.json"), all[0].clone()),
+                1 => batch(&format!("batches/{number}.ndjson.gz"), &all),
+                _ => batch(&format!("batches/{number}.ndjson.zst"), &all),
+            }
+        };
+        let keys: Vec<String> = objects.iter().enumerate().map(|it| object(it).0).collect();
+        let held = |number: usize| match &objects[number] { (lines, 0) => &lines[..1], (lines, _) => lines };
+        let expected: BTreeSet<usize> = events
+            .iter()
+            .flatten()
+            .filter(|number| **number < keys.len())
+            .flat_map(|number| held(*number))
+            .copied()
+            .collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let bronze = Ledger::default();
+            for event in &events {
+                let named: Vec<&str> = event.iter().filter_map(|number| keys.get(*number)).map(String::as_str).collect();
+                let all = objects.iter().enumerate().map(object).collect();
+                assert!(load(all, &bronze, &named).await.failures.is_empty());
+            }
+            assert_eq!(bronze.rows.lock().unwrap().len(), expected.len());
         });
     }
 }

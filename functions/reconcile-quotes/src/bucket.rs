@@ -1,9 +1,12 @@
 use aws_sdk_s3::{
-    Client, config::http::HttpResponse, error::SdkError, operation::list_objects_v2::ListObjectsV2Error,
+    Client,
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::list_objects_v2::ListObjectsV2Error,
 };
-use function_kit::aws;
+use function_kit::{aws, chain};
 use jiff::Timestamp;
-use quotes::{ObjectKey, Symbol};
+use quotes::{ArchiveKey, LARGEST_OBJECT, ObjectKey, Symbol};
 
 use crate::{ReconcileError, Window};
 
@@ -11,7 +14,7 @@ use crate::{ReconcileError, Window};
 #[derive(Debug, Clone)]
 pub struct Listed {
     /// Its key.
-    pub key: ObjectKey,
+    pub key: ArchiveKey,
     /// When it was written, where the bucket says so.
     pub written: Option<Timestamp>,
 }
@@ -19,7 +22,7 @@ pub struct Listed {
 /// One page of a listing.
 #[derive(Debug, Default, Clone)]
 pub struct Page {
-    /// The quotes' objects in it, within the window. What else is in the bucket (the consoles' folder markers,
+    /// The objects of quotes in it, within the window. What else is in the bucket (the consoles' folder markers,
     /// inventories) is not a quote's and is left out.
     pub objects: Vec<Listed>,
     /// Where the next page begins; `None` after the last.
@@ -28,16 +31,19 @@ pub struct Page {
 
 /// The archive that is compared with bronze.
 pub trait Archive {
-    /// Every symbol that has an object.
-    fn symbols(&self) -> impl Future<Output = Result<Vec<Symbol>, ReconcileError>> + Send;
+    /// Every folder that an object of quotes may be in: symbols, and that of the batches.
+    fn folders(&self) -> impl Future<Output = Result<Vec<Symbol>, ReconcileError>> + Send;
 
-    /// A page of the symbol's objects within the window, from `next` on.
+    /// A page of the folder's objects within the window, from `next` on.
     fn page(
         &self,
-        symbol: &Symbol,
+        folder: &Symbol,
         window: Window,
         next: Option<String>,
     ) -> impl Future<Output = Result<Page, ReconcileError>> + Send;
+
+    /// The bytes of an object; `None` if it does not exist any more.
+    fn get(&self, key: &ArchiveKey) -> impl Future<Output = Result<Option<Vec<u8>>, ReconcileError>> + Send;
 
     /// The archive's bucket.
     fn name(&self) -> &str;
@@ -72,50 +78,66 @@ impl BronzeBucket {
 }
 
 impl Archive for BronzeBucket {
-    async fn symbols(&self) -> Result<Vec<Symbol>, ReconcileError> {
+    async fn folders(&self) -> Result<Vec<Symbol>, ReconcileError> {
         let list = self.s3.list_objects_v2().bucket(&self.name).delimiter("/");
         let mut pages = list.into_paginator().send();
-        let mut symbols = Vec::new();
+        let mut names = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| self.failed(&error))?;
             self.whole(page.is_truncated(), page.next_continuation_token())?;
             let folders = page.common_prefixes().iter().filter_map(|folder| folder.prefix());
-            symbols.extend(folders.filter_map(|folder| folder.trim_end_matches('/').parse::<Symbol>().ok()));
+            names.extend(folders.filter_map(|folder| folder.trim_end_matches('/').parse::<Symbol>().ok()));
         }
-        Ok(symbols)
+        Ok(names)
     }
 
     async fn page(
         &self,
-        symbol: &Symbol,
+        folder: &Symbol,
         window: Window,
         next: Option<String>,
     ) -> Result<Page, ReconcileError> {
         // Keys of before 2001 have fewer digits, and stand elsewhere in the order of a listing.
-        let after = (window.from > 0).then(|| ObjectKey::just_before(symbol, window.from));
+        let after = (window.from > 0).then(|| ObjectKey::just_before(folder, window.from));
         let list = self
             .s3
             .list_objects_v2()
             .bucket(&self.name)
-            .prefix(ObjectKey::prefix(symbol))
+            .prefix(ObjectKey::prefix(folder))
             .set_start_after(after)
             .set_continuation_token(next);
         let page = list.send().await.map_err(|error| self.failed(&error))?;
         self.whole(page.is_truncated(), page.next_continuation_token())?;
         let mut objects = Vec::new();
         for object in page.contents() {
-            let Some(Ok(key)) = object.key().map(str::parse::<ObjectKey>) else { continue };
+            let Some(Ok(key)) = object.key().map(str::parse::<ArchiveKey>) else { continue };
             let written = object.last_modified().and_then(|at| Timestamp::from_second(at.secs()).ok());
-            if (window.from..=window.to).contains(&key.fetched_at())
-                && written.is_none_or(|at| at <= window.written_until)
-            {
+            if window.reaches(&key) && written.is_none_or(|at| at <= window.written_until) {
                 objects.push(Listed { key, written });
-            } else if key.fetched_at() > window.to && window.from > 0 {
-                // Keys come in their order: the rest is later still.
+            } else if window.ends_before(&key) {
                 return Ok(Page { objects, next: None });
             }
         }
         Ok(Page { objects, next: page.next_continuation_token })
+    }
+
+    async fn get(&self, key: &ArchiveKey) -> Result<Option<Vec<u8>>, ReconcileError> {
+        let failed = |reason, retryable| ReconcileError::Read { key: key.to_string(), reason, retryable };
+        let answer = self.s3.get_object().bucket(&self.name).key(key.to_string()).send().await;
+        let mut body = match answer {
+            Ok(answer) => answer.body,
+            Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
+            Err(error) => return Err(failed(aws::describe(&error), aws::is_retryable(&error))),
+        };
+        let mut bytes = Vec::new();
+        while let Some(part) = body.next().await {
+            bytes.extend_from_slice(&part.map_err(|error| failed(chain(&error), true))?);
+            // What is larger is not archive-quotes', and load-quotes says so.
+            if bytes.len() > LARGEST_OBJECT {
+                break;
+            }
+        }
+        Ok(Some(bytes))
     }
 
     fn name(&self) -> &str {

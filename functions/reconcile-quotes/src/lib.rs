@@ -17,7 +17,7 @@ use function_kit::{ConfigError, Environment, Retry, metrics};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use lambda_runtime::LambdaEvent;
-use quotes::{ObjectKey, Symbol};
+use quotes::{ArchiveKey, BatchKey, Compression, QuoteId, QuoteView, Symbol};
 use serde::Serialize;
 use tokio::time::Instant;
 use warehouse::{Compared, Warehouse, WarehouseConfig, WarehouseError};
@@ -37,6 +37,8 @@ pub const ABOUT: &str = "reconcile-quotes: what the bucket has and bronze lacks 
 const CONCURRENCY: usize = 8;
 /// How many keys one statement compares.
 const KEYS: usize = 10_000;
+/// How many quotes of batches one statement looks for, at least, if there are so many: 150 bytes each in its parameter.
+const QUOTES: usize = 10_000;
 /// How many days one statement compares at most: what lies between its first and its last is read.
 const DAYS: i32 = 7;
 /// What is kept of the function's time for comparing what was listed and for raising the watermarks.
@@ -91,10 +93,22 @@ impl Config {
 /// The warehouse's side of the comparison.
 pub trait Bronze {
     /// See [`Warehouse::compare`].
-    fn compare(&self, keys: &[&ObjectKey]) -> impl Future<Output = Result<Compared, WarehouseError>> + Send;
+    fn compare(&self, keys: &[&ArchiveKey]) -> impl Future<Output = Result<Compared, WarehouseError>> + Send;
+
+    /// See [`Warehouse::lacking`].
+    fn lacking(
+        &self,
+        objects: &[(&ArchiveKey, Vec<QuoteId>)],
+    ) -> impl Future<Output = Result<HashSet<String>, WarehouseError>> + Send;
+
+    /// See [`Warehouse::newest`].
+    fn newest(
+        &self,
+        keys: &[&ArchiveKey],
+    ) -> impl Future<Output = Result<HashMap<String, i64>, WarehouseError>> + Send;
 
     /// See [`Warehouse::remove_twins`].
-    fn remove_twins(&self, keys: &[&ObjectKey]) -> impl Future<Output = Result<u64, WarehouseError>> + Send;
+    fn remove_twins(&self, keys: &[&ArchiveKey]) -> impl Future<Output = Result<u64, WarehouseError>> + Send;
 
     /// See [`Warehouse::watermarks`].
     fn watermarks(&self) -> impl Future<Output = Result<HashMap<String, i64>, WarehouseError>> + Send;
@@ -107,11 +121,22 @@ pub trait Bronze {
 }
 
 impl Bronze for Warehouse {
-    async fn compare(&self, keys: &[&ObjectKey]) -> Result<Compared, WarehouseError> {
+    async fn compare(&self, keys: &[&ArchiveKey]) -> Result<Compared, WarehouseError> {
         self.compare(keys).await
     }
 
-    async fn remove_twins(&self, keys: &[&ObjectKey]) -> Result<u64, WarehouseError> {
+    async fn lacking(
+        &self,
+        objects: &[(&ArchiveKey, Vec<QuoteId>)],
+    ) -> Result<HashSet<String>, WarehouseError> {
+        self.lacking(objects).await
+    }
+
+    async fn newest(&self, keys: &[&ArchiveKey]) -> Result<HashMap<String, i64>, WarehouseError> {
+        self.newest(keys).await
+    }
+
+    async fn remove_twins(&self, keys: &[&ArchiveKey]) -> Result<u64, WarehouseError> {
         self.remove_twins(keys).await
     }
 
@@ -150,6 +175,16 @@ pub enum ReconcileError {
         /// Whether another try can help.
         retryable: bool,
     },
+    /// An object was not read.
+    #[error("{key} was not read: {reason}")]
+    Read {
+        /// The object's key.
+        key: String,
+        /// What the bucket or the network said.
+        reason: String,
+        /// Whether another try can help.
+        retryable: bool,
+    },
     /// The warehouse did not answer.
     #[error("bronze was not compared")]
     Warehouse(#[from] WarehouseError),
@@ -171,7 +206,9 @@ pub enum ReconcileError {
 impl Retry for ReconcileError {
     fn is_retryable(&self) -> bool {
         match self {
-            Self::List { retryable, .. } | Self::Queue { retryable, .. } => *retryable,
+            Self::List { retryable, .. } | Self::Read { retryable, .. } | Self::Queue { retryable, .. } => {
+                *retryable
+            }
             Self::Warehouse(error) => error.is_retryable(),
             Self::Deadline => true,
         }
@@ -185,14 +222,14 @@ pub struct ReconcileQuotes<A, B, Q> {
     queue: Q,
     margin: Duration,
     grace: Duration,
-    /// Until which moment of writing this process has found all objects of a symbol in bronze.
-    compared: Mutex<HashMap<Symbol, Timestamp>>,
+    /// Until which moment of writing this process has found all objects of a folder in bronze.
+    compared: Mutex<HashMap<String, Timestamp>>,
 }
 
-/// What is known of a symbol's objects at the end.
+/// What is known of a folder's objects at the end.
 #[derive(Default)]
 struct Found {
-    /// The newest `fetched_at` that is in bronze and not in the future.
+    /// The newest `fetched_at` of the symbol that is in bronze and not in the future.
     loaded: Option<i64>,
     /// The newest moment of writing.
     written: Option<Timestamp>,
@@ -231,21 +268,26 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
     async fn reconcile(&self, request: &Request, end: Instant) -> Result<(Outcome, bool), ReconcileError> {
         let watermarks = self.bronze.watermarks().await?;
         let now = Timestamp::now();
-        let symbols = self.archive.symbols().await?;
-        let symbols: Vec<&Symbol> = symbols.iter().filter(|symbol| request.names(symbol)).collect();
-        let windows = symbols.iter().map(|symbol| {
-            let watermark = watermarks.get(symbol.as_str()).copied();
-            (*symbol, request.window(watermark, now, self.margin, self.grace))
-        });
+        let folders = self.archive.folders().await?;
+        let (batches, symbols): (Vec<&Symbol>, Vec<&Symbol>) =
+            folders.iter().partition(|folder| folder.as_str() == BatchKey::FOLDER);
+        let symbols: Vec<&Symbol> = symbols.into_iter().filter(|symbol| request.names(symbol)).collect();
+        // A batch has quotes of any symbol.
+        let newest = watermarks.values().copied().filter(|last| *last <= now.as_second()).max();
+        let of_symbols = symbols.iter().map(|symbol| (*symbol, watermarks.get(symbol.as_str()).copied()));
+        let of_batches = batches.iter().map(|folder| (*folder, newest));
+        let windows = of_symbols
+            .chain(of_batches)
+            .map(|(folder, watermark)| (folder, request.window(watermark, now, self.margin, self.grace)));
         let pages = stream::iter(windows)
-            .map(|(symbol, window)| Box::pin(self.pages(symbol, window)))
+            .map(|(folder, window)| Box::pin(self.pages(folder, window)))
             .flatten_unordered(CONCURRENCY);
         let mut pages = std::pin::pin!(pages);
         let mut outcome = Outcome { symbols: symbols.len(), ..Outcome::default() };
-        let mut found: HashMap<Symbol, Found> = HashMap::new();
+        let mut found: HashMap<String, Found> = HashMap::new();
         let compared = self.compared().clone();
         let is_known = |listed: &Listed| {
-            let until = compared.get(listed.key.symbol()).filter(|_| request.is_scheduled());
+            let until = compared.get(listed.key.folder()).filter(|_| request.is_scheduled());
             until.zip(listed.written).is_some_and(|(until, written)| written < *until)
         };
         let mut keys = Vec::new();
@@ -284,15 +326,15 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
         Ok((outcome, is_whole))
     }
 
-    /// A symbol's pages within the window.
+    /// A folder's pages within the window.
     fn pages(
         &self,
-        symbol: &Symbol,
+        folder: &Symbol,
         window: Window,
     ) -> impl Stream<Item = Result<Vec<Listed>, ReconcileError>> {
         stream::try_unfold(Some(None), move |next: Option<Option<String>>| async move {
             let Some(token) = next else { return Ok(None) };
-            let Page { objects, next } = self.archive.page(symbol, window, token).await?;
+            let Page { objects, next } = self.archive.page(folder, window, token).await?;
             Ok(Some((objects, next.map(Some))))
         })
     }
@@ -303,9 +345,9 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
         &self,
         mut objects: Vec<Listed>,
         all: bool,
-        found: &mut HashMap<Symbol, Found>,
+        found: &mut HashMap<String, Found>,
     ) -> Result<usize, ReconcileError> {
-        objects.sort_unstable_by_key(|listed| listed.key.fetched_at());
+        objects.sort_unstable_by_key(|listed| listed.key.newest_and_oldest());
         let now = Timestamp::now().as_second();
         let mut queued = 0;
         let mut rest = objects.as_slice();
@@ -313,34 +355,94 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
             let is_near = |listed: &Listed| days_between(first, listed) <= DAYS;
             let (near, later) = rest.split_at(rest.partition_point(is_near));
             rest = later;
-            let keys: Vec<&ObjectKey> = near.iter().map(|listed| &listed.key).collect();
+            let keys: Vec<&ArchiveKey> = near.iter().map(|listed| &listed.key).collect();
             let Compared { missing, has_twins } =
                 if all { Compared::default() } else { self.bronze.compare(&keys).await? };
             if has_twins {
                 let removed = self.bronze.remove_twins(&keys).await?;
                 tracing::warn!(removed, "removed rows of quotes that two loads at once had both inserted");
             }
-            let is_missing: HashSet<&str> = missing.iter().map(String::as_str).collect();
+            let missing: HashSet<String> = if all {
+                keys.iter().map(ToString::to_string).collect()
+            } else {
+                self.missing(missing).await?
+            };
+            let mut batches = Vec::new();
             for Listed { key, written } in near {
-                let found = found.entry(key.symbol().clone()).or_default();
+                let found = found.entry(key.folder().to_owned()).or_default();
                 found.written = found.written.max(*written);
-                if all || is_missing.contains(key.to_string().as_str()) {
-                    found.is_missing_some = true;
-                } else if key.fetched_at() <= now {
-                    found.loaded = found.loaded.max(Some(key.fetched_at()));
+                match key {
+                    _ if missing.contains(&key.to_string()) => found.is_missing_some = true,
+                    ArchiveKey::Quote(key) if key.fetched_at() <= now => {
+                        found.loaded = found.loaded.max(Some(key.fetched_at()));
+                    }
+                    ArchiveKey::Quote(_) => {}
+                    ArchiveKey::Batch(_) => batches.push(key),
                 }
             }
-            let texts: Vec<String> =
-                if all { keys.iter().map(ToString::to_string).collect() } else { missing };
+            if !batches.is_empty() {
+                for (symbol, newest) in self.bronze.newest(&batches).await? {
+                    let found = found.entry(symbol).or_default();
+                    found.loaded = found.loaded.max(Some(newest));
+                }
+            }
+            let texts: Vec<String> = missing.into_iter().collect();
             self.queue.send(self.archive.name(), &texts).await?;
             queued += texts.len();
         }
         Ok(queued)
     }
 
-    fn compared(&self) -> std::sync::MutexGuard<'_, HashMap<Symbol, Timestamp>> {
+    /// Those of the keys that hold a quote that bronze does not have. A batch may overlap with others, since an event that
+    /// is tried again may be cut otherwise; then its quotes were loaded from them, and it has fewer rows than quotes. So its
+    /// quotes are looked for.
+    async fn missing(&self, keys: Vec<String>) -> Result<HashSet<String>, ReconcileError> {
+        let mut missing = HashSet::new();
+        let mut batches = Vec::new();
+        for key in keys {
+            match key.parse() {
+                Ok(key @ ArchiveKey::Batch(_)) => batches.push(key),
+                _ => drop(missing.insert(key)),
+            }
+        }
+        let read = stream::iter(&batches)
+            .map(async |key| Ok::<_, ReconcileError>((key, self.archive.get(key).await?)))
+            .buffer_unordered(CONCURRENCY);
+        let mut read = std::pin::pin!(read);
+        let mut asked = Vec::new();
+        let mut quotes = 0;
+        while let Some((key, bytes)) = read.try_next().await? {
+            let Some(bytes) = bytes else { continue };
+            match ids(key, &bytes) {
+                Some(ids) => {
+                    quotes += ids.len();
+                    asked.push((key, ids));
+                }
+                // load-quotes says what is wrong with it.
+                None => drop(missing.insert(key.to_string())),
+            }
+            if quotes >= QUOTES {
+                missing.extend(self.bronze.lacking(&asked).await?);
+                asked.clear();
+                quotes = 0;
+            }
+        }
+        if !asked.is_empty() {
+            missing.extend(self.bronze.lacking(&asked).await?);
+        }
+        Ok(missing)
+    }
+
+    fn compared(&self) -> std::sync::MutexGuard<'_, HashMap<String, Timestamp>> {
         self.compared.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The ids of a batch's quotes; `None` where it has something else in it.
+fn ids(key: &ArchiveKey, bytes: &[u8]) -> Option<Vec<QuoteId>> {
+    let lines = Compression::of_key(&key.to_string())?.decompress(bytes).ok()?;
+    let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| QuoteView::parse(line).ok().map(|quote| quote.id())).collect()
 }
 
 fn days_between(first: &Listed, later: &Listed) -> i32 {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use quotes::Symbol;
+use quotes::{ArchiveKey, Symbol};
 use serde::Deserialize;
 
 /// What an event asks for. A schedule's event has none of these fields, and asks for what bronze lacks
@@ -34,6 +34,27 @@ pub struct Window {
     pub to: i64,
     /// Objects written later are left to their own events.
     pub written_until: Timestamp,
+}
+
+/// A batch has quotes of one day.
+const DAY_SECONDS: i64 = 86_400;
+
+impl Window {
+    /// Whether the object may hold a quote of the window's seconds.
+    #[must_use]
+    pub fn reaches(&self, key: &ArchiveKey) -> bool {
+        let (newest, oldest) = key.newest_and_oldest();
+        newest >= self.from && oldest <= self.to
+    }
+
+    /// Whether no object of its folder that stands after it in a listing does: keys come in the order of their newest
+    /// quotes.
+    #[must_use]
+    pub fn ends_before(&self, key: &ArchiveKey) -> bool {
+        let longest = if matches!(key, ArchiveKey::Batch(_)) { DAY_SECONDS } else { 0 };
+        // Keys of before 2001 have fewer digits, and stand elsewhere.
+        self.from > 0 && key.newest_and_oldest().0.saturating_sub(longest) > self.to
+    }
 }
 
 impl Request {
@@ -91,6 +112,24 @@ mod tests {
         assert_eq!(request.window(None, now, HOUR, HOUR).from, 0);
         assert!(request.is_scheduled());
         assert!(request.names(&"AAPL".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_window_takes_a_batch_that_reaches_into_it_from_either_side() {
+        let window = Window { from: 1_704_067_200, to: 1_704_067_300, written_until: Timestamp::MAX };
+        let key = |newest: i64, oldest: i64| {
+            format!("batches/{newest}-{oldest}-2-t-0-1-2.ndjson.gz").parse::<ArchiveKey>().unwrap()
+        };
+        assert!(window.reaches(&key(1_704_067_200, 1_704_067_100)));
+        assert!(window.reaches(&key(1_704_070_000, 1_704_067_300)));
+        assert!(window.reaches(&key(1_704_070_000, 1_704_067_100)));
+        assert!(!window.reaches(&key(1_704_067_199, 1_704_067_100)));
+        assert!(!window.reaches(&key(1_704_070_000, 1_704_067_301)));
+        assert!(!window.ends_before(&key(1_704_070_000, 1_704_067_301)));
+        assert!(window.ends_before(&key(1_704_067_301 + DAY_SECONDS, 1_704_067_301 + DAY_SECONDS)));
+        let quote = |second: i64| format!("A/{second}.json").parse::<ArchiveKey>().unwrap();
+        assert!(window.reaches(&quote(1_704_067_300)) && !window.ends_before(&quote(1_704_067_300)));
+        assert!(!window.reaches(&quote(1_704_067_301)) && window.ends_before(&quote(1_704_067_301)));
     }
 
     #[test]

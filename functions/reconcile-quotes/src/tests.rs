@@ -4,6 +4,7 @@ use std::{
 };
 
 use lambda_runtime::Context;
+use quotes::{Coordinates, ObjectKey};
 
 use super::*;
 
@@ -12,8 +13,17 @@ const PAGE: usize = 1000;
 /// Objects in memory, listed a thousand at a time.
 struct Listing(BTreeSet<String>);
 
+/// The ids of a batch's quotes here.
+fn ids_of(key: &ArchiveKey) -> Vec<QuoteId> {
+    let ArchiveKey::Batch(BatchKey { first, last, topic, .. }) = key else { return Vec::new() };
+    let id = |offset| {
+        Coordinates { topic: topic.clone(), partition: 0, offset, timestamp_ms: 1 }.derive_quote_id()
+    };
+    (*first..=*last).map(id).collect()
+}
+
 impl Archive for &Listing {
-    async fn symbols(&self) -> Result<Vec<Symbol>, ReconcileError> {
+    async fn folders(&self) -> Result<Vec<Symbol>, ReconcileError> {
         let symbols: BTreeSet<&str> = self.0.iter().filter_map(|key| key.split('/').next()).collect();
         Ok(symbols.into_iter().map(|symbol| symbol.parse().unwrap()).collect())
     }
@@ -35,8 +45,19 @@ impl Archive for &Listing {
             .collect();
         let next = (found.len() == PAGE).then(|| found[PAGE - 1].clone());
         let written = Some(Timestamp::from_second(1_704_100_000).unwrap());
-        let objects = found.iter().map(|key| Listed { key: key.parse().unwrap(), written }).collect();
+        let listed = found.iter().map(|key| Listed { key: key.parse().unwrap(), written });
+        let objects = listed.filter(|listed| window.reaches(&listed.key)).collect();
         Ok(Page { objects, next })
+    }
+
+    async fn get(&self, key: &ArchiveKey) -> Result<Option<Vec<u8>>, ReconcileError> {
+        let line = |id: QuoteId| format!(r#"{{"symbol":"A","fetched_at":1704000000,"quote_id":"{id}"}}"#);
+        let lines: Vec<String> = ids_of(key).into_iter().map(line).collect();
+        let compression = Compression::of_key(&key.to_string()).unwrap();
+        Ok(self
+            .0
+            .contains(&key.to_string())
+            .then(|| compression.compress(lines.join("\n").as_bytes()).unwrap()))
     }
 
     fn name(&self) -> &'static str {
@@ -52,6 +73,8 @@ struct Rows {
     asked: Mutex<Vec<(usize, i32)>>,
     /// Rows of quotes that are there already.
     twins: AtomicU64,
+    /// The quotes that were loaded from batches, with their keys.
+    of_batches: HashMap<QuoteId, String>,
 }
 
 impl Rows {
@@ -66,15 +89,34 @@ impl Rows {
 }
 
 impl Bronze for &Rows {
-    async fn compare(&self, keys: &[&ObjectKey]) -> Result<Compared, WarehouseError> {
+    async fn compare(&self, keys: &[&ArchiveKey]) -> Result<Compared, WarehouseError> {
         let dates = keys.iter().map(|key| key.fetched_date());
         let days = (dates.clone().max().unwrap() - dates.min().unwrap()).get_days();
         self.asked.lock().unwrap().push((keys.len(), days));
-        let missing = keys.iter().map(ToString::to_string).filter(|key| !self.keys.contains(key)).collect();
+        let rows = |key: &str| self.of_batches.values().filter(|from| *from == key).count() as u64;
+        let is_missing = |key: &&&ArchiveKey| match key {
+            ArchiveKey::Quote(key) => !self.keys.contains(&key.to_string()),
+            ArchiveKey::Batch(batch) => rows(&key.to_string()) < batch.quotes,
+        };
+        let missing = keys.iter().filter(is_missing).map(ToString::to_string).collect();
         Ok(Compared { missing, has_twins: self.twins.load(Ordering::Relaxed) > 0 })
     }
 
-    async fn remove_twins(&self, _: &[&ObjectKey]) -> Result<u64, WarehouseError> {
+    async fn lacking(
+        &self,
+        objects: &[(&ArchiveKey, Vec<QuoteId>)],
+    ) -> Result<HashSet<String>, WarehouseError> {
+        let lacks = |ids: &[QuoteId]| ids.iter().any(|id| !self.of_batches.contains_key(id));
+        Ok(objects.iter().filter(|(_, ids)| lacks(ids)).map(|(key, _)| key.to_string()).collect())
+    }
+
+    async fn newest(&self, keys: &[&ArchiveKey]) -> Result<HashMap<String, i64>, WarehouseError> {
+        let loaded = |key: &&&ArchiveKey| self.of_batches.values().any(|from| *from == key.to_string());
+        let newest = keys.iter().filter(loaded).map(|key| key.newest_and_oldest().0).max();
+        Ok(newest.map(|newest| ("A".to_owned(), newest)).into_iter().collect())
+    }
+
+    async fn remove_twins(&self, _: &[&ArchiveKey]) -> Result<u64, WarehouseError> {
         Ok(self.twins.swap(0, Ordering::Relaxed))
     }
 
@@ -235,6 +277,69 @@ async fn one_statement_compares_many_symbols_and_few_days() {
     let bronze = Rows::new(archive.0.clone(), &[]);
     reconcile(&archive, &bronze, "{}").await;
     assert_eq!(*bronze.asked.lock().unwrap(), [(1, 0), (1500, 0)]);
+}
+
+/// A batch of the offsets, fetched a second apart.
+fn batch(first: i64, last: i64) -> String {
+    let (oldest, newest) = (1_704_000_000 + first, 1_704_000_000 + last);
+    format!("batches/{newest}-{oldest}-{}-t-0-{first}-{last}.ndjson.gz", last - first + 1)
+}
+
+fn loaded(keys: &[String], is_loaded: impl Fn(usize) -> bool) -> HashMap<QuoteId, String> {
+    let mut of_batches = HashMap::new();
+    for key in keys {
+        let ids = ids_of(&key.parse().unwrap()).into_iter().enumerate();
+        for (_, id) in ids.filter(|(at, _)| is_loaded(*at)) {
+            of_batches.entry(id).or_insert_with(|| key.clone());
+        }
+    }
+    of_batches
+}
+
+#[tokio::test]
+async fn a_batch_that_was_lost_or_loaded_in_part_is_queued_and_those_beside_it_are_not() {
+    let all: Vec<String> = (0..3).map(|number| batch(10 * number, 10 * number + 9)).collect();
+    let single = keys("MSFT", 0..10);
+    let archive = Listing(all.iter().cloned().chain(single.clone()).collect());
+    let mut of_batches = loaded(&all[..1], |_| true);
+    of_batches.extend(loaded(&all[1..2], |line| line < 7));
+    let bronze = Rows { of_batches, ..Rows::new(single, &[]) };
+    let (outcome, queued) = reconcile(&archive, &bronze, "{}").await;
+    assert_eq!(queued, all[1..].iter().cloned().collect());
+    assert_eq!((outcome.symbols, outcome.objects, outcome.queued), (1, 13, 2));
+    // The symbols' watermarks are those of the quotes, as far as whole batches say so.
+    assert_eq!(bronze.watermark("A"), Some(1_704_000_009));
+    assert_eq!(bronze.watermark("MSFT"), Some(1_704_000_009));
+    assert_eq!(bronze.watermark("batches"), None);
+}
+
+#[tokio::test]
+async fn a_batch_whose_quotes_were_loaded_from_others_is_not_queued() {
+    // An event was tried again, cut otherwise.
+    let cut = [batch(0, 5), batch(6, 20)];
+    let overlapping = [batch(0, 9), batch(10, 20), batch(3, 8)];
+    let archive = Listing(cut.iter().chain(&overlapping).cloned().collect());
+    let bronze = Rows { of_batches: loaded(&cut, |_| true), ..Rows::default() };
+    let (outcome, queued) = reconcile(&archive, &bronze, "{}").await;
+    assert_eq!((outcome.queued, queued.len()), (0, 0));
+    // One quote less, and those that hold it come again.
+    let mut of_batches = loaded(&cut, |_| true);
+    of_batches.remove(&ids_of(&batch(4, 4).parse().unwrap())[0]);
+    let bronze = Rows { of_batches, ..Rows::default() };
+    let (_, queued) = reconcile(&archive, &bronze, "{}").await;
+    assert_eq!(queued, [cut[0].clone(), overlapping[0].clone(), overlapping[2].clone()].into());
+}
+
+#[tokio::test]
+async fn a_replay_of_a_symbol_queues_the_batches_of_its_time_too() {
+    let all: Vec<String> = (0..3).map(|number| batch(10 * number, 10 * number + 9)).collect();
+    let archive =
+        Listing(all.iter().cloned().chain(keys("MSFT", 0..10)).chain(keys("AAPL", 0..10)).collect());
+    let bronze = Rows { of_batches: loaded(&all, |_| true), ..Rows::default() };
+    let (_, queued) =
+        reconcile(&archive, &bronze, r#"{"all":true,"symbols":["MSFT"],"from":1704000005,"to":1704000019}"#)
+            .await;
+    assert_eq!(queued, union([keys("MSFT", 5..10), all[..2].iter().cloned().collect()]));
 }
 
 #[test]

@@ -29,7 +29,15 @@ fn exporting_to(collector: &str, s3: &str, more: &[(&str, &str)]) -> Executable 
 
 #[test]
 fn help_names_every_variable() {
-    assert_help(PROGRAM, &["BRONZE_BUCKET", "QUARANTINE_BUCKET", "AWS_ENDPOINT_URL", "LOG_LEVEL"]);
+    let names = [
+        "BRONZE_BUCKET",
+        "QUARANTINE_BUCKET",
+        "OBJECT_LAYOUT",
+        "OBJECT_COMPRESSION",
+        "AWS_ENDPOINT_URL",
+        "LOG_LEVEL",
+    ];
+    assert_help(PROGRAM, &names);
 }
 
 #[tokio::test]
@@ -48,6 +56,31 @@ async fn a_batch_is_stored_and_stored_again_as_the_same_objects() {
     let second = function.invoke(event).await.unwrap();
     assert_eq!(second, json!({"archived": 0, "already_archived": 2, "quarantined": 0}));
     function.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_is_one_object_of_its_own_media_type_and_is_not_written_again() {
+    for (compression, suffix) in [("gzip", "gz"), ("zstd", "zst")] {
+        let s3 = S3::truthful().await;
+        let env = [
+            ("BRONZE_BUCKET", "bronze"),
+            ("QUARANTINE_BUCKET", "quarantine"),
+            ("AWS_ENDPOINT_URL", &*s3.url),
+            ("OBJECT_LAYOUT", "batch"),
+            ("OBJECT_COMPRESSION", compression),
+        ];
+        let function = Executable::new(PROGRAM, &env, TIMEOUT);
+        let event = include_str!("../payloads/msk.json");
+        let first = function.invoke(event).await.unwrap();
+        assert_eq!(first, json!({"archived": 2, "already_archived": 0, "quarantined": 0}));
+        let second = function.invoke(event).await.unwrap();
+        assert_eq!(second, json!({"archived": 0, "already_archived": 2, "quarantined": 0}));
+        function.stop().await;
+        let [(key, headers)] = s3.stored("/bronze/").try_into().unwrap();
+        assert!(key.ends_with(&format!(".ndjson.{suffix}")), "{key}");
+        assert_eq!(headers["content-type"], format!("application/{compression}"));
+        assert!(!headers.contains_key("content-encoding"));
+    }
 }
 
 #[tokio::test]

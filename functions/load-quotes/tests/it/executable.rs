@@ -31,6 +31,7 @@ async fn bigquery() -> (String, Arc<Mutex<Vec<Value>>>) {
         Json(json!({ "jobComplete": true, "jobReference": id, "numDmlAffectedRows": "1" }))
     };
     let router = Router::new().fallback(take).with_state(Arc::clone(&batches));
+    let router = router.layer(axum::extract::DefaultBodyLimit::disable());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -107,6 +108,58 @@ async fn a_compressed_object_is_no_quote_and_fails_alone_with_its_reason_logged(
         log.iter().any(|line| line["message"] == "not every message was loaded" && line["failed"] == 1),
         "{log:?}"
     );
+}
+
+/// The most memory that the process of `PROGRAM` with this variable in its environment has had, in kB.
+fn most_memory_kb(variable: &str) -> u64 {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
+    let has_it = |path: &std::path::PathBuf| {
+        let environment = std::fs::read(path.join("environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes())
+    };
+    let status = processes.filter(has_it).map(|path| std::fs::read_to_string(path.join("status")).unwrap());
+    let most = |status: String| {
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().to_owned();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    status.map(most).max().unwrap()
+}
+
+#[tokio::test]
+async fn batches_of_a_hundred_thousand_quotes_are_loaded_within_the_memory_of_the_smallest_function() {
+    const BATCHES: usize = 40;
+    const QUOTES: usize = 2_500;
+    let s3 = S3::truthful().await;
+    let line = |batch: usize, number: usize| {
+        let text = str::from_utf8(QUOTE).unwrap();
+        text.replace("8000-000000000001", &format!("8000-{batch:06}{number:06}"))
+    };
+    let keys: Vec<String> = (0..BATCHES)
+        .map(|batch| format!("batches/1704067256-1704067256-{QUOTES}-t-0-{batch}-9.ndjson.gz"))
+        .collect();
+    for (batch, key) in keys.iter().enumerate() {
+        let lines: Vec<String> = (0..QUOTES).map(|number| line(batch, number)).collect();
+        let bytes = quotes::Compression::Gzip.compress(lines.join("\n").as_bytes()).unwrap();
+        s3.put(&format!("/bronze/{key}"), bytes.leak());
+    }
+    let (warehouse, batches) = bigquery().await;
+    let mark = ("QUOTEFLOW_TEST", &*format!("memory-{}", std::process::id()));
+    let env = [
+        ("AWS_ENDPOINT_URL", &*s3.url),
+        ("BIGQUERY_ENDPOINT", &*warehouse),
+        ("BIGQUERY_PROJECT", "test"),
+        mark,
+    ];
+    let function = Executable::new(PROGRAM, &env, Duration::from_mins(2));
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    assert_eq!(function.invoke(messages(&keys)).await.unwrap(), json!({ "batchItemFailures": [] }));
+    let most = most_memory_kb(&format!("{}={}", mark.0, mark.1));
+    function.stop().await;
+    let sizes: Vec<usize> =
+        batches.lock().unwrap().iter().map(|batch| batch.as_array().unwrap().len()).collect();
+    assert_eq!(sizes.iter().sum::<usize>(), BATCHES * QUOTES);
+    assert!(sizes.len() < BATCHES, "{sizes:?}");
+    assert!(most < 128 << 10, "{most} kB");
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ async fn an_unreachable_warehouse_is_retryable_and_the_process_lives_on() {
 
 async fn listing(answers: impl Fn() -> Reply + Send + Sync + 'static) -> reconcile_quotes::ReconcileError {
     let s3 = S3::start(move |_, _| answers()).await;
-    BronzeBucket::new(s3.client(), "bronze".to_owned()).symbols().await.unwrap_err()
+    BronzeBucket::new(s3.client(), "bronze".to_owned()).folders().await.unwrap_err()
 }
 
 #[tokio::test]

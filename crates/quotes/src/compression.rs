@@ -1,0 +1,202 @@
+use std::{
+    fmt,
+    io::{self, Read, Write},
+    str::FromStr,
+};
+
+use flate2::{GzBuilder, bufread::MultiGzDecoder};
+use zstd::stream::read::Decoder as ZstdDecoder;
+
+/// The largest object that is written or read, and the most lines of a batch before they are compressed, in bytes. An event
+/// of Kafka's trigger has 6 MB, and a record's value is in it in base64.
+pub const LARGEST_OBJECT: usize = 5 << 20;
+
+/// gzip's second fastest level, and zstd's fastest that is not negative. `cargo bench -p quotes` has their figures.
+const GZIP_LEVEL: u32 = 2;
+const ZSTD_LEVEL: i32 = 1;
+/// The largest window that a zstd frame may ask for: 8 MiB, what every decoder must support (RFC 8878, 3.1.1.1.2).
+const ZSTD_WINDOW_LOG: u32 = 23;
+
+/// How a batch's lines are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+}
+
+/// Why a batch's lines cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum DamagedBatch {
+    /// It is cut off, or not compressed so.
+    #[error("it is not whole {compression}: {source}")]
+    Stream {
+        /// What its key says.
+        compression: Compression,
+        /// What the decoder says.
+        source: io::Error,
+    },
+    /// It grows beyond any batch.
+    #[error(
+        "it grows beyond {LARGEST_OBJECT} bytes when it is decompressed, and archive-quotes writes no such object"
+    )]
+    TooLarge,
+}
+
+impl Compression {
+    /// The end of such an object's key.
+    #[must_use]
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Gzip => ".ndjson.gz",
+            Self::Zstd => ".ndjson.zst",
+        }
+    }
+
+    /// What the key of an object says; `None` for an object that holds one quote.
+    #[must_use]
+    pub fn of_key(key: &str) -> Option<Self> {
+        [Self::Gzip, Self::Zstd].into_iter().find(|it| key.ends_with(it.suffix()))
+    }
+
+    /// The media type of such an object. It has no `Content-Encoding`, on which some clients would decompress it unasked.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Gzip => "application/gzip",
+            Self::Zstd => "application/zstd",
+        }
+    }
+
+    /// `lines`, compressed. The same lines make the same bytes: there is no time and no name in them.
+    ///
+    /// # Errors
+    /// Whatever the encoder reports; writing to memory, it has no reason to.
+    pub fn compress(self, lines: &[u8]) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip => {
+                let to = Vec::with_capacity(lines.len() / 3);
+                let mut encoder = GzBuilder::new().write(to, flate2::Compression::new(GZIP_LEVEL));
+                encoder.write_all(lines)?;
+                encoder.finish()
+            }
+            Self::Zstd => zstd::bulk::compress(lines, ZSTD_LEVEL),
+        }
+    }
+
+    /// The lines that were compressed to `bytes`, read as a stream up to [`LARGEST_OBJECT`].
+    ///
+    /// # Errors
+    /// [`DamagedBatch`].
+    pub fn decompress(self, bytes: &[u8]) -> Result<Vec<u8>, DamagedBatch> {
+        let damaged = |source| DamagedBatch::Stream { compression: self, source };
+        if bytes.is_empty() {
+            return Err(damaged(io::Error::new(io::ErrorKind::UnexpectedEof, "it is empty")));
+        }
+        match self {
+            Self::Gzip => read(MultiGzDecoder::new(bytes)),
+            Self::Zstd => ZstdDecoder::with_buffer(bytes).and_then(|mut decoder| {
+                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                read(decoder)
+            }),
+        }
+        .map_err(damaged)?
+        .ok_or(DamagedBatch::TooLarge)
+    }
+}
+
+/// All that comes; `None` where it is too much.
+fn read(decoder: impl Read) -> io::Result<Option<Vec<u8>>> {
+    let mut lines = Vec::new();
+    decoder.take(LARGEST_OBJECT as u64 + 1).read_to_end(&mut lines)?;
+    Ok((lines.len() <= LARGEST_OBJECT).then_some(lines))
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+/// A name that is neither `gzip` nor `zstd`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is neither gzip nor zstd")]
+pub struct UnknownCompression;
+
+impl FromStr for Compression {
+    type Err = UnknownCompression;
+
+    fn from_str(name: &str) -> Result<Self, UnknownCompression> {
+        [Self::Gzip, Self::Zstd].into_iter().find(|it| it.to_string() == name).ok_or(UnknownCompression)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BOTH: [Compression; 2] = [Compression::Gzip, Compression::Zstd];
+
+    #[test]
+    fn what_grows_beyond_any_batch_is_refused_unread() {
+        let bomb = vec![b'\n'; 64 << 20];
+        for compression in BOTH {
+            let bytes = compression.compress(&bomb).unwrap();
+            assert!(bytes.len() < 512 << 10);
+            let error = compression.decompress(&bytes).unwrap_err();
+            assert!(matches!(error, DamagedBatch::TooLarge), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_window_that_few_decoders_have_is_refused() {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(27).unwrap();
+        encoder.write_all(b"{}\n").unwrap();
+        let error = Compression::Zstd.decompress(&encoder.finish().unwrap()).unwrap_err();
+        assert!(matches!(error, DamagedBatch::Stream { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_time_or_a_name_of_the_writer_is_not_in_the_bytes() {
+        let bytes = Compression::Gzip.compress(b"{}\n").unwrap();
+        // RFC 1952, 2.3: flags, time and operating system.
+        assert_eq!((bytes[3], &bytes[4..8], bytes[9]), (0, &[0; 4][..], 255));
+    }
+
+    #[test]
+    fn several_streams_one_after_the_other_are_read_to_the_last() {
+        for compression in BOTH {
+            let bytes = [b"1\n", b"2\n"].map(|line| compression.compress(line).unwrap()).concat();
+            assert_eq!(compression.decompress(&bytes).unwrap(), b"1\n2\n");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_compressed_is_read_again_and_what_is_cut_off_or_followed_is_refused(
+            lines in proptest::collection::vec(any::<u8>(), 0..2000), end in any::<prop::sample::Index>(),
+        ) {
+            for compression in BOTH {
+                let bytes = compression.compress(&lines).unwrap();
+                prop_assert_eq!(&bytes, &compression.compress(&lines).unwrap());
+                prop_assert_eq!(&compression.decompress(&bytes).unwrap(), &lines);
+                prop_assert!(compression.decompress(&bytes[..end.index(bytes.len())]).is_err());
+                prop_assert!(compression.decompress(&[bytes.as_slice(), b"more"].concat()).is_err());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_refused_or_read(bytes in any::<Vec<u8>>()) {
+            for compression in BOTH {
+                let _ = compression.decompress(&bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The fields of a quote that are read, and what each must hold. The others are kept and not looked at.
+
+use serde::de::DeserializeOwned;
+
+use crate::InvalidQuote;
+
+/// The prices of a Finnhub quote: current, change, change in percent, high, low, open, previous close.
+pub(crate) const PRICES: [&str; 7] = ["c", "d", "dp", "h", "l", "o", "pc"];
+pub(crate) const MARKET_TIME: &str = "t";
+pub(crate) const SYMBOL: &str = "symbol";
+pub(crate) const FETCHED_AT: &str = "fetched_at";
+pub(crate) const QUOTE_ID: &str = "quote_id";
+/// 9999-12-31T23:59:59Z, the last second of a BigQuery DATE.
+const LAST_SECOND: i64 = 253_402_300_799;
+/// The longest text of a number. The largest and the smallest double have some 1,080 characters at most when all their
+/// digits are written; whatever is longer would be kept whole in memory and in a statement.
+const LONGEST_NUMBER: usize = 1100;
+/// A number without an exponent that is no longer than this is below the largest double, which has 309 digits.
+const SURELY_FINITE: usize = 300;
+
+/// Checks that a price's JSON is a number.
+pub(crate) fn check_price(name: &'static str, text: &str) -> Result<(), InvalidQuote> {
+    // JSON's grammar has been checked: what begins as a number is one.
+    let is_number = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+    if is_number && text.len() <= SURELY_FINITE && !text.bytes().any(|byte| matches!(byte, b'e' | b'E')) {
+        return Ok(());
+    }
+    if text.len() > LONGEST_NUMBER {
+        let found = format!("a text of {} characters", text.len());
+        return Err(InvalidQuote::Field { field: name, expected: "a number", found });
+    }
+    read::<f64>(name, text, "a finite number").map(drop)
+}
+
+/// When a quote was fetched, in seconds since 1970.
+pub(crate) fn fetched_at(text: Option<&str>) -> Result<i64, InvalidQuote> {
+    let seconds = whole(FETCHED_AT, text)?.ok_or(InvalidQuote::Missing(FETCHED_AT))?;
+    // 0 is what many producers write for a time that they do not know.
+    if (1..=LAST_SECOND).contains(&seconds) {
+        return Ok(seconds);
+    }
+    Err(InvalidQuote::Field {
+        field: FETCHED_AT,
+        expected: "seconds since 1970, more than 0 and before the year 10000",
+        found: seconds.to_string(),
+    })
+}
+
+/// A whole number of seconds, as JSON means it: `1704067256`, `1704067256.0` and `1.704067256e9` are the same. `None`
+/// where the field is absent or null.
+pub(crate) fn whole(name: &'static str, text: Option<&str>) -> Result<Option<i64>, InvalidQuote> {
+    /// Every whole number below it is a double of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    const EXPECTED: &str = "a whole number of seconds since 1970";
+    let Some(text) = text else { return Ok(None) };
+    if let Ok(seconds) = text.parse() {
+        return Ok(Some(seconds));
+    }
+    let number: f64 = read(name, text, EXPECTED)?;
+    if number.fract() != 0.0 || number.abs() >= EXACT {
+        return Err(InvalidQuote::Field { field: name, expected: EXPECTED, found: beginning(text) });
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "it is whole and below 2^53")]
+    Ok(Some(number as i64))
+}
+
+/// The value that a field's JSON holds.
+pub(crate) fn read<T: DeserializeOwned>(
+    name: &'static str,
+    text: &str,
+    expected: &'static str,
+) -> Result<T, InvalidQuote> {
+    serde_json::from_str(text).map_err(|_| InvalidQuote::Field {
+        field: name,
+        expected,
+        found: beginning(text),
+    })
+}
+
+/// As much of a value as an error tells.
+fn beginning(text: &str) -> String {
+    text.chars().take(40).collect()
+}
