@@ -185,8 +185,10 @@ module "archive_quotes" {
   log_retention_days = var.log_retention_days
 
   environment = merge({
-    BRONZE_BUCKET     = module.bronze_bucket.name
-    QUARANTINE_BUCKET = module.quarantine_bucket.name
+    BRONZE_BUCKET      = module.bronze_bucket.name
+    QUARANTINE_BUCKET  = module.quarantine_bucket.name
+    OBJECT_LAYOUT      = var.object_layout
+    OBJECT_COMPRESSION = var.object_compression
   }, lookup(var.environment, "archive-quotes", {}))
 
   statements = concat(
@@ -204,7 +206,8 @@ resource "aws_lambda_event_source_mapping" "archive_quotes" {
 
   function_name = module.archive_quotes.arn
   topics        = [local.topic]
-  batch_size    = local.flow.kafka.batch_records
+  # An object holds what one event has; an event has 6 MB at most.
+  batch_size = var.object_layout == "batch" ? 10000 : local.flow.kafka.batch_records
   # Without a batching window it is 500 ms, the shortest.
 
   # From the topic's beginning: what was published before the trigger was there is archived too.
@@ -281,8 +284,8 @@ module "load_quotes" {
 resource "aws_lambda_event_source_mapping" "load_quotes" {
   function_name    = module.load_quotes.arn
   event_source_arn = module.archived_queue.arn
-  # As many as one statement takes.
-  batch_size                         = local.flow.queue.batch_messages
+  # About as many as a few statements take.
+  batch_size                         = var.object_layout == "batch" ? 100 : local.flow.queue.batch_messages
   maximum_batching_window_in_seconds = local.flow.queue.batch_window_seconds
   function_response_types            = ["ReportBatchItemFailures"]
 
@@ -327,6 +330,8 @@ module "reconcile_quotes" {
   statements = concat(
     [
       { actions = ["s3:ListBucket"], resources = [module.bronze_bucket.arn] },
+      # A batch that has fewer rows than quotes is read, to see whether its quotes were loaded from another.
+      { actions = ["s3:GetObject"], resources = ["${module.bronze_bucket.arn}/*"] },
       { actions = ["sqs:SendMessage"], resources = [module.archived_queue.arn] },
     ],
     local.warehouse_statements["reconcile-quotes"],

@@ -117,6 +117,28 @@ variable "stream" {
   }
 }
 
+variable "object_layout" {
+  description = "Which objects quotes become: per_quote (each one of its own) or batch (those of a partition that one event brings, compressed; for hundreds of symbols and more). Both are read whatever is written."
+  type        = string
+  default     = "per_quote"
+
+  validation {
+    condition     = contains(["per_quote", "batch"], var.object_layout)
+    error_message = "object_layout must be per_quote or batch."
+  }
+}
+
+variable "object_compression" {
+  description = "How batches are compressed: gzip or zstd."
+  type        = string
+  default     = "gzip"
+
+  validation {
+    condition     = contains(["gzip", "zstd"], var.object_compression)
+    error_message = "object_compression must be gzip or zstd."
+  }
+}
+
 variable "topic" {
   description = "The topic of quotes; null: NAME-stock-quotes, so that deployments on one Kafka do not read each other's."
   type        = string

@@ -88,7 +88,7 @@ def test_a_role_allows_what_the_code_calls_and_no_more(function: str) -> None:
 def test_the_calls_are_found() -> None:
     """As a check of the check: each function that uses S3 or SQS is seen to."""
     assert called("archive-quotes") == {"s3:GetObject", "s3:PutObject"}
-    assert called("reconcile-quotes") == {"s3:ListBucket", "sqs:SendMessage"}
+    assert called("reconcile-quotes") == {"s3:GetObject", "s3:ListBucket", "sqs:SendMessage"}
     assert "s3:GetObject" in called("load-quotes")
     assert called("serve-dashboard") == set()
 

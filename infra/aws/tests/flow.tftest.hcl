@@ -214,6 +214,27 @@ run "self_managed_needs_no_network" {
   }
 }
 
+run "batches_are_written_and_loaded_in_events_of_their_own_sizes" {
+  command = apply
+
+  variables {
+    stream = {
+      type         = "self_managed"
+      self_managed = { bootstrap_servers = ["a.example.com:9096"], sasl_secret_arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:kafka" }
+    }
+    object_layout      = "batch"
+    object_compression = "zstd"
+  }
+
+  assert {
+    condition = (
+      aws_lambda_event_source_mapping.archive_quotes[0].batch_size == 10000
+      && aws_lambda_event_source_mapping.load_quotes.batch_size == 100
+    )
+    error_message = "A batch holds what one event has, and an invocation of load-quotes takes fewer of them."
+  }
+}
+
 run "the_cheap_way_is_one_server" {
   command = apply
 
