@@ -17,6 +17,7 @@ pub struct Limits {
 
 impl Limits {
     /// The timeout as a duration.
+    #[must_use]
     pub const fn timeout(self) -> Duration {
         Duration::from_secs(self.timeout_seconds as u64)
     }

@@ -108,6 +108,7 @@ impl Interrupts {
 }
 
 impl Flow {
+    #[allow(clippy::too_many_lines, reason = "the start of everything, in its order")]
     async fn start(options: RunOptions) -> anyhow::Result<Self> {
         let project = std::path::absolute(&options.project)?;
         if !project.join("dbt_stocks/dbt_project.yml").exists() {
