@@ -16,13 +16,13 @@ pub struct ObjectKey {
     coordinates: Option<String>,
 }
 
-/// A key that holds no quote.
+/// A key that is not a quote's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidObjectKey {
     /// Neither of the form `{symbol}/{fetched_at}….json` nor that of a [`BatchKey`].
     #[error("the key {0:?} is neither {{symbol}}/{{fetched_at}}.json nor a batch's")]
     Form(String),
-    /// The folder is no symbol.
+    /// The folder is not a symbol.
     #[error("the key {key:?} does not begin with a symbol")]
     Symbol {
         /// The whole key.

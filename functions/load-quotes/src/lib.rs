@@ -304,7 +304,7 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
                     Ok(None) => tally.gone += 1,
                     Err(error) if !error.is_retryable() && is_of_a_tool(&object.key) => {
                         let (key, reason) = (object.key, chain(&error));
-                        tracing::warn!(key, "left an object alone that is not archive-quotes': {reason}");
+                        tracing::warn!(key, "ignored an object that archive-quotes did not write: {reason}");
                         tally.gone += 1;
                     }
                     Err(error) => failures.add(ids, error),
