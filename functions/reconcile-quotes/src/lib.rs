@@ -360,7 +360,10 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
                 if all { Compared::default() } else { self.bronze.compare(&keys).await? };
             if has_twins {
                 let removed = self.bronze.remove_twins(&keys).await?;
-                tracing::warn!(removed, "removed rows of quotes that two simultaneous loads had both inserted");
+                tracing::warn!(
+                    removed,
+                    "removed rows of quotes that two simultaneous loads had both inserted"
+                );
             }
             let missing: HashSet<String> = if all {
                 keys.iter().map(ToString::to_string).collect()
