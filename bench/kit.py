@@ -588,7 +588,7 @@ def bigquery_server(folder: Path) -> Iterator[BigQuery]:
 
 
 def new_bronze(big: BigQuery) -> None:
-    """Make the bronze table anew, empty."""
+    """Make the bronze table again, empty."""
     big.rows(f"CREATE OR REPLACE TABLE stock.bronze_stock_quotes_raw ({BRONZE}) PARTITION BY fetched_date")
 
 

@@ -34,7 +34,7 @@ pub struct Encoded {
     pub bytes: Vec<u8>,
 }
 
-/// The quotes among an event's records, and the records that are to be stored one by one: those that hold no quote.
+/// The quotes among an event's records, and the records that are to be stored one by one: those that are not quotes.
 ///
 /// The same records make the same slices. A quote is a line of its own, as its message has it.
 pub(crate) fn slices(
