@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import report
-from kit import ROOT, BenchError, Executables, OpenRowError, machine
+from kit import ROOT, BenchError, Executables, OpenRowError, end_on_sigterm, machine
 from rows import OPEN, ROWS, Bench
 
 
@@ -32,6 +32,7 @@ def main() -> int:
     wanted = options.rows.split(",") if options.rows else [row for row in ROWS if not (options.short and row == "7")]
     if unknown := [row for row in wanted if row not in ROWS]:
         parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    end_on_sigterm()
     here, begun = machine(), time.monotonic()
     measured, failed = [], []
     with tempfile.TemporaryDirectory(prefix="quoteflow-bench-") as folder:

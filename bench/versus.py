@@ -47,6 +47,7 @@ from kit import (
     bigquery_server,
     cpu_seconds,
     end,
+    end_on_sigterm,
     kafka,
     kafka_event,
     machine,
@@ -656,6 +657,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="seconds in place of minutes; writes nothing")
     parser.add_argument("--only", help="only systems whose name has this text; writes nothing")
     options = parser.parse_args()
+    end_on_sigterm()
     here, begun = machine(), time.monotonic()
     systems: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="quoteflow-versus-") as name:
