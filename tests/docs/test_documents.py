@@ -98,6 +98,26 @@ def test_every_command_of_aws_has_its_options(document: Path) -> None:
             assert option in options.keys() | switches | OWN_OPTIONS, f"aws {service} {command} --{option}"
 
 
+# The words of CONTRIBUTING.md's list that have no other use here.
+OLD_WORDS = re.compile(
+    r"\b(anew|heed(s|ed)?|thereby|for want of|tells? of|told of|where it is none|turned away|reckoned"
+    r"|(?<!there )(?<!what )(is|are) no (quote|number|symbol|error|event|object)s?|holds? no (quote|number)s?)\b"
+)
+
+
+def test_texts_have_the_words_of_the_style() -> None:
+    found = [
+        f"{by_name(file)}:{number}: {match[0]}"
+        for file in tracked(
+            "*.rs", "*.py", "*.md", "*.tf", "*.hcl", "*.yml", "*.sql", "*.sh", "*.ts", "*.tsx", "Makefile"
+        )
+        if file not in (ROOT / "CONTRIBUTING.md", Path(__file__).resolve())
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if (match := OLD_WORDS.search(line))
+    ]
+    assert not found
+
+
 @cache
 def words_of_the_code() -> set[str]:
     """Every name in the code: functions, tests, columns, variables."""

@@ -210,7 +210,7 @@ type Named = (ObjectRef, Vec<Option<String>>);
 #[derive(Default)]
 struct Failures {
     messages: BTreeSet<String>,
-    /// Those that were not begun, for want of time.
+    /// Those that were not started because the time ran out.
     later: BTreeSet<String>,
     event: Option<MessageError>,
 }
