@@ -136,6 +136,14 @@ test-web: setup web ## Check the dashboard's page, with a browser too (CHROMIUM=
 	$(NPM) run --silent check
 	$(BIN)/pytest tests/web
 
+picture: setup web ## Make the picture of the page in README.md, docs/page.png
+	@$(SHELL) localstack/packages.sh browser
+	$(BIN)/python tests/web/picture.py
+
+first-minute: setup build ## Take pictures of the page in the first minute of live runs, to be looked at (ARGS='closed open many')
+	@$(SHELL) localstack/packages.sh browser
+	$(BIN)/python tests/web/first_minute.py $(ARGS)
+
 test-stack: setup build ## Check the Docker stack's files, Grafana's dashboards and the alert rules, without Docker
 	@$(SHELL) localstack/packages.sh prometheus
 	$(BIN)/pytest tests/stack

@@ -1,4 +1,4 @@
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode, time::Duration};
 
 use ::cloud::Speed;
 use clap::{Args, Parser, Subcommand};
@@ -209,6 +209,7 @@ fn speed(text: &str) -> Result<f64, String> {
 fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let level = std::env::var("LOG_LEVEL").ok().and_then(|level| level.parse().ok());
     tracing_subscriber::fmt()
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(screen::Log)
         .with_target(false)
         .with_max_level(level.unwrap_or(LevelFilter::WARN))

@@ -47,6 +47,13 @@ impl Dashboard {
         Ok(Self { instances, server })
     }
 
+    /// Starts an instance, so that the first reader does not wait for its start.
+    pub(crate) fn warm(&self) {
+        if let Some(first) = self.instances.all.first() {
+            first.warm();
+        }
+    }
+
     /// Takes no more requests and ends the function; those on their way get 502.
     pub(crate) async fn stop(self) {
         self.server.abort();

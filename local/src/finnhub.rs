@@ -6,7 +6,7 @@ use anyhow::Context;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header::RETRY_AFTER};
 use jiff::Timestamp;
 use reqwest::{Client, Url, redirect::Policy};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A little longer than fetch-quotes waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,9 +31,9 @@ pub(crate) struct Answer {
 }
 
 /// What Finnhub knows of the US exchanges.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct MarketStatus {
-    #[serde(rename = "isOpen")]
+    #[serde(rename(deserialize = "isOpen"))]
     pub is_open: bool,
     #[serde(default)]
     pub holiday: Option<String>,

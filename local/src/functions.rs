@@ -18,6 +18,7 @@ use crate::{
     data_dir::DataDir,
     metrics::Metrics,
     names::{self, Limits},
+    pipeline,
     provision::{FunctionSpec, Queues},
     stand_ins::{RECORDED_KEY, Servers},
 };
@@ -176,6 +177,7 @@ pub(crate) fn start_dashboard(
     // The page says that the prices are not today's.
     let speed = servers.feed.as_ref().map(|feed| feed.speed().to_string());
     config.env.extend(speed.map(|speed| ("DASHBOARD_RECORDING_SPEED".to_owned(), speed)));
+    config.env.push(("DASHBOARD_PIPELINE_URL".to_owned(), pipeline::url(&servers.metrics)));
     config.timeout = names::SERVE_LIMITS.timeout();
     config.memory_mb = names::SERVE_LIMITS.memory_mb;
     config.log = log(data, names::SERVE, metrics)?;

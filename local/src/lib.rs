@@ -24,6 +24,7 @@ mod metrics;
 pub mod names;
 mod object_events;
 mod observe;
+mod pipeline;
 mod polling;
 mod preflight;
 mod provision;

@@ -121,10 +121,14 @@ impl Relay {
         is_shown.then(|| trouble.text())
     }
 
+    /// Finnhub's market status; `None` before its first answer.
+    pub(crate) fn market(&self) -> Option<MarketStatus> {
+        self.shared.heard().market.clone()
+    }
+
     /// Whether the US market is closed, in words.
     pub(crate) fn closed(&self) -> Option<Closed> {
-        let status = self.shared.heard().market.clone()?;
-        market::closed(&status, Timestamp::now())
+        market::closed(&self.market()?, Timestamp::now())
     }
 
     /// The symbols without data that have not been named yet.

@@ -8,7 +8,7 @@ use feed::recording::SESSION_SECONDS;
 use jiff::{SignedDuration, Timestamp};
 use runtime_api::Function;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
@@ -33,6 +33,7 @@ use crate::{
     metrics::{self, Metrics},
     names, object_events,
     observe::Observer,
+    pipeline::{Look, Pipeline},
     preflight, provision,
     relay::Relay,
     report::{Phase, Report},
@@ -47,6 +48,8 @@ pub(crate) const STATE: &str = "now.json";
 const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// How long quotes on their way are waited for at the end.
 const DRAIN: Duration = Duration::from_mins(1);
+/// How long an invocation that failed is shown: what is tried again usually succeeds.
+const FAILURE_SHOWN: Duration = Duration::from_mins(2);
 const MINUTE_MS: u64 = 60_000;
 /// The schedule of reconcile-quotes if S3 may send no events.
 const EVERY_FIVE_MINUTES: &str = "rate(5 minutes)";
@@ -69,11 +72,14 @@ struct Flow {
     metrics: Arc<Metrics>,
     logs: Logs,
     metrics_server: metrics::Server,
+    pipeline: Pipeline,
     tasks: JoinSet<anyhow::Result<()>>,
     stop: CancellationToken,
     observer: Observer,
     started: Timestamp,
     fetching: Fetching,
+    /// How many invocations have failed, and since when that is known.
+    failed: (u64, Instant),
 }
 
 /// Runs the flow as the options say.
@@ -143,6 +149,7 @@ impl Flow {
         servers.ready().await?;
         let dashboard = functions::start_dashboard(&data, &servers, &metrics)?;
         let dashboard = Dashboard::start(&servers.dashboard, dashboard, Arc::clone(&metrics)).await?;
+        dashboard.warm();
         let stand_in = WarehouseConfig::stand_in(&servers.bigquery_itself, names::PROJECT, names::DATASET);
         let warehouse = Warehouse::connect(stand_in).await?;
         let tables = async {
@@ -184,7 +191,9 @@ impl Flow {
         } else {
             Router::new()
         };
-        let metrics_server = metrics::Server::start(&servers.metrics, Arc::clone(&metrics), webhook).await?;
+        let pipeline = Pipeline::new();
+        let also = webhook.merge(pipeline.router());
+        let metrics_server = metrics::Server::start(&servers.metrics, Arc::clone(&metrics), also).await?;
         let endpoints = Endpoints::new(&servers);
         endpoints.save(data.path())?;
         let book = Arc::new(Book::new(Arc::clone(&metrics))?);
@@ -207,11 +216,13 @@ impl Flow {
             metrics,
             logs,
             metrics_server,
+            pipeline,
             tasks: JoinSet::new(),
             stop,
             observer,
             started,
             fetching: Fetching::start(),
+            failed: (0, Instant::now()),
         };
         let transform = flow.transform_quotes();
         let pause = match first {
@@ -289,10 +300,19 @@ impl Flow {
                 _ = reports.tick() => {
                     match self.report(Phase::Running).await {
                         Ok(counts) => {
-                            let state = self.state(counts);
-                            write_json(&self.data.join(STATE), &state)?;
+                            let trouble = self.trouble(counts);
                             let running = Timestamp::now().duration_since(self.started).unsigned_abs();
                             let (fetched, latencies) = (self.servers.quotes(), self.book.latencies());
+                            self.pipeline.note(&Look {
+                                fetched,
+                                counts,
+                                latencies: &latencies,
+                                functions: &self.metrics.functions(),
+                                market: self.servers.relay.as_ref().and_then(Relay::market),
+                                trouble: trouble.clone(),
+                            });
+                            let state = self.state(trouble);
+                            write_json(&self.data.join(STATE), &state)?;
                             screen.show(&screen::progress(running, fetched, &latencies, &state), &state);
                         }
                         Err(error) => tracing::warn!("no report now: {error:#}"),
@@ -345,23 +365,32 @@ impl Flow {
         }
     }
 
-    /// That all is well, or the newest reason why there are no quotes.
-    fn state(&self, counts: Counts) -> String {
+    /// The newest reason why there are no quotes, or what failed lately; `None` while all is well.
+    fn trouble(&mut self, counts: Counts) -> Option<String> {
         let relay = self.servers.relay.as_ref();
         let unknown = relay.map(Relay::unknown).unwrap_or_default();
         if !unknown.is_empty() {
             screen::say(&format!("Finnhub has no data for {}: is that its name?", unknown.join(", ")));
         }
-        let failures = counts.failed + counts.dead_letters.messages;
+        if counts.failed > self.failed.0 {
+            self.failed = (counts.failed, Instant::now());
+        }
+        let is_new = counts.failed > 0 && self.failed.1.elapsed() < FAILURE_SHOWN;
         let failed = || screen::failures(&self.metrics.functions()).pop();
+        let dead_letters = counts.dead_letters.messages;
         relay
             .and_then(Relay::trouble)
-            .or_else(|| (failures > 0).then(|| failed().unwrap_or_else(|| format!("{failures} failed"))))
-            .or_else(|| {
-                let closed = relay.and_then(Relay::closed).filter(|_| self.servers.polling.is_us_only());
-                closed.map(|closed| closed.short)
-            })
-            .unwrap_or_else(|| "all well".to_owned())
+            .or_else(|| is_new.then(|| failed().unwrap_or_else(|| format!("{} failed", counts.failed))))
+            .or_else(|| (dead_letters > 0).then(|| format!("dead letters: {dead_letters}")))
+    }
+
+    /// The trouble, or that the market is closed, or that all is well.
+    fn state(&self, trouble: Option<String>) -> String {
+        let closed = || {
+            let closed = self.servers.relay.as_ref().and_then(Relay::closed);
+            closed.filter(|_| self.servers.polling.is_us_only()).map(|closed| closed.short)
+        };
+        trouble.or_else(closed).unwrap_or_else(|| "all well".to_owned())
     }
 
     /// Polls for the rest of the minute whose event met a running invocation.
@@ -370,9 +399,11 @@ impl Flow {
         if self.options.polls.is_some() || !send_again.is_due(self.metrics.throttles(names::FETCH), now) {
             return Ok(());
         }
-        match u128::from(MINUTE_MS - now % MINUTE_MS) / self.options.interval.as_millis().max(1) {
-            0 => Ok(()),
-            polls => self.aws.invoke_soon(names::FETCH, &json!({ "polls": polls })).await,
+        let interval = u64::try_from(self.options.interval.as_millis()).unwrap_or(MINUTE_MS).max(1);
+        let event = again(now, interval)?;
+        match event {
+            Some(event) => self.aws.invoke_soon(names::FETCH, &event).await,
+            None => Ok(()),
         }
     }
 
@@ -462,6 +493,16 @@ fn say_source(progress: &Progress, servers: &Servers) {
     progress.done("recording", &format!("{day}, from {at} on, at {}x", feed.speed()));
 }
 
+/// The event of the minute of `now_ms` once more, for the polls of it that are still to come; `None` where none is.
+/// fetch-quotes begins at the next one.
+fn again(now_ms: u64, interval_ms: u64) -> anyhow::Result<Option<Value>> {
+    let late_ms = now_ms % MINUTE_MS;
+    let begun = if late_ms < interval_ms { 0 } else { late_ms / interval_ms + 1 };
+    let left = (MINUTE_MS / interval_ms).saturating_sub(begun);
+    let minute = Timestamp::from_millisecond((now_ms - late_ms).cast_signed())?;
+    Ok((left > 0).then(|| json!({ "scheduled_time": minute.to_string(), "polls": left })))
+}
+
 async fn sleep_until(end: Option<Instant>) {
     match end {
         Some(end) => tokio::time::sleep_until(end).await,
@@ -485,4 +526,26 @@ async fn poll(aws: Aws, polls: u32, interval: Duration) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_is_sent_again_has_the_polls_that_are_left_of_its_minute() {
+        let minute: u64 = 1_704_207_600_000;
+        let polls = |late_ms, interval_ms| {
+            let event = again(minute + late_ms, interval_ms).unwrap()?;
+            assert_eq!(event["scheduled_time"], "2024-01-02T15:00:00Z");
+            event["polls"].as_u64()
+        };
+        assert_eq!(polls(5_000, 6_000), Some(10));
+        assert_eq!(polls(6_000, 6_000), Some(8));
+        assert_eq!(polls(37_000, 6_000), Some(3));
+        assert_eq!(polls(53_900, 6_000), Some(1));
+        assert_eq!(polls(54_000, 6_000), None);
+        assert_eq!(polls(30_000, 60_000), Some(1));
+        assert_eq!(polls(100, 50), Some(1197));
+    }
 }

@@ -170,6 +170,10 @@ pub(crate) fn summary(
     println!(
         "\nin the stores: {fetched} fetched, {published} published, {archived} archived, {loaded} loaded"
     );
+    let history = archived.saturating_sub(published);
+    if history > 0 {
+        println!("               {history} of the archived are the history of a first run");
+    }
     let repeated = loaded.saturating_sub(silver);
     let repeated = if repeated == 0 {
         String::new()

@@ -1,15 +1,15 @@
 //! When to send a schedule's event again that met a running invocation: Lambda keeps an asynchronous invocation that it
-//! throttles and tries it again after 1, 2, 4 … s, while the AWS stand-in drops it.
+//! throttles and tries it again, while the AWS stand-in drops it. Here it is tried each second, so that it begins where the
+//! running one ends.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>
 
 const MINUTE_MS: u64 = 60_000;
-const FIRST_PAUSE_MS: u64 = 1000;
+const PAUSE_MS: u64 = 1000;
 
 /// What is known of a function's throttled invocations.
 #[derive(Default)]
 pub(crate) struct SendAgain {
     throttles: u64,
-    pause_ms: u64,
     /// When the next try is due; the minute of the event.
     due: Option<(u64, u64)>,
 }
@@ -21,12 +21,10 @@ impl SendAgain {
         let minute = now_ms / MINUTE_MS;
         if throttles > self.throttles {
             self.throttles = throttles;
-            self.pause_ms = if self.pause_ms == 0 { FIRST_PAUSE_MS } else { 2 * self.pause_ms };
-            self.due = Some((now_ms + self.pause_ms, minute));
+            self.due = Some((now_ms + PAUSE_MS, minute));
         }
         match self.due {
             Some((_, of)) if of != minute => {
-                self.pause_ms = 0;
                 self.due = None;
                 false
             }
@@ -59,8 +57,8 @@ mod tests {
     #[test]
     fn an_event_that_met_a_running_invocation_is_sent_until_it_is_taken() {
         assert_eq!(sent(0), [1]);
-        assert_eq!(sent(4), [1, 4]);
-        assert_eq!(sent(9), [1, 4, 9]);
+        assert_eq!(sent(4), [1, 3, 5]);
+        assert_eq!(sent(9), [1, 3, 5, 7, 9]);
     }
 
     #[test]

@@ -123,7 +123,7 @@ async fn functions(url: &str) -> anyhow::Result<()> {
 }
 
 /// What fetch-quotes' reasons mean; another function's are words already.
-fn in_words(reason: &str) -> &str {
+pub(crate) fn in_words(reason: &str) -> &str {
     match reason {
         "no_data" => "Finnhub had no data",
         "network" => "Finnhub did not answer",

@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -24,10 +25,13 @@ class Finnhub(ThreadingHTTPServer):
         self.unknown: set[str] = set()
         # What is answered to every quote instead: status, body, headers.
         self.says: tuple[int, str, dict[str, str]] | None = None
+        # Makes a symbol's quote, where the test wants another one.
+        self.quote: Callable[[str], str] | None = None
         self.has_data = True
         self.served = 0
         self.refused = 0
         self.paths: list[str] = []
+        self.asked_at: list[float] = []
         self.lock = threading.Lock()
 
     @property
@@ -48,6 +52,7 @@ class _Answer(BaseHTTPRequestHandler):
         headers: dict[str, str] = {}
         with self.server.lock:
             self.server.paths.append(self.path)
+            self.server.asked_at.append(time.time())
             if self.headers.get("X-Finnhub-Token") != self.server.key:
                 self.server.refused += 1
                 status, body = 401, '{"error":"Invalid API key"}'
@@ -60,6 +65,8 @@ class _Answer(BaseHTTPRequestHandler):
             elif not self.server.has_data or symbol in self.server.unknown:
                 # As Finnhub says that it knows nothing: no failure, and no quote.
                 status, body = 200, '{"c":0,"d":null,"dp":null,"h":0,"l":0,"o":0,"pc":0,"t":0}'
+            elif url.path == "/api/v1/quote" and symbol and self.server.quote:
+                status, body, self.server.served = 200, self.server.quote(symbol), self.server.served + 1
             elif url.path == "/api/v1/quote" and symbol:
                 # Numbers with a text that no JSON writer would choose: it must be kept.
                 t = FIRST_T + self.server.served

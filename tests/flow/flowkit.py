@@ -1,11 +1,17 @@
 """What the tests start and what they ask with: `quoteflow`, the stand-ins, and other clients of the stores."""
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -137,27 +143,56 @@ def local(*arguments: str | Path, **variables: str) -> subprocess.CompletedProce
 class Flow:
     """A `quoteflow run` on `data_dir`, to be used with `with`: whatever happens, it and all it started ends."""
 
-    def __init__(self, data_dir: Path, *options: str, history: bool = False, **variables: str) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *options: str,
+        history: bool = False,
+        interval: str = "1s",
+        columns: int | None = None,
+        **variables: str,
+    ) -> None:
         self.data_dir = data_dir
         self.report_file = data_dir.with_suffix(".report.json")
         self.report_file.unlink(missing_ok=True)
         self.output = data_dir.with_suffix(".output")
-        command = [BIN_DIR / "quoteflow", "run", "--project", ROOT, "--port-base", "0", "--interval", "1s",
+        command = [BIN_DIR / "quoteflow", "run", "--project", ROOT, "--port-base", "0", "--interval", interval,
                    "--data-dir", data_dir, "--report", self.report_file, *options]  # fmt: skip
         if not history and "--start-at" not in options:
             # What was fetched is all that the stores hold.
             command += ["--start-at", "0"]
+        self.terminal: threading.Thread | None = None
         with self.output.open("wb") as output:
+            stdout = output.fileno() if columns is None else self._terminal(columns)
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=stdout,
                 stderr=subprocess.STDOUT,
                 # Not below the project: nothing may depend on where it is started.
                 cwd=data_dir.parent,
                 env=environment(**variables),
                 start_new_session=True,
             )
+            if columns is not None:
+                os.close(stdout)
+
+    def _terminal(self, columns: int) -> int:
+        """A terminal of this width, whose text goes to the output file."""
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+        def copy() -> None:
+            # A terminal that nobody has open any more is an error to read.
+            with self.output.open("ab") as output, contextlib.suppress(OSError):
+                while read := os.read(ours, 65536):
+                    output.write(read)
+                    output.flush()
+            os.close(ours)
+
+        self.terminal = threading.Thread(target=copy)
+        self.terminal.start()
+        return theirs
 
     def __enter__(self) -> Self:
         return self
@@ -167,10 +202,12 @@ class Flow:
             self.process.kill()
             self.process.wait()
         kill_all(self.data_dir)
+        if self.terminal:
+            self.terminal.join()
 
     def text(self) -> str:
         """What it has printed so far."""
-        return self.output.read_text()
+        return self.output.read_text().replace("\r\n", "\n")
 
     def report(self) -> dict[str, Any] | None:
         """The latest report; `None` before the first."""

@@ -223,6 +223,25 @@ class Market:
         ]
 
 
+def station(**known: Any) -> Answer:
+    """A station of the pipeline, of which nothing else is known."""
+    names = ("quotes_per_minute", "p50_seconds", "p95_seconds", "waiting", "dead_letters", "failures", "last_failure")
+    return dict.fromkeys((*names, "missed")) | known
+
+
+def pipeline(**changed: Any) -> Answer:
+    """The flow as it measures itself, and what is otherwise."""
+    stations = {
+        "fetch": station(quotes_per_minute=50, failures=0, missed={}),
+        "kafka": station(quotes_per_minute=50, p50_seconds=0.009, p95_seconds=0.013, waiting=0),
+        "s3": station(quotes_per_minute=50, p50_seconds=0.6, p95_seconds=2.05, waiting=2, dead_letters=0, failures=0),
+        "bronze": station(quotes_per_minute=49.5, p50_seconds=2.12, p95_seconds=3.4, dead_letters=0, failures=0),
+        "gold": station(quotes_per_minute=49.5, p50_seconds=2.31, p95_seconds=3.6, failures=0),
+    }
+    settled = instant(datetime.now(UTC) - timedelta(minutes=2, seconds=5))
+    return {"measured_by": "flow", "trouble": None, "settled_at": settled, "stations": stations} | changed
+
+
 class RefusedError(Exception):
     """The request is answered with problem details."""
 
@@ -240,6 +259,7 @@ class FakeApi:
         self.held: Market | None = None  # what the candles are of, while they are older than the quotes
         self.age = FRESH
         self.market_state: Answer = {"state": "recording", "speed": 60, "date": "2019-02-14"}
+        self.pipeline = pipeline()
         self.slow: set[str] = set()  # parts that are still being read
         self.unknown: str | None = None  # a symbol whose latest fetch has no usable time
         self.empty = False
@@ -327,7 +347,7 @@ class FakeApi:
             self.checked.add(body)
         etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
         as_of = {"candles": instant((self.held or self.market).as_of)}
-        names = ("kpi", "treemap", "sparklines", "health")
+        names = ("kpi", "treemap", "sparklines", "health", "pipeline")
         as_of |= dict.fromkeys(names, instant(self.market.as_of + timedelta(seconds=1)))
         headers = {
             "ETag": etag,
@@ -359,6 +379,7 @@ class FakeApi:
             "/api/treemap": lambda: {"tiles": [] if self.empty else self.market.tiles()},
             "/api/sparklines": lambda: {"symbols": [] if self.empty else self.market.sparklines()},
             "/api/health": self.health,
+            "/api/pipeline": lambda: self.pipeline,
             "/api/candles": lambda: self.candles(self.symbol(query), query),
             "/api/history": lambda: {
                 "symbol": self.symbol(query),
@@ -381,6 +402,7 @@ class FakeApi:
             "treemap": lambda: self.value("/api/treemap", {}),
             "sparklines": lambda: self.value("/api/sparklines", {}),
             "health": self.health,
+            "pipeline": lambda: self.pipeline,
         }
         return {
             "symbol": symbol,

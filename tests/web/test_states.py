@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import Opener
-from fake_api import OPENAPI, ROOT, FakeApi, validator
+from fake_api import OPENAPI, ROOT, FakeApi, pipeline, station, validator
 from pagekit import LONGEST_BACK_OFF_MS, POLL_MS, await_equal, figure, open_table, panel, percent, rows
 from playwright.sync_api import Page, expect
 
@@ -176,43 +176,79 @@ def test_what_is_no_symbol_is_passed_over(api: FakeApi, open_page: Opener, symbo
     expect(page.get_by_role("heading", name="Chart AAPL")).to_be_visible()
 
 
+# Each tile of the tree map: what it is of, its place in the map, and its text's.
+AREAS = """map => [...map.querySelectorAll('.area')].map(tile => {
+    const frame = map.getBoundingClientRect();
+    const place = box => ({ x: box.x - frame.x, y: box.y - frame.y, width: box.width, height: box.height });
+    const texts = [...tile.children].map(text => text.getBoundingClientRect()).filter(text => text.height > 0);
+    const [left, right] = [Math.min(...texts.map(one => one.left)), Math.max(...texts.map(one => one.right))];
+    const [top, bottom] = [Math.min(...texts.map(one => one.top)), Math.max(...texts.map(one => one.bottom))];
+    return {
+        symbol: tile.dataset.symbol, size: parseFloat(getComputedStyle(tile.firstElementChild).fontSize),
+        tile: place(tile.getBoundingClientRect()),
+        text: place({ x: left, y: top, width: right - left, height: bottom - top }),
+    };
+})"""
+
+
 @pytest.mark.parametrize("size", ["Equal", "Volatility"])
-def test_the_treemaps_tiles_have_the_chosen_areas(api: FakeApi, open_page: Opener, size: str, keep: Keep) -> None:
-    """The areas are measured as a reader would: by pointing at a grid of places and reading the tooltip."""
-    page = loaded(open_page(f"{api.url}/?symbol=AAPL", reduced_motion="reduce"))
+@pytest.mark.parametrize("many", [False, True])
+def test_the_treemaps_tiles_have_the_chosen_areas(
+    api: FakeApi, open_page: Opener, size: str, many: bool, keep: Keep
+) -> None:
+    if many:
+        api.market.add_symbols()
+    page = loaded(open_page(f"{api.url}/?symbol=AAPL"))
     page.get_by_role("radio", name=size).check()
-    chart = panel(page, "Day change").get_by_role("img")
-    chart.hover()
-    expect(page.locator(".tooltip")).to_be_visible()
-    point_everywhere = """chart => {
-        const box = chart.getBoundingClientRect();
-        const [columns, lines] = [60, 60];
-        return Array.from({ length: columns * lines }, (_, place) => {
-            const clientX = box.x + box.width * ((place % columns) + 0.5) / columns;
-            const clientY = box.y + box.height * (Math.floor(place / columns) + 0.5) / lines;
-            const canvas = document.elementFromPoint(clientX, clientY);
-            canvas.dispatchEvent(new MouseEvent("mousemove", { clientX, clientY, bubbles: true }));
-            return document.querySelector(".tooltip dd")?.textContent;
-        });
-    }"""
-    weights = {tile["symbol"]: 1.0 if size == "Equal" else tile["relative_volatility"] for tile in api.market.tiles()}
-    wanted = {symbol: weight / sum(weights.values()) for symbol, weight in weights.items()}
+    tiles = api.market.tiles()
+    volatile = [tile["relative_volatility"] for tile in tiles]
+    weights = [1.0 if size == "Equal" else max(volatility, 0.05 * max(volatile)) for volatility in volatile]
+    wanted = {tile["symbol"]: weight / sum(weights) for tile, weight in zip(tiles, weights, strict=True)}
 
     def shares() -> dict[str, float]:
-        pointed = chart.evaluate(point_everywhere)
-        return {symbol: pointed.count(symbol) / len(pointed) for symbol in wanted}
+        areas = panel(page, "Day change").get_by_role("img").evaluate(AREAS)
+        sizes = {one["symbol"]: one["tile"]["width"] * one["tile"]["height"] for one in areas}
+        return {symbol: size / sum(sizes.values()) for symbol, size in sizes.items()}
 
-    await_equal(page, shares, lambda: pytest.approx(wanted, abs=0.02))
-    keep(page, f"treemap-{size.lower()}")
+    await_equal(page, shares, lambda: pytest.approx(wanted, abs=0.005))
+    keep(page, f"treemap-{size.lower()}-{'many' if many else 'five'}")
+
+
+@pytest.mark.parametrize("width", [1440, 1060, 390])
+@pytest.mark.parametrize("many", [False, True])
+def test_the_treemaps_text_is_in_the_middle_of_its_tile_and_as_large_as_that_allows(
+    api: FakeApi, open_page: Opener, width: int, many: bool
+) -> None:
+    if many:
+        api.market.add_symbols()
+    page = loaded(open_page(f"{api.url}/?symbol=AAPL", width=width))
+    areas = panel(page, "Day change").get_by_role("img").evaluate(AREAS)
+    assert len(areas) == len(api.market.symbols)
+    for one in areas:
+        tile, text = one["tile"], one["text"]
+        for start, length in (("x", "width"), ("y", "height")):
+            assert tile[start] - 0.5 <= text[start], one
+            assert text[start] + text[length] <= tile[start] + tile[length] + 0.5, one
+            middle = text[start] + text[length] / 2
+            assert middle == pytest.approx(tile[start] + tile[length] / 2, abs=1), one
+    largest = max(areas, key=lambda one: min(one["tile"]["width"], one["tile"]["height"]))
+    smallest = min(areas, key=lambda one: min(one["tile"]["width"], one["tile"]["height"]))
+    assert largest["size"] > smallest["size"]
+
+
+def test_the_treemap_begins_with_the_largest_rise(api: FakeApi, open_page: Opener) -> None:
+    page = loaded(open_page(f"{api.url}/?symbol=AAPL"))
+    areas = panel(page, "Day change").get_by_role("img").evaluate(AREAS)
+    tiles = sorted(api.market.tiles(), key=lambda tile: -tile["change_percent"])
+    assert [one["symbol"] for one in areas] == [tile["symbol"] for tile in tiles]
+    assert (areas[0]["tile"]["x"], areas[0]["tile"]["y"]) == (0, 0)
+    expect(panel(page, "Day change").locator(".ticks")).to_have_text("≤ \u22122.00\u00a0%0.00\u00a0%≥ +2.00\u00a0%")
 
 
 def test_a_click_in_the_treemap_selects_its_symbol(api: FakeApi, open_page: Opener) -> None:
-    page = loaded(open_page(f"{api.url}/?symbol=AAPL", reduced_motion="reduce"))
-    chart = panel(page, "Day change").get_by_role("img")
-    chart.hover(position={"x": 20, "y": 20})
-    symbol = page.locator(".tooltip dd").first.inner_text()
-    chart.click(position={"x": 20, "y": 20})
-    expect(page.get_by_role("heading", name=f"Chart {symbol}")).to_be_visible()
+    page = loaded(open_page(f"{api.url}/?symbol=AAPL"))
+    panel(page, "Day change").locator(".area", has_text="TSLA").click(position={"x": 5, "y": 5})
+    expect(page.get_by_role("heading", name="Chart TSLA")).to_be_visible()
 
 
 def test_everything_can_be_done_by_keyboard(api: FakeApi, open_page: Opener) -> None:
@@ -313,7 +349,7 @@ def test_nothing_runs_over_its_frame(api: FakeApi, open_page: Opener, keep: Keep
         api.market.add_symbols()
     page = loaded(open_page(f"{api.url}/?symbol=AMZN", width=width))
     over = page.evaluate(
-        """() => [...document.querySelectorAll('.tile, .chip, .panel, .stations li')].flatMap(frame => {
+        """() => [...document.querySelectorAll('.tile, .chip, .panel, .station, .area')].flatMap(frame => {
             const { right } = frame.getBoundingClientRect();
             return [...frame.querySelectorAll(':scope > *')]
                 .filter(part => part.getBoundingClientRect().right > right + 0.5)
@@ -367,6 +403,7 @@ def test_a_part_that_is_slow_holds_up_no_other(api: FakeApi, open_page: Opener) 
     page = loaded(open_page(f"{api.url}/?symbol=AAPL"))
     expect(page.locator(".tile")).to_have_count(5)
     table = panel(page, "Day change")
+    expect(table.get_by_text("Loading…")).to_be_visible()
     api.slow = set()
     page.clock.fast_forward(POLL_MS)
     expect(open_table(table).locator("tbody tr")).to_have_count(5)
@@ -484,3 +521,90 @@ def test_a_table_is_given_as_csv(api: FakeApi, open_page: Opener) -> None:
     assert lines[1].split(",")[1:5] == [
         repr(candles[0][name]).removesuffix(".0") for name in ("open", "high", "low", "close")
     ]
+
+
+STATIONS = ("Fetch", "Kafka", "S3", "Bronze", "Gold")
+
+
+def test_the_strip_follows_the_quotes_with_rate_latency_lag_and_dead_letters(api: FakeApi, open_page: Opener) -> None:
+    page = loaded(open_page(api.url))
+    stations = panel(page, "Pipeline").locator(".station")
+    texts = [text.replace("\u00a0", " ").split("\n") for text in stations.all_inner_texts()]
+    assert [text[:2] for text in texts] == [
+        ["Fetch", "50 a minute"],
+        ["Kafka", "50 a minute"],
+        ["S3", "50 a minute"],
+        ["Bronze", "49.5 a minute"],
+        ["Gold", "49.5 a minute"],
+    ]
+    assert [text[2] for text in texts[1:4]] == [
+        "p50 9 ms · 0 waiting",
+        "p50 600 ms · 2 waiting · 0 quarantined",
+        "p50 2.1 s · 0 dead letters",
+    ]
+    assert texts[0][2] == "0 missed"
+    assert texts[4][2].startswith("p50 2.3 s · settled 2 min ")
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_each_station_is_opened_by_keyboard_and_says_all_that_it_knows(
+    api: FakeApi, open_page: Opener, keep: Keep, width: int
+) -> None:
+    api.pipeline["stations"]["bronze"] |= {
+        "dead_letters": 3,
+        "failures": 2,
+        "last_failure": "BigQuery refused the rows",
+    }
+    api.pipeline["stations"]["fetch"]["missed"] = {"Finnhub's limit was reached": 4}
+    page = loaded(open_page(api.url, width=width))
+    said = {
+        "Fetch": "4 (Finnhub's limit was reached)",
+        "Kafka": "Waiting for archive-quotes (lag)",
+        "S3": "In quarantine",
+        "Bronze": "BigQuery refused the rows",
+        "Gold": "Last settling",
+    }
+    for name in STATIONS:
+        button = page.get_by_role("button", name=name)
+        button.focus()
+        page.keyboard.press("Enter")
+        expect(button).to_have_attribute("aria-expanded", "true")
+        opened = page.get_by_role("region", name=f"What is known of {name}")
+        expect(opened).to_contain_text(said[name])
+        assert violations(page) == []
+        if name == "Bronze":
+            keep(page, f"station-{width}")
+    page.keyboard.press("Escape")
+    expect(page.locator(".opened")).to_be_hidden()
+
+
+def test_what_the_warehouse_does_not_know_is_not_invented(api: FakeApi, open_page: Opener, keep: Keep) -> None:
+    bronze = station(quotes_per_minute=49.2, p50_seconds=2.0)
+    stations = {name.lower(): station() for name in STATIONS} | {"bronze": bronze}
+    api.pipeline = pipeline(measured_by="warehouse", stations=stations)
+    page = loaded(open_page(api.url))
+    strip = panel(page, "Pipeline").locator(".station")
+    expect(strip.nth(1)).to_have_text("KafkaNot known here")
+    expect(strip.nth(3)).to_have_text("Bronze49.2 a minutep50 2.0\u00a0s")
+    expect(strip.nth(4)).to_contain_text("settled 2\u00a0min")
+    page.get_by_role("button", name="Kafka").click()
+    opened = page.get_by_role("region", name="What is known of Kafka")
+    expect(opened).to_contain_text("Waiting for archive-quotes (lag)not known here")
+    expect(opened).to_contain_text("CloudWatch")
+    keep(page, "pipeline-warehouse")
+    assert violations(page) == []
+
+
+def test_the_page_says_why_no_quotes_come(api: FakeApi, open_page: Opener, keep: Keep) -> None:
+    reason = "Finnhub refuses FINNHUB_API_KEY (HTTP 401: Invalid API key)"
+    api.pipeline = pipeline(trouble=reason)
+    api.age = timedelta(minutes=3)
+    page = loaded(open_page(api.url))
+    expect(page.locator(".notice")).to_contain_text("No new quotes for 3\u00a0min")
+    expect(page.locator(".notice")).to_contain_text(f". {reason}.")
+    expect(panel(page, "Pipeline").locator(".trouble")).to_have_text(f"{reason}.")
+    keep(page, "trouble")
+    assert violations(page) == []
+    api.empty = True
+    page = open_page(api.url)
+    expect(page.get_by_role("region", name="No quotes yet")).to_contain_text(f"{reason}.")

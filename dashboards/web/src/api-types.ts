@@ -89,6 +89,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/pipeline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How quotes move through the flow */
+        get: operations["getPipeline"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sparklines": {
         parameters: {
             query?: never;
@@ -321,6 +338,49 @@ export interface components {
             /** @description Why the status is unknown; else null. */
             reason: string | null;
         };
+        /** @description How quotes move through the flow. */
+        PipelineAnswer: {
+            /**
+             * @description flow: the flow measures itself (make local). warehouse: what BigQuery knows.
+             * @enum {string}
+             */
+            measured_by: "flow" | "warehouse";
+            /** @description Why quotes do not come, or what failed; null while all is well, or where that is not known. */
+            trouble: string | null;
+            /**
+             * Format: date-time
+             * @description When dbt ended its last run. RFC 3339, UTC.
+             */
+            settled_at: string | null;
+            stations: {
+                fetch: components["schemas"]["Station"];
+                kafka: components["schemas"]["Station"];
+                s3: components["schemas"]["Station"];
+                bronze: components["schemas"]["Station"];
+                gold: components["schemas"]["Station"];
+            };
+        };
+        /** @description A station of the flow. What is not known here is null. */
+        Station: {
+            /** @description How many quotes reach it a minute, lately. */
+            quotes_per_minute: number | null;
+            /** @description Median time from the fetch to this station, in seconds. */
+            p50_seconds: number | null;
+            /** @description 95th percentile of that time, in seconds. */
+            p95_seconds: number | null;
+            /** @description How many quotes wait here for the next station. */
+            waiting: number | null;
+            /** @description How many records were put aside here: not a quote (s3), or not loaded after several tries (bronze). */
+            dead_letters: number | null;
+            /** @description How many invocations of the station's function failed. */
+            failures: number | null;
+            /** @description What the last of them said. */
+            last_failure: string | null;
+            /** @description fetch: how often a symbol's poll gave no quote, by reason. */
+            missed: {
+                [key: string]: number;
+            } | null;
+        };
         /** @description RFC 9457 problem details. */
         Problem: {
             /**
@@ -394,6 +454,7 @@ export interface components {
             treemap: components["schemas"]["TreemapAnswer"] | null;
             sparklines: components["schemas"]["SparklinesAnswer"] | null;
             health: components["schemas"]["HealthAnswer"] | null;
+            pipeline: components["schemas"]["PipelineAnswer"] | null;
             /** @description The parts that are not there, and why. */
             missing: {
                 [key: string]: string;
@@ -604,6 +665,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HealthAnswer"];
+                };
+            };
+            304: components["responses"]["NotModified"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getPipeline: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description ETag of the answer that the client has. */
+                "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How quotes move through the flow */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["CacheControl"];
+                    ETag: components["headers"]["ETag"];
+                    "Quoteflow-As-Of": components["headers"]["AsOf"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PipelineAnswer"];
                 };
             };
             304: components["responses"]["NotModified"];

@@ -3,10 +3,11 @@ import type { Kpi } from "./api";
 import { ChartPanel } from "./chart-panel";
 import { useNow } from "./clock";
 import { type Figures, useFigures } from "./figures";
-import { change, percent, price, setZone, type Zone } from "./format";
+import { change, percent, price, sentence, setZone, type Zone } from "./format";
 import { HealthPanel } from "./health-panel";
 import { KEYS, useKeyboard } from "./keyboard";
 import { useSelection } from "./selection";
+import { Stations } from "./stations";
 import { Announcement, ConnectionNotice, marketText, Status } from "./status";
 import { store, stored } from "./storage";
 import { useTheme } from "./theme";
@@ -90,7 +91,12 @@ export function App() {
                 zone={zone}
               />
               <TreemapPanel asked={figures.treemap} select={selectSymbol} theme={theme} />
-              <HealthPanel asked={figures.health} quotes={quotes} clockOffset={figures.clockOffset} />
+              <HealthPanel
+                asked={figures.health}
+                pipeline={figures.pipeline}
+                quotes={quotes}
+                clockOffset={figures.clockOffset}
+              />
             </div>
           </>
         )}
@@ -177,14 +183,17 @@ function Skeleton({ isPhone }: { isPhone: boolean }) {
 function Nothing({ figures }: { figures: Figures }) {
   const now = useNow(figures.clockOffset);
   const market = figures.health.answer?.market;
+  const trouble = figures.pipeline?.trouble;
   return (
     <section class="panel nothing" aria-labelledby="empty">
       <h2 id="empty">No quotes yet</h2>
+      {trouble && <p class="trouble">{sentence(trouble)}</p>}
       <p>
         {market?.state === "closed"
           ? `The US market is closed: ${marketText(market, now).toLowerCase()}. Each symbol’s last price will show here when it has been fetched once.`
-          : "The warehouse answers, but no quote has arrived in it. The first ones will show here by themselves, usually within seconds of the first fetch."}
+          : "Waiting for the first quotes. They appear here by themselves, usually within 30 seconds of the start."}
       </p>
+      {figures.pipeline && <Stations pipeline={figures.pipeline} quotes={[]} now={now} />}
     </section>
   );
 }

@@ -9,6 +9,7 @@ import {
   Failure,
   type HealthAnswer,
   type KpiAnswer,
+  type PipelineAnswer,
   type SnapshotAnswer,
   type Sparkline,
   snapshotPath,
@@ -29,6 +30,7 @@ export interface Figures {
   treemap: Asked<TreemapAnswer>;
   sparklines: ReadonlyMap<string, Sparkline>;
   health: Asked<HealthAnswer>;
+  pipeline: PipelineAnswer | undefined;
   /** The symbol that the candles are of: the one asked for, else the first there is. */
   symbol: string | undefined;
   /** Whether the quotes were read after the candles. */
@@ -41,7 +43,7 @@ export interface Figures {
   outage: Failure | undefined;
 }
 
-type Part = "kpi" | "candles" | "compared" | "treemap" | "sparklines" | "health";
+type Part = "kpi" | "candles" | "compared" | "treemap" | "sparklines" | "health" | "pipeline";
 type Parts = Pick<SnapshotAnswer, Part>;
 
 interface Known {
@@ -60,7 +62,7 @@ const NOTHING: Known = { path: "", parts: {}, missing: {}, symbol: undefined, as
 /** The parts that a new snapshot leaves: those that it has, and of the others what was there before. */
 export function joined(before: Partial<Parts>, { missing, ...snapshot }: SnapshotAnswer): Partial<Parts> {
   const parts: Partial<Parts> = { ...before };
-  for (const name of ["kpi", "candles", "compared", "treemap", "sparklines", "health"] as const) {
+  for (const name of ["kpi", "candles", "compared", "treemap", "sparklines", "health", "pipeline"] as const) {
     if (!(name in missing)) Object.assign(parts, { [name]: snapshot[name] });
   }
   return parts;
@@ -120,6 +122,7 @@ function figuresOf({ parts, missing, symbol, asOf, clockOffset, failure }: Known
     treemap: of("treemap", parts.treemap),
     sparklines: new Map(parts.sparklines?.symbols.map((one) => [one.symbol, one])),
     health: of("health", parts.health),
+    pipeline: parts.pipeline ?? undefined,
     symbol: shown,
     quotesAreNewer,
     asOf: asOf.get("kpi"),

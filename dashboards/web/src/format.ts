@@ -11,7 +11,10 @@ const percentFormat = new Intl.NumberFormat(LOCALE, {
   maximumFractionDigits: 2,
   signDisplay: "exceptZero",
 });
-const rateFormat = new Intl.NumberFormat(LOCALE, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const rateFormats = {
+  1: new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 1 }),
+  2: new Intl.NumberFormat(LOCALE, { minimumFractionDigits: 2, maximumFractionDigits: 2 }),
+};
 const shareFormat = new Intl.NumberFormat(LOCALE, {
   style: "percent",
   minimumFractionDigits: 2,
@@ -101,9 +104,20 @@ export function share(value: number | null): string {
   return value === null ? NONE : shareFormat.format(value).replace("%", "\u00a0%");
 }
 
-/** A count or rate: `9.83`. */
-export function rate(value: number): string {
-  return rateFormat.format(value);
+/** A rate: `9.83`; with one digit at most: `50`, `49.5`. */
+export function rate(value: number, digits: 1 | 2 = 2): string {
+  return rateFormats[digits].format(value);
+}
+
+/** A latency in seconds, as short as it can be: `8 ms`, `2.1 s`, `1 min 5 s`. */
+export function brief(seconds: number): string {
+  if (seconds < 1) return `${Math.round(seconds * 1_000)}\u00a0ms`;
+  return seconds < 60 ? `${seconds.toFixed(1)}\u00a0s` : duration(seconds);
+}
+
+/** The text as a sentence. */
+export function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/\.$/, "")}.`;
 }
 
 /** Seconds in the two largest units: `4 s`, `12 min 5 s`, `3 h 20 min`, `2 d 4 h`. */

@@ -31,7 +31,7 @@ export function Panel({ id, title, tools, asked, children }: PanelProps) {
 /** Says that figures are on their way, or do not come. */
 export function Note({ asked: { answer, failure } }: { asked: Asked<unknown> }) {
   if (answer) return null;
-  return failure ? <p class="note">{failure.message}.</p> : <p class="unseen">Loading…</p>;
+  return failure ? <p class="note">{failure.message}.</p> : <p class="note loading">Loading…</p>;
 }
 
 interface ChoiceProps<Value extends string> {

@@ -3,7 +3,7 @@
 import type { HealthAnswer, Kpi, Market } from "./api";
 import { useNow } from "./clock";
 import type { Figures } from "./figures";
-import { calendarDate, duration, momentWithZone, opening, zoneName } from "./format";
+import { calendarDate, duration, momentWithZone, opening, sentence, zoneName } from "./format";
 
 type State = "loading" | HealthAnswer["status"] | "outage";
 
@@ -80,7 +80,7 @@ const STALE: Record<Market["state"], string> = {
 
 /** Says in words when figures do not come, or are old. */
 export function ConnectionNotice({ figures, retry }: { figures: Figures; retry: () => void }) {
-  const { outage, kpi, asOf, health } = figures;
+  const { outage, kpi, asOf, health, pipeline } = figures;
   const now = useNow(figures.clockOffset);
   if (outage) {
     return (
@@ -119,7 +119,9 @@ export function ConnectionNotice({ figures, retry }: { figures: Figures; retry: 
           No new quotes{all ? "" : ` of ${bad.map((one) => one.symbol).join(", ")}`} for{" "}
           {duration(Math.max(0, Math.min(...ages)))}.
         </strong>{" "}
-        {STALE[health.answer.market.state]}; more than {duration(health.answer.stale_after_seconds)} is stale.
+        {pipeline?.trouble
+          ? sentence(pipeline.trouble)
+          : `${STALE[health.answer.market.state]}; more than ${duration(health.answer.stale_after_seconds)} is stale.`}
       </p>
     </div>
   );

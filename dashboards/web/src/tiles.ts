@@ -1,11 +1,15 @@
 // Area and colour of the treemap's tiles.
 
+import { hierarchy, treemap } from "d3-hierarchy";
 import type { Tile } from "./api";
 
 export type Size = "equal" | "volatility";
 
 /** The smallest tile's part of the largest one: a price that never moved would have no area, and no label. */
 export const SMALLEST = 0.05;
+
+/** Between two tiles, in pixels. */
+const GAP = 2;
 
 /** The day change, in percent, from which on a colour does not get stronger. A fixed scale: colours compare across days. */
 export const STRONGEST_PERCENT = 2;
@@ -14,17 +18,6 @@ export const STRONGEST_PERCENT = 2;
 export function byChange(tiles: readonly Tile[]): Tile[] {
   const change = (tile: Tile) => tile.change_percent ?? Number.NEGATIVE_INFINITY;
   return tiles.toSorted((one, other) => change(other) - change(one) || (one.symbol < other.symbol ? -1 : 1));
-}
-
-/**
- * The size of a tile's name, in pixels: as large as fits a square tile of that area.
- *
- * @param area The tile's part of the whole, which is `width` by `height` pixels.
- */
-export function fontOf(area: number, width: number, height: number, name: string): number {
-  const side = Math.sqrt(area * width * height);
-  // A letter is about 0.7 of the size wide, the text below is as wide as 7 letters of it, and a tile may be narrow.
-  return Math.round(Math.min(Math.max(side / Math.max(name.length, 7), 9), 24));
 }
 
 /** Each tile's part of the whole area, in the tiles' order; together 1. */
@@ -36,6 +29,26 @@ export function areasOf(tiles: readonly Tile[], size: Size): number[] {
   );
   const sum = weights.reduce((total, weight) => total + weight, 0);
   return weights.map((weight) => weight / sum);
+}
+
+/** Where a tile is, in pixels from the map's upper left corner. */
+export interface Box {
+  x0: number;
+  y0: number;
+  x1: number;
+  y1: number;
+}
+
+/** A map's tiles of these areas, in their order, as square as they can be. */
+export function boxesOf(areas: readonly number[], width: number, height: number): Box[] {
+  if (width <= 0 || height <= 0) return [];
+  interface Node {
+    area: number;
+    children?: Node[];
+  }
+  const root: Node = { area: 0, children: areas.map((area) => ({ area })) };
+  const tree = hierarchy(root).sum((node) => node.area);
+  return (treemap<Node>().size([width, height]).paddingInner(GAP)(tree).children ?? []) as Box[];
 }
 
 type Rgb = readonly [red: number, green: number, blue: number];

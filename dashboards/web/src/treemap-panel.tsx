@@ -1,16 +1,10 @@
-import { TreemapChart } from "echarts/charts";
-import { TooltipComponent } from "echarts/components";
-import { type ECharts, init, use } from "echarts/core";
-import { CanvasRenderer } from "echarts/renderers";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Tile, TreemapAnswer } from "./api";
 import type { Asked } from "./figures";
 import { amount, calendarDate, NONE, percent, price, share } from "./format";
 import { Choice, Panel, TableAlternative } from "./panel";
 import { currentColours, type Theme } from "./theme";
-import { areasOf, byChange, fillOf, fontOf, type Size, STRONGEST_PERCENT, textOn } from "./tiles";
-
-use([TreemapChart, TooltipComponent, CanvasRenderer]);
+import { areasOf, boxesOf, byChange, fillOf, type Size, STRONGEST_PERCENT, textOn } from "./tiles";
 
 const SIZES = [
   ["volatility", "Volatility"],
@@ -36,7 +30,7 @@ export function TreemapPanel({ asked, select, theme }: Props) {
       tools={<Choice legend="Size of the tiles" options={SIZES} chosen={size} choose={setSize} />}
       asked={asked}
     >
-      <TreemapCanvas tiles={tiles} areas={areas} size={size} select={select} theme={theme} />
+      <TreeMap key={theme} tiles={tiles} areas={areas} size={size} select={select} />
       <Scale />
       <TableAlternative
         caption="Day change and volatility of each symbol"
@@ -91,107 +85,80 @@ function Scale() {
   );
 }
 
-interface CanvasProps {
+interface MapProps {
   tiles: readonly Tile[];
   areas: readonly number[];
   size: Size;
   select: (symbol: string) => void;
-  theme: Theme;
 }
 
-function TreemapCanvas({ tiles, areas, size, select, theme }: CanvasProps) {
+function TreeMap({ tiles, areas, size, select }: MapProps) {
   const element = useRef<HTMLDivElement>(null);
-  const chart = useRef<ECharts>(null);
-  const [box, setBox] = useState("");
-  // The chart lives as long as the page; what a click does may change.
-  const click = useRef(select);
-  click.current = select;
-
+  const [[width, height], setBox] = useState([0, 0]);
   useEffect(() => {
     if (!element.current) return;
-    const made = init(element.current);
-    chart.current = made;
-    const resized = new ResizeObserver(() => {
-      made.resize();
-      setBox(`${made.getWidth()} ${made.getHeight()}`);
+    const resized = new ResizeObserver(([entry]) => {
+      if (entry) setBox([entry.contentRect.width, entry.contentRect.height]);
     });
     resized.observe(element.current);
-    made.on("click", ({ name }) => click.current(name));
-    return () => {
-      resized.disconnect();
-      made.dispose();
-    };
+    return () => resized.disconnect();
   }, []);
-
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the colours are the theme's, the text's size is the box's
-  useEffect(() => {
-    const colours = currentColours();
-    const [width, height] = [chart.current?.getWidth() ?? 0, chart.current?.getHeight() ?? 0];
-    chart.current?.setOption({
-      animation: !window.matchMedia("(prefers-reduced-motion: reduce)").matches,
-      animationDurationUpdate: 300,
-      // An element, since the content security policy takes the styles out of ECharts' own HTML.
-      tooltip: {
-        backgroundColor: colours.panel,
-        borderColor: colours.line,
-        textStyle: { color: colours.ink },
-        formatter: ({ name }: { name: string }) => details(tiles.find((tile) => tile.symbol === name)),
-      },
-      series: {
-        type: "treemap",
-        sort: false,
-        roam: false,
-        nodeClick: false,
-        breadcrumb: { show: false },
-        left: 0,
-        top: 0,
-        right: 0,
-        bottom: 0,
-        itemStyle: { gapWidth: 2, borderWidth: 0, borderColor: colours.panel },
-        data: tiles.map((tile, index) => {
-          const font = fontOf(areas[index] ?? 0, width, height, tile.symbol);
-          const fill = fillOf(tile.change_percent, colours);
-          const figure = size === "volatility" ? `σ ${share(tile.relative_volatility)}` : price(tile.price);
-          return {
-            name: tile.symbol,
-            value: areas[index],
-            itemStyle: { color: fill },
-            label: {
-              formatter: `{symbol|${tile.symbol}}\n${percent(tile.change_percent)}${font < 11 ? "" : `\n${figure}`}`,
-              fontSize: font * 0.8,
-              lineHeight: font * 1.1,
+  const boxes = useMemo(() => boxesOf(areas, width, height), [areas, width, height]);
+  const colours = currentColours();
+  return (
+    // biome-ignore lint/a11y/useKeyWithClickEvents: the arrow keys choose a symbol on the whole page
+    <div
+      ref={element}
+      class="canvas map"
+      role="img"
+      aria-label={summaryOf(tiles, size)}
+      onClick={({ target }) => {
+        const tile = (target as Element).closest<HTMLElement>("[data-symbol]");
+        if (tile?.dataset.symbol) select(tile.dataset.symbol);
+      }}
+    >
+      {boxes.map((box, index) => {
+        const tile = tiles[index];
+        if (!tile) return null;
+        const fill = fillOf(tile.change_percent, colours);
+        return (
+          <div
+            key={tile.symbol}
+            class="area"
+            data-symbol={tile.symbol}
+            title={detailsOf(tile)}
+            style={{
+              left: `${box.x0}px`,
+              top: `${box.y0}px`,
+              width: `${box.x1 - box.x0}px`,
+              height: `${box.y1 - box.y0}px`,
+              background: fill,
               color: textOn(fill),
-              rich: { symbol: { fontWeight: 600, fontSize: font, lineHeight: font * 1.3, color: textOn(fill) } },
-            },
-          };
-        }),
-        label: { position: ["50%", "50%"], align: "center", verticalAlign: "middle", overflow: "truncate" },
-      },
-    });
-  }, [tiles, areas, size, theme, box]);
-
-  return <div ref={element} class="canvas" role="img" aria-label={summaryOf(tiles, size)} />;
+              "--letters": Math.max(tile.symbol.length, SHORTEST),
+            }}
+          >
+            <b>{tile.symbol}</b>
+            <span class="change">{percent(tile.change_percent)}</span>
+            <span class="more">
+              {size === "volatility" ? `σ ${share(tile.relative_volatility)}` : price(tile.price)}
+            </span>
+          </div>
+        );
+      })}
+    </div>
+  );
 }
 
-function details(tile: Tile | undefined): HTMLElement | string {
-  if (!tile) return "";
-  const list = document.createElement("dl");
-  list.className = "tooltip";
-  const rows = [
-    ["Symbol", tile.symbol],
-    ["Date", calendarDate(tile.date)],
-    ["Price", price(tile.price)],
-    ["Change", percent(tile.change_percent)],
-    ["Relative volatility", share(tile.relative_volatility)],
-  ];
-  for (const [name = "", value = ""] of rows) {
-    const term = document.createElement("dt");
-    term.textContent = name;
-    const text = document.createElement("dd");
-    text.textContent = value;
-    list.append(term, text);
-  }
-  return list;
+/** The text below a name is as wide as so many letters of it. */
+const SHORTEST = 6;
+
+function detailsOf(tile: Tile): string {
+  return [
+    `${tile.symbol}, ${calendarDate(tile.date)}`,
+    `Price: ${price(tile.price)}`,
+    `Change: ${percent(tile.change_percent)}`,
+    `Relative volatility: ${share(tile.relative_volatility)}`,
+  ].join("\n");
 }
 
 function summaryOf(tiles: readonly Tile[], size: Size): string {

@@ -10,6 +10,7 @@ const snapshot = (change: Partial<SnapshotAnswer>): SnapshotAnswer => ({
   treemap: null,
   sparklines: null,
   health: null,
+  pipeline: null,
   missing: {},
   ...change,
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Tile } from "../src/api";
-import { areasOf, byChange, fillOf, fontOf, textOn } from "../src/tiles";
+import { areasOf, type Box, boxesOf, byChange, fillOf, textOn } from "../src/tiles";
 
 const tile = (relative_volatility: number | null): Tile => ({
   symbol: "AAPL",
@@ -44,8 +44,21 @@ test("the largest rise comes first and what is not known last", () => {
   expect(byChange(tiles).map((one) => one.change_percent)).toEqual([2, 0, -1, null]);
 });
 
-test("a name is as large as its tile, and not larger than a heading", () => {
-  expect(fontOf(1, 2_000, 2_000, "AAPL")).toBe(24);
-  expect(fontOf(0.01, 400, 300, "AAPL")).toBe(9);
-  expect(fontOf(0.2, 420, 340, "AAPL")).toBeGreaterThan(fontOf(0.2, 420, 340, "BINANCE:BTCUSDT"));
+describe("boxes", () => {
+  const areas = areasOf([tile(0.03), tile(0.02), tile(0.01)], "volatility");
+  const sizeOf = ({ x0, y0, x1, y1 }: Box) => (x1 - x0) * (y1 - y0);
+  test("fill the map with the areas, in their order", () => {
+    const sizes = boxesOf(areas, 600, 400).map(sizeOf);
+    for (const [index, area] of areas.entries()) expect(sizes[index]).toBeCloseTo(area * 600 * 400, -4);
+  });
+  test("lie in the map and not over each other", () => {
+    const boxes = boxesOf(areas, 600, 400);
+    for (const box of boxes) {
+      expect([box.x0 >= 0, box.y0 >= 0, box.x1 <= 600, box.y1 <= 400]).toEqual([true, true, true, true]);
+      for (const other of boxes.filter((one) => one !== box)) {
+        expect(box.x1 <= other.x0 || other.x1 <= box.x0 || box.y1 <= other.y0 || other.y1 <= box.y0).toBe(true);
+      }
+    }
+  });
+  test("are none before the map has a size", () => expect(boxesOf(areas, 0, 0)).toEqual([]));
 });

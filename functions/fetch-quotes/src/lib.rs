@@ -231,8 +231,8 @@ impl FetchQuotes {
         let closed = run.outcome.us_market == Market::Closed;
         let after = plan.first + plan.interval * plan.count;
         let next = std::mem::replace(&mut self.memory().next_poll, (!closed).then_some(after));
-        // Who says how many polls to run is not the schedule.
-        if closed || event.polls.is_some() {
+        // Who says how many polls to run, and no time, is not the schedule.
+        if closed || (event.polls.is_some() && event.scheduled().is_none()) {
             return;
         }
         let due = next.or(event.scheduled()).unwrap_or(plan.first);

@@ -38,7 +38,8 @@ impl Schedule {
     ///
     /// They stand at fixed offsets from the scheduled time. The Scheduler may be late by up to a minute:
     /// the polls then begin at the next offset still to come, so that no poll is lost while it stays as
-    /// late. An event as old as its own polls would take (a retry of what has been done) polls nothing.
+    /// late. An event as old as a minute's polls, or as its own where it has more, would take (a retry of what has been
+    /// done) polls nothing.
     #[must_use]
     pub fn plan(&self, now: Timestamp, interval: Duration, polls_a_minute: u32) -> Plan {
         let polls = self.polls.unwrap_or(polls_a_minute);
@@ -46,7 +47,7 @@ impl Schedule {
         let late = Duration::try_from(now.duration_since(scheduled)).unwrap_or_default();
         let missed = u32::try_from(late.as_millis() / interval.as_millis()).unwrap_or(u32::MAX);
         let begun = if missed == 0 { 0 } else { missed.saturating_add(1) };
-        let expired = begun > polls;
+        let expired = begun > polls.max(polls_a_minute);
         let offset = interval.checked_mul(begun).filter(|_| !expired).unwrap_or_default();
         Plan { first: scheduled + offset, interval, count: if expired { 0 } else { polls } }
     }
@@ -96,6 +97,14 @@ mod tests {
     fn an_event_that_comes_again_after_its_minute_polls_nothing() {
         assert_eq!(plan("2024-01-02T15:00:00Z", "2024-01-02T15:01:01Z").count, 0);
         assert_eq!(plan("2024-01-02T15:00:00Z", "2024-01-02T19:00:00Z").count, 0);
+    }
+
+    #[test]
+    fn an_event_that_is_sent_again_polls_the_rest_of_its_minute() {
+        let scheduled_time = Some("2024-01-02T15:00:00Z".to_owned());
+        let schedule = Schedule { scheduled_time, polls: Some(3) };
+        let polls = offsets(schedule.plan("2024-01-02T15:00:37Z".parse().unwrap(), SIX, 10));
+        assert_eq!(polls, ["2024-01-02T15:00:42Z", "2024-01-02T15:00:48Z", "2024-01-02T15:00:54Z"]);
     }
 
     #[test]

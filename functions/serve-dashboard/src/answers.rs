@@ -16,6 +16,7 @@ use crate::{
     chart,
     gold::{Arrival, Candle, Figures, Kpi, Point, Read, Tile, is_future},
     market::{self, Hours},
+    pipeline::{Flow, PipelineAnswer},
     question::{Candles, Interval, Question, Range, Snapshot},
     reads::{ReadError, Reads, now},
 };
@@ -106,7 +107,7 @@ enum Status {
 enum Market {
     Recording { speed: f64, date: Option<Date> },
     Open { closes_at: Option<Timestamp> },
-    Closed { next_open: Timestamp, holiday: Option<&'static str> },
+    Closed { next_open: Timestamp, holiday: Option<String> },
 }
 
 #[derive(Serialize)]
@@ -148,6 +149,7 @@ struct SnapshotAnswer {
     treemap: Option<Box<RawValue>>,
     sparklines: Option<Box<RawValue>>,
     health: Option<Box<RawValue>>,
+    pipeline: Option<Box<RawValue>>,
     /// The parts that are not there, and why.
     missing: BTreeMap<&'static str, &'static str>,
 }
@@ -155,6 +157,7 @@ struct SnapshotAnswer {
 /// Answers questions with what [`Reads`] has.
 pub struct Answers {
     reads: Reads,
+    flow: Option<Flow>,
     setting: Setting,
 }
 
@@ -187,8 +190,9 @@ impl AnswerError {
 }
 
 impl Answers {
-    pub fn new(reads: Reads, setting: Setting) -> Self {
-        Self { reads, setting }
+    /// `flow` gives the pipeline's figures, if it measures them.
+    pub fn new(reads: Reads, flow: Option<Flow>, setting: Setting) -> Self {
+        Self { reads, flow, setting }
     }
 
     /// The answer to `question`, for which the warehouse may take `patience`; a snapshot is given without the parts that
@@ -203,6 +207,7 @@ impl Answers {
             Question::Kpi => (self.kpi(until).await?, Read::Kpi),
             Question::Treemap => (self.treemap(until).await?, Read::Treemap),
             Question::Health => (self.health(until, true).await?, Read::Kpi),
+            Question::Pipeline => (self.pipeline(until).await?, Read::Kpi),
             Question::Sparklines => (self.sparklines(until).await?, Read::Treemap),
             Question::Candles(candles) => (self.candles(candles, until).await?, Read::Treemap),
             Question::History { symbol, limit } => {
@@ -224,17 +229,17 @@ impl Answers {
     }
 
     async fn get(&self, read: &Read, until: Instant) -> Result<(Arc<Figures>, Timestamp), ReadError> {
-        let patience = until.saturating_duration_since(Instant::now());
-        let known = Box::pin(self.reads.get(read, patience)).await?;
+        let known = Box::pin(self.reads.get(read, until)).await?;
         Ok((known.figures, known.as_of))
     }
 
     async fn snapshot(&self, asked: &Snapshot, until: Instant) -> Result<Answered, AnswerError> {
-        let (kpi, treemap, sparklines, health, (symbol, candles), compared) = tokio::join!(
+        let (kpi, treemap, sparklines, health, pipeline, (symbol, candles), compared) = tokio::join!(
             self.kpi(until),
             self.treemap(until),
             self.sparklines(until),
             self.health(until, false),
+            self.pipeline(until),
             self.chart(asked, until),
             self.compared(asked, until)
         );
@@ -243,6 +248,7 @@ impl Answers {
             ("treemap", treemap),
             ("sparklines", sparklines),
             ("health", health),
+            ("pipeline", pipeline),
             ("candles", candles),
             ("compared", compared),
         ];
@@ -265,8 +271,9 @@ impl Answers {
                 }
             }
         }
-        // A comparison with nobody is not a figure.
-        if let (Some(failure), true) = (failure, present.keys().all(|name| *name == "compared")) {
+        // Neither a comparison with nobody nor the flow's state is a figure of the warehouse.
+        let is_other = |name: &&str| ["compared", "pipeline"].contains(name);
+        if let (Some(failure), true) = (failure, present.keys().all(is_other)) {
             return Err(failure);
         }
         let lifetime = if missing.is_empty() { self.left(&Read::Kpi) } else { SignedDuration::from_secs(1) };
@@ -281,6 +288,7 @@ impl Answers {
             treemap: take("treemap"),
             sparklines: take("sparklines"),
             health: take("health"),
+            pipeline: take("pipeline"),
             missing,
         };
         Ok(Answered { json: serde_json::to_string(&answer)?, as_of: as_of.join(", "), lifetime })
@@ -426,13 +434,36 @@ impl Answers {
         part(&SparklinesAnswer { symbols }, as_of)
     }
 
+    /// The stations' figures: the flow's own, or else the warehouse's.
+    async fn pipeline(&self, until: Instant) -> Result<Part, AnswerError> {
+        if let Some(flow) = &self.flow
+            && let Some(measured) = flow.measured().await
+        {
+            return part(&measured, now());
+        }
+        let (quotes, _) = self.get(&Read::Kpi, until).await?;
+        let (arrivals, as_of) = self.get(&Read::Health, until).await?;
+        let arrivals = if let Figures::Arrivals(arrivals) = &*arrivals { arrivals.as_slice() } else { &[] };
+        let settled_at = self.reads.settled_at(until).await;
+        part(&PipelineAnswer::of_warehouse(arrivals, kpis(&quotes), settled_at), as_of)
+    }
+
     /// How fresh each symbol is, with its age where that is asked for.
     async fn health(&self, until: Instant, has_age: bool) -> Result<Part, AnswerError> {
         let kpi = self.get(&Read::Kpi, until).await?;
         let (figures, as_of) = self.get(&Read::Health, until).await?;
         let Figures::Arrivals(arrivals) = &*figures else { return part(&(), as_of) };
+        let arrivals = with_new_symbols(arrivals, kpis(&kpi.0));
         let now = now();
-        let hours = if self.setting.recording_speed.is_some() { None } else { market::hours(now) };
+        let reported = match &self.flow {
+            Some(flow) => flow.market().await,
+            None => None,
+        };
+        let hours = if self.setting.recording_speed.is_some() {
+            None
+        } else {
+            market::hours(now, reported.as_ref().map(|status| status.is_open))
+        };
         let symbols: Vec<SymbolHealth> = arrivals
             .iter()
             .map(|arrival| {
@@ -442,7 +473,7 @@ impl Answers {
             })
             .collect();
         let status = symbols.iter().map(|symbol| symbol.status).max().unwrap_or(Status::Empty);
-        let market = self.market(kpis(&kpi.0), now, hours);
+        let market = self.market(kpis(&kpi.0), now, hours, reported.and_then(|status| status.holiday));
         let stale_after_seconds = self.setting.stale_after.as_secs();
         part(&HealthAnswer { status, stale_after_seconds, market, symbols }, as_of)
     }
@@ -507,7 +538,13 @@ impl Answers {
         }
     }
 
-    fn market(&self, quotes: &[Kpi], now: Timestamp, hours: Option<Hours>) -> Market {
+    fn market(
+        &self,
+        quotes: &[Kpi],
+        now: Timestamp,
+        hours: Option<Hours>,
+        holiday: Option<String>,
+    ) -> Market {
         if let Some(speed) = self.setting.recording_speed {
             let newest = quotes.iter().max_by_key(|quote| quote.fetched_at);
             let date = newest.and_then(|quote| quote.market_time_us.get(..10)?.parse().ok());
@@ -516,11 +553,13 @@ impl Answers {
         let never_closes = !quotes.is_empty() && quotes.iter().all(|quote| quote.symbol.contains(':'));
         match hours.filter(|_| !never_closes) {
             None => Market::Open { closes_at: None },
-            Some(hours) if hours.is_open => Market::Open { closes_at: Some(hours.session.closes) },
-            Some(hours) => Market::Closed {
-                next_open: hours.next_open,
-                holiday: hours.holiday.filter(|_| now < hours.next_open),
-            },
+            Some(hours) if hours.is_open => {
+                Market::Open { closes_at: Some(hours.session.closes).filter(|closes| *closes > now) }
+            }
+            Some(hours) => {
+                let known = || hours.holiday.map(str::to_owned);
+                Market::Closed { next_open: hours.next_open, holiday: holiday.or_else(known) }
+            }
         }
     }
 }
@@ -550,6 +589,22 @@ fn first_date(daily: &[Candle], limit: u32) -> Option<Date> {
     // The dates do not suffice: a symbol with few quotes a day.
     daily.last()?;
     Some(enough.map_or(jiff::civil::date(1, 1, 1), |day| day.date))
+}
+
+/// The tiles are read more often: a symbol that only they have yet is not missing.
+fn with_new_symbols(arrivals: &[Arrival], quotes: &[Kpi]) -> Vec<Arrival> {
+    let is_new = |quote: &&Kpi| arrivals.iter().all(|arrival| arrival.symbol != quote.symbol);
+    let new = quotes.iter().filter(is_new).map(|quote| Arrival {
+        symbol: quote.symbol.clone(),
+        fetched_at: Some(quote.fetched_at),
+        loaded_at: quote.loaded_at,
+        market_time: Some(quote.market_time),
+        quotes_per_minute: None,
+        rejected_share: None,
+    });
+    let mut all: Vec<Arrival> = arrivals.iter().cloned().chain(new).collect();
+    all.sort_by(|one, other| one.symbol.cmp(&other.symbol));
+    all
 }
 
 fn kpis(figures: &Figures) -> &[Kpi] {

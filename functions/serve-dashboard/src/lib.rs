@@ -8,6 +8,7 @@ mod content;
 mod gold;
 mod market;
 mod page;
+mod pipeline;
 mod problem;
 mod question;
 mod reads;
@@ -22,6 +23,7 @@ use warehouse::{Warehouse, WarehouseConfig};
 use crate::{
     answers::{AnswerError, Answers, Setting},
     content::Content,
+    pipeline::Flow,
     problem::Problem,
     question::Question,
     reads::{Pace, Reads},
@@ -32,7 +34,7 @@ pub const ABOUT: &str = "serve-dashboard: HTTP -> gold tables as JSON, and a web
      the Lambda Runtime API (AWS_LAMBDA_RUNTIME_API) and configured by the environment: BIGQUERY_PROJECT, \
      BIGQUERY_DATASET, BIGQUERY_ENDPOINT, GOOGLE_CREDENTIALS_JSON or GOOGLE_CREDENTIALS_SECRET or \
      GOOGLE_APPLICATION_CREDENTIALS, DASHBOARD_CACHE_SECONDS, DASHBOARD_CHART_SECONDS, \
-     DASHBOARD_STALE_AFTER_SECONDS, DASHBOARD_RECORDING_SPEED, LOG_LEVEL. See \
+     DASHBOARD_STALE_AFTER_SECONDS, DASHBOARD_RECORDING_SPEED, DASHBOARD_PIPELINE_URL, LOG_LEVEL. See \
      functions/serve-dashboard/README.md.";
 
 const OPENAPI: &str = include_str!("../openapi.json");
@@ -54,6 +56,8 @@ pub struct Config {
     pub stale_after_seconds: u32,
     /// `DASHBOARD_RECORDING_SPEED`: the quotes are of a recording, which is replayed this much faster.
     pub recording_speed: Option<f64>,
+    /// `DASHBOARD_PIPELINE_URL`: where the flow serves its own figures of each station.
+    pub pipeline_url: Option<String>,
 }
 
 impl Config {
@@ -73,12 +77,14 @@ impl Config {
         if let Some(speed) = recording_speed.filter(|speed| !speed.is_finite() || *speed <= 0.0) {
             environment.problem(format!("DASHBOARD_RECORDING_SPEED: {speed} is not above 0"));
         }
+        let pipeline_url = environment.optional("DASHBOARD_PIPELINE_URL");
         environment.finish(warehouse.map(|warehouse| Self {
             warehouse,
             cache_seconds,
             chart_seconds,
             stale_after_seconds,
             recording_speed,
+            pipeline_url,
         }))
     }
 }
@@ -108,7 +114,8 @@ impl ServeDashboard {
             stale_after: seconds(config.stale_after_seconds),
             recording_speed: config.recording_speed,
         };
-        Self { answers: Answers::new(Reads::new(warehouse, pace), setting) }
+        let flow = config.pipeline_url.clone().map(Flow::new);
+        Self { answers: Answers::new(Reads::new(warehouse, pace), flow, setting) }
     }
 
     /// Answers a request, whatever happens.

@@ -21,12 +21,18 @@ pub struct Hours {
     pub is_open: bool,
 }
 
-/// The market's hours at `now`; `None` only at the ends of the calendar.
-pub fn hours(now: Timestamp) -> Option<Hours> {
+/// The market's hours at `now`; `None` only at the ends of the calendar. `reported`, Finnhub's word on whether it is open,
+/// overrides the calendar: there are days on which the exchange stays closed by no rule.
+pub fn hours(now: Timestamp, reported: Option<bool>) -> Option<Hours> {
     let today = now.to_zoned(us_market::new_york().ok()?).date();
-    let session = days(today, -1).find(|session| session.opens <= now)?;
+    let mut session = days(today, -1).find(|session| session.opens <= now)?;
+    let is_session = now < session.closes;
+    let is_open = reported.unwrap_or(is_session);
+    if is_session && !is_open {
+        session = days(today.yesterday().ok()?, -1).next()?;
+    }
     let next_open = days(today, 1).find(|session| session.opens > now)?.opens;
-    Some(Hours { session, next_open, holiday: us_market::holiday(today), is_open: now < session.closes })
+    Some(Hours { session, next_open, holiday: us_market::holiday(today), is_open })
 }
 
 /// The sessions of `first` and of up to 10 days on, or back with a `step` of -1.
@@ -45,7 +51,7 @@ mod tests {
     use super::*;
 
     fn at(text: &str) -> Hours {
-        hours(text.parse().unwrap()).unwrap()
+        hours(text.parse().unwrap(), None).unwrap()
     }
 
     fn time(text: &str) -> Timestamp {
@@ -78,5 +84,16 @@ mod tests {
         assert_eq!(thanksgiving.next_open, time("2026-11-27T14:30:00Z"));
         let open = at("2026-11-25T15:00:00Z");
         assert_eq!(open.next_open, time("2026-11-27T14:30:00Z"), "past the holiday");
+    }
+
+    #[test]
+    fn finnhubs_status_overrides_the_calendar() {
+        let reported = |text: &str, is_open| hours(text.parse().unwrap(), Some(is_open)).unwrap();
+        let mourning = reported("2026-01-15T15:00:00Z", false);
+        assert!(!mourning.is_open);
+        assert_eq!(mourning.session.closes, time("2026-01-14T21:00:00Z"), "the last session is yesterday's");
+        assert_eq!(mourning.next_open, time("2026-01-16T14:30:00Z"));
+        assert!(reported("2026-11-26T15:00:00Z", true).is_open);
+        assert_eq!(reported("2026-01-15T15:00:00Z", true), at("2026-01-15T15:00:00Z"));
     }
 }

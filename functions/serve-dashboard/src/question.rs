@@ -25,6 +25,8 @@ pub enum Question {
     Sparklines,
     /// How fresh the warehouse is.
     Health,
+    /// How quotes move through the flow.
+    Pipeline,
     /// All that the page shows, in one answer.
     Snapshot(Snapshot),
 }
@@ -120,6 +122,7 @@ impl Question {
             "/api/treemap" => Ok(Self::Treemap),
             "/api/sparklines" => Ok(Self::Sparklines),
             "/api/health" => Ok(Self::Health),
+            "/api/pipeline" => Ok(Self::Pipeline),
             "/api/snapshot" => Ok(Self::Snapshot(Snapshot {
                 symbol: parameter("symbol").map(self::symbol).transpose()?,
                 interval: interval()?,

@@ -4,7 +4,12 @@
 //! instances and viewers ask, BigQuery runs it once a span; and none at all after a span in which nothing was loaded,
 //! which costs nothing to ask.
 
-use std::{collections::HashMap, fmt::Write as _, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use function_kit::{Retry, chain};
 use jiff::{SignedDuration, Timestamp};
@@ -18,6 +23,8 @@ use crate::gold::{Figures, MissingColumn, Read};
 const CAPACITY: usize = 64;
 /// What dbt settles: a replay of older days shows after that.
 const SETTLED: (&str, &str) = ("_silver", "silver_stock_quotes_settled");
+/// What dbt writes at the end of each run.
+const RUNS: (&str, &str) = ("_silver", "int_load_watermark");
 /// How long it is believed that nothing was loaded.
 const CHECK: SignedDuration = SignedDuration::from_secs(2);
 /// How long the warehouse may take to say when it was changed.
@@ -111,11 +118,19 @@ pub struct Reads {
     pace: Pace,
     entries: Mutex<HashMap<Read, Arc<Mutex<Entry>>>>,
     changes: Mutex<Changes>,
+    /// When dbt settled last, and when that was asked.
+    settled: Mutex<Option<(Timestamp, Option<Timestamp>)>>,
 }
 
 impl Reads {
     pub fn new(warehouse: Warehouse, pace: Pace) -> Self {
-        Self { warehouse, pace, entries: Mutex::default(), changes: Mutex::default() }
+        Self {
+            warehouse,
+            pace,
+            entries: Mutex::default(),
+            changes: Mutex::default(),
+            settled: Mutex::default(),
+        }
     }
 
     /// For how long an answer to `read` serves at most.
@@ -123,14 +138,21 @@ impl Reads {
         self.pace.of(read)
     }
 
-    /// The figures of `read`. While newer ones are still being read after `patience`, the last ones.
+    /// The figures of `read`. While newer ones are still being read at `until`, the last ones.
     ///
     /// # Errors
     /// [`ReadError`]; the next request tries again, after a pause.
-    pub async fn get(&self, read: &Read, patience: Duration) -> Result<Known, ReadError> {
+    pub async fn get(&self, read: &Read, until: Instant) -> Result<Known, ReadError> {
+        let asked_at = Instant::now();
+        let late = || ReadError::Late {
+            statement: read.statement().0.name(),
+            patience: until.saturating_duration_since(asked_at),
+        };
         let entry = self.entry(read).await;
-        // One question waits for no other.
-        let mut entry = entry.lock().await;
+        // One question waits for no other. Who waits for the same one has no more time for that.
+        let Ok(mut entry) = tokio::time::timeout_at(until.into(), entry.lock()).await else {
+            return Err(late());
+        };
         let now = now();
         let pace = self.pace.of(read);
         // Without a pace each request is a span of its own.
@@ -159,8 +181,7 @@ impl Reads {
             let id = self.job(read, begin, entry.failures);
             (tokio::spawn(ask(self.warehouse.clone(), read.clone(), id)), begin)
         };
-        let late = || ReadError::Late { statement: read.statement().0.name(), patience };
-        let Ok(ended) = tokio::time::timeout(patience, &mut running).await else {
+        let Ok(ended) = tokio::time::timeout_at(until.into(), &mut running).await else {
             entry.running = Some((running, as_of));
             return entry.known.clone().ok_or_else(late);
         };
@@ -215,6 +236,21 @@ impl Reads {
             }
         }
         changes.checked_at.filter(|_| changes.changed_at.is_some_and(|changed_at| changed_at + SKEW < as_of))
+    }
+
+    /// When dbt ended its last run; `None` where the warehouse does not say. The question is free of charge.
+    pub async fn settled_at(&self, until: Instant) -> Option<Timestamp> {
+        let mut settled = self.settled.lock().await;
+        let now = now();
+        if let Some((asked_at, settled_at)) = *settled
+            && now.duration_since(asked_at) < self.pace.charts
+        {
+            return settled_at;
+        }
+        let asked = tokio::time::timeout_at(until.into(), self.warehouse.changed_at(RUNS.0, RUNS.1)).await;
+        let settled_at = asked.ok()?.inspect_err(|error| tracing::warn!("{}", chain(error))).ok()?;
+        *settled = Some((now, settled_at));
+        settled_at
     }
 
     async fn changed_at(&self) -> Result<Option<Timestamp>, WarehouseError> {

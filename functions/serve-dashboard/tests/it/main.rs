@@ -3,5 +3,6 @@
 
 mod bigquery;
 mod odd_rows;
+mod pipeline;
 mod requests;
 mod seldom;

@@ -53,7 +53,7 @@ async fn warehouse(odd: Arc<Mutex<(String, Value)>>) -> BigQuery {
 }
 
 /// What JSON Schema would say of the answer: openapi.json's types of the named schema, its `required` and no more.
-fn assert_fits(schema: &str, value: &Value, context: &str) {
+pub fn assert_fits(schema: &str, value: &Value, context: &str) {
     let described: Value = serde_json::from_str(include_str!("../../openapi.json")).unwrap();
     fits(&described, &described["components"]["schemas"][schema], value, context);
 }

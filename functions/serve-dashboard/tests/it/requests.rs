@@ -87,6 +87,7 @@ fn help_names_every_variable() {
             "DASHBOARD_CHART_SECONDS",
             "DASHBOARD_STALE_AFTER_SECONDS",
             "DASHBOARD_RECORDING_SPEED",
+            "DASHBOARD_PIPELINE_URL",
         ],
     );
 }

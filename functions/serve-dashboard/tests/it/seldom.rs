@@ -27,6 +27,8 @@ async fn warehouse() -> BigQuery {
     .await
 }
 
+/// How long the page waits for an answer (`TIMEOUT_MS` in `dashboards/web/src/api.ts`).
+const PAGE_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 const SNAPSHOT: &str = "/api/snapshot?symbol=AAPL";
 /// Everything that a snapshot reads: the tiles, the health, the tree map, the closes, the dates and the candles.
 const MODELS: usize = 6;
@@ -168,7 +170,9 @@ async fn a_warehouse_that_is_late_with_every_part_leaves_the_page_its_answer() {
         warehouse.slow(model, true);
     }
     let dashboard = warehouse.dashboard(&[]);
-    let answer = dashboard.get("/api/snapshot").await;
+    // Several parts ask for the tiles, one after the other; together they have the time of one.
+    let answer = tokio::time::timeout(PAGE_LIMIT, dashboard.get("/api/snapshot")).await;
+    let answer = answer.expect("the page has given up by now");
     assert_eq!(answer.status(), 200);
     let snapshot = answer.json();
     for part in ["kpi", "treemap", "health", "candles"] {
@@ -194,4 +198,23 @@ async fn a_part_that_fails_is_missing_and_the_rest_is_there() {
     let log = dashboard.0.stop().await;
     let errors = log.iter().filter(|line| line["level"] == "ERROR").count();
     assert_eq!(errors, 1, "{log:?}");
+}
+
+#[tokio::test]
+async fn a_symbol_that_only_the_tiles_have_yet_is_in_the_health() {
+    let warehouse = BigQuery::start(|sql, _| {
+        let row = json!([{
+            "symbol": "AAPL", "current_price": "2", "change_amount": "1", "change_percent": "100", "day_high": "2.5",
+            "day_low": "0.5", "day_open": "1.5", "prev_close": "1", "market_timestamp_raw": "1550264398",
+            "market_time_text": "2019-02-15T15:59:58", "fetched_millis": now().to_string(),
+            "loaded_millis": now().to_string() }]);
+        Ok(if sql.contains("gold_pipeline_health") { json!([]) } else { row })
+    })
+    .await;
+    let dashboard = warehouse.dashboard(&[("DASHBOARD_RECORDING_SPEED", "1")]);
+    let health = dashboard.get("/api/health").await.json();
+    assert_eq!(health["status"], "ok");
+    let symbol = &health["symbols"][0];
+    assert_eq!((&symbol["symbol"], &symbol["quotes_per_minute"]), (&json!("AAPL"), &Value::Null));
+    dashboard.0.stop().await;
 }

@@ -1,0 +1,247 @@
+//! The figures of each station of the flow for the page, which serve-dashboard requests at [`url`]. The format is its
+//! `pipeline::Report`.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::{Json, Router, extract::State, routing::get};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    book::{Latency, Stage},
+    finnhub::MarketStatus,
+    ledger::Counts,
+    metrics::FunctionMetrics,
+    names,
+    status::in_words,
+};
+
+const PATH: &str = "/pipeline.json";
+/// The time over which rates are taken: many polls of any interval.
+const WINDOW: Duration = Duration::from_mins(2);
+/// A rate over less than this would say more of the moment than of the flow.
+const LEAST: Duration = Duration::from_secs(10);
+/// Measured every 2 s; what is much older says that a store does not answer.
+const OLD: Duration = Duration::from_secs(15);
+const MINUTE: f64 = 60.0;
+
+/// Where the figures are served, beside the metrics at `metrics_url`.
+pub(crate) fn url(metrics_url: &str) -> String {
+    format!("{}{PATH}", metrics_url.trim_end_matches("/metrics"))
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+struct Measured {
+    /// Finnhub's market status; `None` if it was not requested.
+    market: Option<MarketStatus>,
+    trouble: Option<String>,
+    settled_at: Option<Timestamp>,
+    stations: Stations,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+struct Stations {
+    fetch: Station,
+    kafka: Station,
+    s3: Station,
+    bronze: Station,
+    gold: Station,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+struct Station {
+    quotes_per_minute: Option<f64>,
+    p50_seconds: Option<f64>,
+    p95_seconds: Option<f64>,
+    waiting: Option<u64>,
+    dead_letters: Option<u64>,
+    failures: Option<u64>,
+    last_failure: Option<String>,
+    /// What was not fetched: why, and how often.
+    missed: Option<BTreeMap<String, u64>>,
+}
+
+type Shared = Arc<Mutex<(Instant, Measured)>>;
+
+/// What one look at the flow found.
+pub(crate) struct Look<'a> {
+    /// Quotes fetched in this run.
+    pub fetched: u64,
+    pub counts: Counts,
+    pub latencies: &'a BTreeMap<Stage, Latency>,
+    pub functions: &'a BTreeMap<String, FunctionMetrics>,
+    /// Finnhub's market status.
+    pub market: Option<MarketStatus>,
+    /// Why quotes do not come, or what failed.
+    pub trouble: Option<String>,
+}
+
+/// Measures the flow.
+pub(crate) struct Pipeline {
+    /// How many quotes had reached each station, in the stations' order.
+    samples: VecDeque<(Instant, [u64; 5])>,
+    /// How many runs of dbt have succeeded, and when the last one was seen.
+    settled: (u64, Option<Timestamp>),
+    shared: Shared,
+}
+
+impl Pipeline {
+    pub(crate) fn new() -> Self {
+        let shared = Arc::new(Mutex::new((Instant::now(), Measured::default())));
+        Self { samples: VecDeque::new(), settled: (0, None), shared }
+    }
+
+    /// Answers with what was measured last.
+    pub(crate) fn router(&self) -> Router {
+        let answer = async |State(shared): State<Shared>| Json(current(&shared));
+        Router::new().route(PATH, get(answer)).with_state(Arc::clone(&self.shared))
+    }
+
+    pub(crate) fn note(&mut self, look: &Look) {
+        let measured = self.measured(look, Instant::now());
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), measured);
+    }
+
+    fn measured(&mut self, look: &Look, now: Instant) -> Measured {
+        let reached = |stage| look.latencies.get(&stage).map_or(0, |latency| latency.quotes);
+        self.samples.push_back((
+            now,
+            [
+                look.fetched,
+                reached(Stage::KafkaAck),
+                reached(Stage::Object),
+                reached(Stage::BronzeRow),
+                reached(Stage::GoldRow),
+            ],
+        ));
+        while self.samples.front().is_some_and(|(at, _)| now.duration_since(*at) > WINDOW) {
+            self.samples.pop_front();
+        }
+        let known = |function: &str| look.functions.get(function).cloned().unwrap_or_default();
+        let settled = known(names::TRANSFORM);
+        let runs = settled.invocations - settled.errors.min(settled.invocations);
+        if runs > self.settled.0 {
+            let second = Timestamp::from_second(Timestamp::now().as_second()).ok();
+            self.settled = (runs, second);
+        }
+        let station = |number: usize, stage: Option<Stage>, function: Option<&str>| {
+            let latency = stage.and_then(|stage| look.latencies.get(&stage)).filter(|known| known.quotes > 0);
+            let function = function.map(known);
+            Station {
+                quotes_per_minute: self.rate(number),
+                p50_seconds: latency.map(|latency| seconds(latency.p50)),
+                p95_seconds: latency.map(|latency| seconds(latency.p95)),
+                failures: function.as_ref().map(|function| function.errors),
+                last_failure: function.and_then(|function| function.last_error),
+                ..Station::default()
+            }
+        };
+        let missed = known(names::FETCH).reasons.remove("Missed").unwrap_or_default();
+        let missed = missed.into_iter().filter(|(_, times)| *times > 0);
+        let missed = missed.map(|(reason, times)| (in_words(&reason).to_owned(), times)).collect();
+        let Counts { lag, to_load, quarantined, dead_letters, .. } = look.counts;
+        Measured {
+            market: look.market.clone(),
+            trouble: look.trouble.clone(),
+            settled_at: self.settled.1,
+            stations: Stations {
+                fetch: Station { missed: Some(missed), ..station(0, None, Some(names::FETCH)) },
+                kafka: Station { waiting: Some(lag), ..station(1, Some(Stage::KafkaAck), None) },
+                s3: Station {
+                    waiting: Some(to_load.messages),
+                    dead_letters: Some(quarantined),
+                    ..station(2, Some(Stage::Object), Some(names::ARCHIVE))
+                },
+                bronze: Station {
+                    dead_letters: Some(dead_letters.messages),
+                    ..station(3, Some(Stage::BronzeRow), Some(names::LOAD))
+                },
+                gold: station(4, Some(Stage::GoldRow), Some(names::TRANSFORM)),
+            },
+        }
+    }
+
+    /// How many quotes a minute reached the station lately; `None` in a run's first seconds.
+    #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+    fn rate(&self, station: usize) -> Option<f64> {
+        let ((first, before), (last, now)) = (self.samples.front()?, self.samples.back()?);
+        let took = last.duration_since(*first);
+        let came = now[station].saturating_sub(before[station]) as f64;
+        (took >= LEAST).then(|| (came / took.as_secs_f64() * MINUTE * 10.0).round() / 10.0)
+    }
+}
+
+/// What was measured last. If that is old, the trouble is a text without an age, so that the answer does not change.
+fn current(shared: &Shared) -> Measured {
+    let (at, mut measured) = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if at.elapsed() > OLD {
+        measured.trouble =
+            Some("a store of the flow (BigQuery, S3, SQS or Kafka) does not answer".to_owned());
+    }
+    measured
+}
+
+#[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+fn seconds(milliseconds: u64) -> f64 {
+    milliseconds as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn latencies(quotes: u64) -> BTreeMap<Stage, Latency> {
+        let of = |p50| Latency { quotes, p50, p95: 2 * p50, max: 3 * p50 };
+        [(Stage::KafkaAck, 10), (Stage::Object, 600), (Stage::BronzeRow, 2000), (Stage::GoldRow, 2100)]
+            .map(|(stage, p50)| (stage, of(p50)))
+            .into()
+    }
+
+    fn look(pipeline: &mut Pipeline, at: Instant, quotes: u64) -> Measured {
+        let counts = Counts { lag: 3, quarantined: 1, ..Counts::default() };
+        let latencies = latencies(quotes);
+        let functions = BTreeMap::new();
+        let look = Look {
+            fetched: quotes,
+            counts,
+            latencies: &latencies,
+            functions: &functions,
+            market: None,
+            trouble: None,
+        };
+        pipeline.measured(&look, at)
+    }
+
+    #[test]
+    fn rates_are_of_the_last_two_minutes_and_not_of_the_first_seconds() {
+        let (mut pipeline, start) = (Pipeline::new(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(look(&mut pipeline, at(0), 0).stations.fetch.quotes_per_minute, None);
+        assert_eq!(look(&mut pipeline, at(2), 5).stations.fetch.quotes_per_minute, None);
+        assert_eq!(look(&mut pipeline, at(60), 50).stations.gold.quotes_per_minute, Some(50.0));
+        look(&mut pipeline, at(180), 50);
+        let measured = look(&mut pipeline, at(300), 50);
+        assert_eq!(measured.stations.fetch.quotes_per_minute, Some(0.0), "nothing comes any more");
+    }
+
+    #[test]
+    fn each_station_says_how_long_quotes_take_and_what_waits_there() {
+        let stations = look(&mut Pipeline::new(), Instant::now(), 5).stations;
+        assert_eq!((stations.kafka.p50_seconds, stations.kafka.waiting), (Some(0.01), Some(3)));
+        assert_eq!((stations.s3.p50_seconds, stations.s3.dead_letters), (Some(0.6), Some(1)));
+        assert_eq!((stations.bronze.p95_seconds, stations.bronze.dead_letters), (Some(4.0), Some(0)));
+        assert_eq!(stations.gold.p50_seconds, Some(2.1));
+    }
+
+    #[test]
+    fn old_figures_are_marked_as_old() {
+        let shared: Shared = Arc::new(Mutex::new((Instant::now(), Measured::default())));
+        assert_eq!(current(&shared).trouble, None);
+        shared.lock().unwrap().0 -= OLD + Duration::from_secs(1);
+        assert!(current(&shared).trouble.unwrap().contains("does not answer"));
+    }
+}
