@@ -593,6 +593,9 @@ fn first_date(daily: &[Candle], limit: u32) -> Option<Date> {
 
 /// The tiles are read more often: a symbol that only they have yet is not missing.
 fn with_new_symbols(arrivals: &[Arrival], quotes: &[Kpi]) -> Vec<Arrival> {
+    if arrivals.len() >= quotes.len() {
+        return arrivals.to_vec();
+    }
     let is_new = |quote: &&Kpi| arrivals.iter().all(|arrival| arrival.symbol != quote.symbol);
     let new = quotes.iter().filter(is_new).map(|quote| Arrival {
         symbol: quote.symbol.clone(),
