@@ -61,7 +61,7 @@ class Message:
 
 
 def uuid7(milliseconds: int) -> str:
-    """Make a uuid v7 of a time in milliseconds since 1970: it tells when the quote was fetched."""
+    """Make a uuid v7 of a time in milliseconds since 1970: the time at which the quote was fetched."""
     bits = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | random.getrandbits(12) << 64 | 2 << 62
     return str(uuid.UUID(int=bits | random.getrandbits(62)))
 

@@ -5,7 +5,7 @@
 Writes bench/results/versus-<day>.json and the table in docs/PERFORMANCE.md. With --short it measures next to nothing
 with the executables of the tests, has no limits and writes neither.
 
-Every system is asked for in the same way: what the stores hold in the end is read with other clients.
+Every system is measured in the same way: other clients read what the stores hold in the end.
 """
 
 from __future__ import annotations

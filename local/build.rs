@@ -56,52 +56,40 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn constants(flow: &Flow) -> Result<String, std::fmt::Error> {
     let Flow { kafka, buckets, queue, functions } = flow;
     let mut out = String::new();
-    for (doc, name, value) in [
-        ("The topic of quotes.", "TOPIC", &kafka.topic),
-        ("The consumer group of the Kafka trigger.", "GROUP", &kafka.group),
-        ("The bucket of archived quotes.", "BRONZE_BUCKET", &buckets.bronze),
-        ("The bucket of records that are not quotes.", "QUARANTINE_BUCKET", &buckets.quarantine),
-        ("S3's events of new objects.", "ARCHIVED_QUEUE", &queue.name),
-        ("What load-quotes failed on too often.", "DEAD_LETTER_QUEUE", &format!("{}-dlq", queue.name)),
-    ] {
-        writeln!(out, "/// {doc}\npub const {name}: &str = {value:?};")?;
-    }
-    for (doc, name, kind, value) in [
+    let text = |value: &str| ("&str", format!("{value:?}"));
+    let number = |kind, value: &dyn std::fmt::Display| (kind, value.to_string());
+    for (doc, name, (kind, value)) in [
+        ("The topic of quotes.", "TOPIC", text(&kafka.topic)),
         (
             "The topic's partitions: a symbol's quotes stay in order within one.",
             "PARTITIONS",
-            "i32",
-            kafka.partitions.to_string(),
+            number("i32", &kafka.partitions),
         ),
+        ("The consumer group of the Kafka trigger.", "GROUP", text(&kafka.group)),
         (
             "How many records archive-quotes gets at most.",
             "KAFKA_BATCH",
-            "usize",
-            kafka.batch_records.to_string(),
+            number("usize", &kafka.batch_records),
         ),
         (
             "How long they are gathered.",
             "KAFKA_WINDOW",
-            "std::time::Duration",
-            format!("std::time::Duration::from_millis({})", kafka.batch_window_ms),
+            ("Duration", format!("Duration::from_millis({})", kafka.batch_window_ms)),
         ),
-        (
-            "How many messages load-quotes gets at most.",
-            "QUEUE_BATCH",
-            "i32",
-            queue.batch_messages.to_string(),
-        ),
+        ("The bucket of archived quotes.", "BRONZE_BUCKET", text(&buckets.bronze)),
+        ("The bucket of records that are not quotes.", "QUARANTINE_BUCKET", text(&buckets.quarantine)),
+        ("S3's events of new objects.", "ARCHIVED_QUEUE", text(&queue.name)),
+        ("What load-quotes failed on too often.", "DEAD_LETTER_QUEUE", text(&format!("{}-dlq", queue.name))),
+        ("How many messages load-quotes gets at most.", "QUEUE_BATCH", number("i32", &queue.batch_messages)),
         (
             "How long they are gathered, in seconds.",
             "QUEUE_WINDOW_SECONDS",
-            "i32",
-            queue.batch_window_seconds.to_string(),
+            number("i32", &queue.batch_window_seconds),
         ),
         (
             "How many batches load-quotes may have at once.",
             "QUEUE_CONCURRENCY",
-            "i32",
-            queue.concurrency.to_string(),
+            number("i32", &queue.concurrency),
         ),
     ] {
         writeln!(out, "/// {doc}\npub const {name}: {kind} = {value};")?;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The perl that configures OpenSSL: openssl-src runs `$OPENSSL_SRC_PERL ./Configure …`, and has no other way to leave parts out.
-# OpenSSL's providers name every algorithm in tables, so that a linker drops none of them: what Configure is told to leave out
+# OpenSSL's providers name every algorithm in tables, so that a linker drops none of them: what Configure leaves out
 # is what makes fetch-quotes small (5.25 MB with all of it).
 #
 # What a Kafka broker may ask for stays: TLS 1.2 and 1.3; RSA, ECDSA and EdDSA certificates; (EC)DHE and ML-KEM; AES and ChaCha20;
@@ -13,7 +13,7 @@ left_out="dgram srtp tls1 tls1_1 nextprotoneg srp psk"
 # Ciphers and digests that TLS 1.2 and 1.3 do not have, or only by request.
 left_out="$left_out aria bf cast des idea rc2 rc4 seed camellia sm2 sm3 sm4 gost md4 mdc2 rmd160 whirlpool blake2 siphash siv ocb"
 left_out="$left_out scrypt argon2 dsa ml-dsa slh-dsa lms ec2m"
-# What is no TLS: CMS, CMP, time stamps, certificate transparency, OCSP and its HTTP client, addresses in certificates.
+# What is not TLS: CMS, CMP, time stamps, certificate transparency, OCSP and its HTTP client, addresses in certificates.
 left_out="$left_out cms cmp ts ct http ocsp rfc3779"
 # What a static client does not use: engines, modules, coroutines, prompts, traces, the names of source files in errors.
 left_out="$left_out engine dso async ui-console ssl-trace filenames multiblock"

@@ -213,7 +213,7 @@ impl Ledger {
         Ok(queue.depth(messages, asked))
     }
 
-    /// The layers' views exist from dbt's first run on. Silver is counted while it lacks rows of bronze, but not in the
+    /// The layers' views exist from dbt's first run on. Silver is counted while rows of bronze are missing in it, but not in the
     /// middle of loads: the stand-in answers one question after the other, and this one is among its longest.
     async fn silver(&self, loaded: u64, is_over: bool) -> anyhow::Result<u64> {
         if !self.has_gold() {

@@ -493,7 +493,7 @@ fn say_source(progress: &Progress, servers: &Servers) {
     progress.done("recording", &format!("{day}, from {at} on, at {}x", feed.speed()));
 }
 
-/// The event of the minute of `now_ms` once more, for the polls of it that are still to come; `None` where none is.
+/// The event of the minute of `now_ms` again, for the polls of it that are still to come; `None` if none is left.
 /// fetch-quotes begins at the next one.
 fn again(now_ms: u64, interval_ms: u64) -> anyhow::Result<Option<Value>> {
     let late_ms = now_ms % MINUTE_MS;

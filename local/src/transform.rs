@@ -48,7 +48,7 @@ impl Transform {
         }
     }
 
-    /// Begins after a pause, and goes on until it is told to stop. A run that is under way then ends with its function.
+    /// Begins after a pause, and goes on until it is stopped. A run that is under way then ends with its function.
     pub(crate) async fn run(self, mut pause: Duration, stop: CancellationToken) -> anyhow::Result<()> {
         while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
             let settling = settle(Arc::clone(&self.function), Arc::clone(&self.metrics));

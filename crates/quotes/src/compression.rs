@@ -70,7 +70,7 @@ impl Compression {
         }
     }
 
-    /// `lines`, compressed. The same lines make the same bytes: there is no time and no name in them.
+    /// `lines`, compressed. The same lines make the same bytes: they contain neither a time nor a name.
     ///
     /// # Errors
     /// Whatever the encoder reports; writing to memory, it has no reason to.

@@ -15,7 +15,7 @@ const LAST_SECOND: i64 = 253_402_300_799;
 /// The longest text of a number. The largest and the smallest double have some 1,080 characters at most when all their
 /// digits are written; whatever is longer would be kept whole in memory and in a statement.
 const LONGEST_NUMBER: usize = 1100;
-/// A number without an exponent that is no longer than this is below the largest double, which has 309 digits.
+/// A number without an exponent and with at most so many digits is below the largest double, which has 309.
 const SURELY_FINITE: usize = 300;
 
 /// Checks that a price's JSON is a number.
@@ -77,7 +77,7 @@ pub(crate) fn read<T: DeserializeOwned>(
     })
 }
 
-/// As much of a value as an error tells.
+/// As much of a value as an error shows.
 fn beginning(text: &str) -> String {
     text.chars().take(40).collect()
 }

@@ -28,7 +28,7 @@ impl<'a> QuoteView<'a> {
     /// The quote in an archived object, or in one line of one.
     ///
     /// # Errors
-    /// [`InvalidQuote`] says what it lacks or has wrong.
+    /// [`InvalidQuote`] says what is missing or wrong.
     pub fn parse(json: &'a [u8]) -> Result<Self, InvalidQuote> {
         let refused = |error: serde_json::Error| InvalidQuote::Json(error.to_string());
         let fields: Fields<'a> = match str::from_utf8(json) {
@@ -79,7 +79,7 @@ impl<'a> QuoteView<'a> {
         utc_date(self.fetched_at)
     }
 
-    /// The market's last-trade time in seconds since 1970, as Finnhub tells it: it may stand still or lie.
+    /// The market's last-trade time in seconds since 1970, as Finnhub reports it: it may stand still or be wrong.
     #[must_use]
     pub fn market_time(&self) -> Option<i64> {
         self.market_time

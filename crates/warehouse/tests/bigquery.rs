@@ -516,7 +516,7 @@ async fn on_the_stand_in_each_quote_is_in_bronze_once_and_watermarks_only_rise()
     let many: Vec<&ArchiveKey> = many.iter().collect();
     assert_eq!(warehouse.compare(&many).await.unwrap().missing.len(), many.len());
 
-    // A batch of which a part was loaded is missing; one whose quotes were loaded from other objects is told apart by them.
+    // A batch of which a part was loaded is missing; one whose quotes were loaded from other objects is not.
     let batch: ArchiveKey = "batches/1704067209-1704067200-10-t-0-1-10.ndjson.gz".parse().unwrap();
     let part = rows_of("BATCH", 0..10, &batch.to_string());
     warehouse.load(&part[..7]).await.unwrap();

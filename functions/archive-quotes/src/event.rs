@@ -178,7 +178,7 @@ pub(crate) enum NoQuote {
 }
 
 impl Record {
-    /// Its header `traceparent`; `None` where there is none that can be read.
+    /// Its header `traceparent`; `None` if it is absent or cannot be read.
     #[must_use]
     pub fn trace(&self) -> Option<TraceParent> {
         trace(self.headers.as_deref()?)
@@ -191,14 +191,14 @@ impl Record {
         Ok(quote)
     }
 
-    /// As [`Self::quote`], as a line of JSON, with its id and when it was fetched. A message that lacks nothing is not
+    /// As [`Self::quote`], as a line of JSON, with its id and when it was fetched. A complete message is not
     /// copied.
     pub(crate) fn line(&self, now: SystemTime) -> Result<Line<'_>, NoQuote> {
         let value = self.value.as_deref().ok_or(NoQuote::Tombstone)?;
         let line = if let Ok(quote) = QuoteView::parse(value) {
             Line { id: quote.id(), fetched_at: quote.fetched_at(), json: Cow::Borrowed(value) }
         } else {
-            // It lacks what its coordinates give, or is not a quote.
+            // What its coordinates give is missing, or it is not a quote.
             let quote = Quote::from_message(value, &self.at)?;
             let json = Cow::Owned(quote.to_json());
             Line { id: quote.id(), fetched_at: quote.fetched_at(), json }

@@ -585,7 +585,7 @@ proptest! {
         });
     }
 
-    /// Events are cut anywhere, come twice and in any order, and some of them fail; then all of them come once more.
+    /// Events are cut anywhere, come twice and in any order, and some of them fail; then all of them come again.
     #[test]
     fn however_events_are_cut_both_layouts_hold_each_quote_and_no_other(
         records in proptest::collection::vec((0..2usize, 0..4i64, 0..2i32), 1..24),

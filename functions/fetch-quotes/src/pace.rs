@@ -113,7 +113,7 @@ impl Pace {
         Self { queue: tokio::sync::Mutex::default(), state: Mutex::new(state) }
     }
 
-    /// Waits for a turn; `None`, at once, if there is none before `until`.
+    /// Waits for a turn; `None`, at once, if no turn comes before `until`.
     pub(crate) async fn turn(&self, which: Try, until: Instant) -> Option<Turn<'_>> {
         let _place = self.queue.lock().await;
         loop {

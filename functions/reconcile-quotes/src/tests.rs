@@ -106,8 +106,8 @@ impl Bronze for &Rows {
         &self,
         objects: &[(&ArchiveKey, Vec<QuoteId>)],
     ) -> Result<HashSet<String>, WarehouseError> {
-        let lacks = |ids: &[QuoteId]| ids.iter().any(|id| !self.of_batches.contains_key(id));
-        Ok(objects.iter().filter(|(_, ids)| lacks(ids)).map(|(key, _)| key.to_string()).collect())
+        let is_incomplete = |ids: &[QuoteId]| ids.iter().any(|id| !self.of_batches.contains_key(id));
+        Ok(objects.iter().filter(|(_, ids)| is_incomplete(ids)).map(|(key, _)| key.to_string()).collect())
     }
 
     async fn newest(&self, keys: &[&ArchiveKey]) -> Result<HashMap<String, i64>, WarehouseError> {
