@@ -138,7 +138,11 @@ class Account:
         return [entry for page in pages for entry in page.get(key, [])]
 
     def everything(self) -> dict[str, list[str]]:
-        """The names of all that a deployment makes, by kind; a kind of which there is nothing is left out."""
+        """The names of all that a deployment makes, by kind; a kind of which there is nothing is left out.
+
+        A log group without a retention is not a deployment's. The emulator makes one when an invocation ends after
+        its function's group was destroyed. AWS does not: no role here may create a log group.
+        """
         found = {
             "buckets": [one["Name"] for one in self.pages("s3", "list_buckets", "Buckets")],
             "queues": self.pages("sqs", "list_queues", "QueueUrls"),
@@ -147,7 +151,11 @@ class Account:
                 one["UUID"] for one in self.pages("lambda", "list_event_source_mappings", "EventSourceMappings")
             ],
             "roles": [one["RoleName"] for one in self.pages("iam", "list_roles", "Roles")],
-            "logs": [one["logGroupName"] for one in self.pages("logs", "describe_log_groups", "logGroups")],
+            "logs": [
+                one["logGroupName"]
+                for one in self.pages("logs", "describe_log_groups", "logGroups")
+                if "retentionInDays" in one
+            ],
             "schedules": [one["Name"] for one in self.pages("scheduler", "list_schedules", "Schedules")],
             "alarms": [one["AlarmName"] for one in self.pages("cloudwatch", "describe_alarms", "MetricAlarms")],
             "dashboards": [

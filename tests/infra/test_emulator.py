@@ -144,7 +144,8 @@ def test_paused_schedules_do_not_fire(deployment: Deployment) -> None:
 
 
 def test_destroy_leaves_nothing(deployment: Deployment) -> None:
-    assert set(deployment.account.everything()) >= {"buckets", "queues", "functions", "roles", "alarms", "repositories"}
+    made = {"buckets", "queues", "functions", "roles", "logs", "alarms", "repositories"}
+    assert set(deployment.account.everything()) >= made
     # Whoever removes it need not have built it.
     deployment.destroy("-var=package_dir=gone")
     assert deployment.account.everything() == {}

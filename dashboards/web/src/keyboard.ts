@@ -1,6 +1,6 @@
 // What keys do. None does anything while the reader types or moves within a control that uses it.
 
-import { useEffect } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 import type { Kpi } from "./api";
 import { INTERVALS, type Selection } from "./selection";
 
@@ -23,7 +23,8 @@ interface Actions {
 }
 
 export function useKeyboard(actions: Actions) {
-  useEffect(() => {
+  // Not useEffect: it runs after the paint, and a key pressed before would act on what the page showed before.
+  useLayoutEffect(() => {
     const act = (event: KeyboardEvent) => {
       if (event.ctrlKey || event.metaKey || event.altKey || isTyped(event)) return;
       if (actOn(event.key, actions)) event.preventDefault();
