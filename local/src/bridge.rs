@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     aws::{Aws, InvocationError},
-    book::{Book, Stage},
-    ledger::Ledger,
+    latencies::{Latencies, Stage},
     metrics::Metrics,
     names,
+    store_counts::StoreCounts,
 };
 
 /// The most that an invocation may carry is 6 MB; base64 makes 4 of 3.
@@ -33,8 +33,8 @@ pub(crate) struct Bridge {
     consumer: Arc<StreamConsumer>,
     bootstrap_servers: String,
     aws: Aws,
-    book: Arc<Book>,
-    ledger: Arc<Ledger>,
+    latencies: Arc<Latencies>,
+    store_counts: Arc<StoreCounts>,
     metrics: Arc<Metrics>,
 }
 
@@ -57,8 +57,8 @@ impl Bridge {
     pub(crate) fn new(
         bootstrap_servers: &str,
         aws: Aws,
-        book: Arc<Book>,
-        ledger: Arc<Ledger>,
+        latencies: Arc<Latencies>,
+        store_counts: Arc<StoreCounts>,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<Self> {
         let consumer: StreamConsumer = ClientConfig::new()
@@ -70,7 +70,7 @@ impl Bridge {
             .create()?;
         consumer.subscribe(&[names::TOPIC])?;
         let bootstrap_servers = bootstrap_servers.to_owned();
-        Ok(Self { consumer: Arc::new(consumer), bootstrap_servers, aws, book, ledger, metrics })
+        Ok(Self { consumer: Arc::new(consumer), bootstrap_servers, aws, latencies, store_counts, metrics })
     }
 
     /// Runs until it is stopped. A batch that is not archived is tried again, whatever the error:
@@ -115,7 +115,7 @@ impl Bridge {
     fn add(&self, batch: &mut Batch, message: &BorrowedMessage<'_>) -> anyhow::Result<()> {
         let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
         if let Some(quote) = message.payload().and_then(|payload| Quote::from_object(payload).ok()) {
-            self.book.arrived(Stage::KafkaAck, [quote.id()]);
+            self.latencies.arrived(Stage::KafkaAck, [quote.id()]);
             batch.ids.push(quote.id());
         }
         batch.bytes += message.payload_len() + message.key_len();
@@ -152,13 +152,13 @@ impl Bridge {
                         names::ARCHIVE,
                         batch.count
                     );
-                    self.ledger.add_failed(1);
+                    self.store_counts.add_failed(1);
                     tokio::time::sleep(pause).await;
                 }
             }
         };
-        self.book.arrived(Stage::Object, batch.ids);
-        self.ledger.add_archived(outcome.archived, outcome.quarantined);
+        self.latencies.arrived(Stage::Object, batch.ids);
+        self.store_counts.add_archived(outcome.archived, outcome.quarantined);
         let (consumer, offsets) = (Arc::clone(&self.consumer), batch.offsets);
         let committed =
             tokio::task::spawn_blocking(move || consumer.commit(&offsets, CommitMode::Sync)).await?;

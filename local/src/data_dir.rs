@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 
-use crate::ledger;
+use crate::store_counts;
 
 const LOCK: &str = "lock";
 
@@ -87,10 +87,10 @@ pub(crate) fn latest(path: &Path) -> anyhow::Result<Latest> {
     if matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) {
         return Ok(Latest::Running);
     }
-    let state = path.join(ledger::STATE);
+    let state = path.join(store_counts::STATE);
     let at = state.metadata().and_then(|state| state.modified()).ok();
     let at = at.and_then(|at| Timestamp::try_from(at).ok());
-    Ok(Latest::Ended { at, quotes: ledger::kept(path) })
+    Ok(Latest::Ended { at, quotes: store_counts::kept(path) })
 }
 
 /// Removes everything in the data folder; on a terminal, only after a yes.
@@ -106,8 +106,12 @@ pub(crate) fn reset(path: &Path, yes: bool) -> anyhow::Result<()> {
         );
     }
     let _lock = lock(path)?;
-    let what =
-        format!("{}: {} quotes, {} MB", path.display(), ledger::kept(path), bytes(path).div_ceil(1_000_000));
+    let what = format!(
+        "{}: {} quotes, {} MB",
+        path.display(),
+        store_counts::kept(path),
+        bytes(path).div_ceil(1_000_000)
+    );
     if !yes && std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
         print!("Remove {what}? [y/N] ");
         std::io::stdout().flush()?;

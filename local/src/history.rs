@@ -13,7 +13,7 @@ use quotes::{Quote, Symbol};
 use serde_json::json;
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use crate::{aws::Aws, book::now_ms, names, provision::Queues};
+use crate::{aws::Aws, latencies::now_ms, names, provision::Queues};
 
 /// The recorded seconds from one quote to the next.
 const STEP_SECONDS: u64 = 900;

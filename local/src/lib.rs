@@ -4,7 +4,6 @@
 //! bridges Kafka to Lambda, runs dbt on a schedule, and shows what happens.
 
 mod aws;
-mod book;
 mod bridge;
 mod child;
 mod cli;
@@ -17,7 +16,7 @@ mod finnhub;
 mod functions;
 mod hint;
 mod history;
-mod ledger;
+mod latencies;
 mod logs;
 mod market;
 mod metrics;
@@ -36,6 +35,7 @@ mod screen;
 mod send_again;
 mod stand_ins;
 mod status;
+mod store_counts;
 mod transform;
 
 pub use cli::main;

@@ -24,10 +24,10 @@ use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 
 use crate::{
-    book::Stage,
     emf::{self, Sample},
-    ledger::Counts,
+    latencies::Stage,
     names,
+    store_counts::Counts,
 };
 
 /// Prometheus' text format. <https://prometheus.io/docs/instrumenting/exposition_formats/>

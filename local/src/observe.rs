@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    book::{Book, Stage},
-    ledger::Ledger,
+    latencies::{Latencies, Stage},
+    store_counts::StoreCounts,
 };
 
 /// How often bronze is asked for a quote that is on its way there: far less than a quote takes.
@@ -26,8 +26,8 @@ const LOADS: Duration = Duration::from_millis(500);
 /// What the observers share.
 #[derive(Clone)]
 pub(crate) struct Observer {
-    pub ledger: Arc<Ledger>,
-    pub book: Arc<Book>,
+    pub store_counts: Arc<StoreCounts>,
+    pub latencies: Arc<Latencies>,
     /// When gold first showed a quote of this run.
     pub first_gold: Arc<OnceLock<Timestamp>>,
     /// Told when bronze or the views have changed.
@@ -36,10 +36,14 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    pub(crate) fn new(ledger: &Arc<Ledger>, book: &Arc<Book>, stop: &CancellationToken) -> Self {
+    pub(crate) fn new(
+        store_counts: &Arc<StoreCounts>,
+        latencies: &Arc<Latencies>,
+        stop: &CancellationToken,
+    ) -> Self {
         Self {
-            ledger: Arc::clone(ledger),
-            book: Arc::clone(book),
+            store_counts: Arc::clone(store_counts),
+            latencies: Arc::clone(latencies),
             first_gold: Arc::default(),
             changed: Arc::default(),
             stop: stop.clone(),
@@ -51,7 +55,7 @@ impl Observer {
         let mut pause = EVERY;
         while self.stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
             let started = Instant::now();
-            if self.book.awaits(Stage::BronzeRow, Stage::Object) {
+            if self.latencies.awaits(Stage::BronzeRow, Stage::Object) {
                 self.look_at_bronze().await;
             }
             pause = EVERY.max(PATIENCE * started.elapsed());
@@ -77,7 +81,7 @@ impl Observer {
     }
 
     async fn look_at_bronze(&self) {
-        let ids = self.ledger.recent_bronze().await;
+        let ids = self.store_counts.recent_bronze().await;
         if self.note(Stage::BronzeRow, ids) {
             self.changed.notify_one();
         }
@@ -87,16 +91,16 @@ impl Observer {
     /// question about gold would delay the loads that it is to show.
     async fn loads_have_ended(&self) {
         let started = Instant::now();
-        while self.book.awaits(Stage::BronzeRow, Stage::Object) && started.elapsed() < LOADS {
+        while self.latencies.awaits(Stage::BronzeRow, Stage::Object) && started.elapsed() < LOADS {
             tokio::time::sleep(EVERY / 4).await;
         }
     }
 
     async fn look_at_gold(&self) {
-        if !self.ledger.has_gold() || !self.book.awaits(Stage::GoldRow, Stage::BronzeRow) {
+        if !self.store_counts.has_gold() || !self.latencies.awaits(Stage::GoldRow, Stage::BronzeRow) {
             return;
         }
-        let ids = self.ledger.recent_gold().await;
+        let ids = self.store_counts.recent_gold().await;
         if self.note(Stage::GoldRow, ids) {
             self.first_gold.get_or_init(Timestamp::now);
         }
@@ -105,7 +109,7 @@ impl Observer {
     /// Whether a quote is new at the stage.
     fn note(&self, stage: Stage, ids: anyhow::Result<Vec<QuoteId>>) -> bool {
         match ids {
-            Ok(ids) => self.book.arrived(stage, ids),
+            Ok(ids) => self.latencies.arrived(stage, ids),
             Err(error) => {
                 tracing::warn!("{error:#}");
                 false

@@ -12,12 +12,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    book::{Latency, Stage},
     finnhub::MarketStatus,
-    ledger::Counts,
+    latencies::{Latency, Stage},
     metrics::FunctionMetrics,
     names,
     status::in_words,
+    store_counts::Counts,
 };
 
 const PATH: &str = "/pipeline.json";

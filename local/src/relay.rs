@@ -27,8 +27,8 @@ use serde_json::json;
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 
 use crate::{
-    book::now_ms,
     finnhub::{Answer, MarketStatus, Trouble, Upstream},
+    latencies::now_ms,
     market::{self, Closed},
     preflight::Opening,
 };

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    book::{Latency, Stage},
     cloud::CloudReport,
     endpoints::Endpoints,
-    ledger::Counts,
+    latencies::{Latency, Stage},
     metrics::FunctionMetrics,
+    store_counts::Counts,
 };
 
 /// Whether the flow is running.

@@ -19,7 +19,6 @@ use warehouse::{Warehouse, WarehouseConfig, statements};
 
 use crate::{
     aws::Aws,
-    book::{Book, now_ms},
     bridge::Bridge,
     cli::RunOptions,
     cloud::{self, CloudReport, Fetching},
@@ -27,7 +26,7 @@ use crate::{
     data_dir::DataDir,
     endpoints::{Endpoints, write_json},
     functions, hint, history,
-    ledger::{Counts, Ledger},
+    latencies::{Latencies, now_ms},
     logs::Logs,
     market::Closed,
     metrics::{self, Metrics},
@@ -40,6 +39,7 @@ use crate::{
     screen::{self, Progress, Screen, stopping, summary},
     send_again::SendAgain,
     stand_ins::{Given, Servers, python},
+    store_counts::{Counts, StoreCounts},
     transform::{Transform, settle},
 };
 
@@ -65,8 +65,8 @@ struct Flow {
     servers: Servers,
     endpoints: Endpoints,
     aws: Aws,
-    ledger: Arc<Ledger>,
-    book: Arc<Book>,
+    store_counts: Arc<StoreCounts>,
+    latencies: Arc<Latencies>,
     transform: Arc<Function>,
     dashboard: Dashboard,
     metrics: Arc<Metrics>,
@@ -196,21 +196,21 @@ impl Flow {
         let metrics_server = metrics::Server::start(&servers.metrics, Arc::clone(&metrics), also).await?;
         let endpoints = Endpoints::new(&servers);
         endpoints.save(data.path())?;
-        let book = Arc::new(Book::new(Arc::clone(&metrics))?);
+        let latencies = Arc::new(Latencies::new(Arc::clone(&metrics))?);
         let logs = Logs::new(aws.clone(), &data, &functions::DEPLOYED, started)?;
-        let ledger =
-            Ledger::new(data.path(), &servers.kafka, aws.clone(), queues.clone(), warehouse, has_gold)?;
-        ledger.list_buckets().await?;
-        let (ledger, stop) = (Arc::new(ledger), CancellationToken::new());
-        let observer = Observer::new(&ledger, &book, &stop);
+        let store_counts =
+            StoreCounts::new(data.path(), &servers.kafka, aws.clone(), queues.clone(), warehouse, has_gold)?;
+        store_counts.list_buckets().await?;
+        let (store_counts, stop) = (Arc::new(store_counts), CancellationToken::new());
+        let observer = Observer::new(&store_counts, &latencies, &stop);
         let mut flow = Self {
             options,
             data,
             servers,
             endpoints,
             aws,
-            ledger,
-            book,
+            store_counts,
+            latencies,
             transform,
             dashboard,
             metrics,
@@ -249,7 +249,7 @@ impl Flow {
     fn transform_quotes(&self) -> Transform {
         Transform {
             function: Arc::clone(&self.transform),
-            ledger: Arc::clone(&self.ledger),
+            store_counts: Arc::clone(&self.store_counts),
             metrics: Arc::clone(&self.metrics),
             transformed: Arc::clone(&self.observer.changed),
         }
@@ -259,8 +259,8 @@ impl Flow {
         let bridge = Bridge::new(
             &self.servers.kafka,
             self.aws.clone(),
-            Arc::clone(&self.book),
-            Arc::clone(&self.ledger),
+            Arc::clone(&self.latencies),
+            Arc::clone(&self.store_counts),
             Arc::clone(&self.metrics),
         )?;
         self.tasks.spawn(bridge.run(self.stop.clone()));
@@ -302,7 +302,7 @@ impl Flow {
                         Ok(counts) => {
                             let trouble = self.trouble(counts);
                             let running = Timestamp::now().duration_since(self.started).unsigned_abs();
-                            let (fetched, latencies) = (self.servers.quotes(), self.book.latencies());
+                            let (fetched, latencies) = (self.servers.quotes(), self.latencies.by_stage());
                             self.pipeline.note(&Look {
                                 fetched,
                                 counts,
@@ -334,10 +334,15 @@ impl Flow {
         }
         screen.end();
         self.drain(interrupts, &mut screen).await?;
-        self.ledger.list_buckets().await?;
+        self.store_counts.list_buckets().await?;
         let counts = self.report(Phase::Finished).await?;
         screen.end();
-        summary(counts, &self.metrics.functions(), &self.book.latencies(), &self.ledger.prices().await?);
+        summary(
+            counts,
+            &self.metrics.functions(),
+            &self.latencies.by_stage(),
+            &self.store_counts.prices().await?,
+        );
         if let Some(report) = self.cloud_report() {
             cloud::print(&report);
         }
@@ -409,7 +414,7 @@ impl Flow {
 
     async fn report(&mut self, phase: Phase) -> anyhow::Result<Counts> {
         self.logs.gather(&self.metrics).await;
-        let mut counts = self.ledger.count(self.servers.quotes(), phase == Phase::Finished).await?;
+        let mut counts = self.store_counts.count(self.servers.quotes(), phase == Phase::Finished).await?;
         counts.failed += self.metrics.errors(&[names::FETCH, names::LOAD, names::RECONCILE, names::SERVE]);
         self.metrics.set_stores(&counts);
         self.metrics.tidy();
@@ -423,7 +428,7 @@ impl Flow {
                 stages: counts.into(),
                 quarantined: counts.quarantined,
                 failed: counts.failed + counts.dead_letters.messages,
-                latency_ms: self.book.latencies(),
+                latency_ms: self.latencies.by_stage(),
                 metrics: self.metrics.functions(),
                 endpoints: &self.endpoints,
                 cloud: cloud.as_ref(),
@@ -448,7 +453,7 @@ impl Flow {
             let counts = self.report(Phase::Running).await?;
             let unpublished = counts.fetched.saturating_sub(counts.published);
             let to_load = counts.to_load.messages;
-            if unpublished + counts.lag + to_load == 0 && self.ledger.has_gold() {
+            if unpublished + counts.lag + to_load == 0 && self.store_counts.has_gold() {
                 self.observer.look().await;
                 return Ok(());
             }

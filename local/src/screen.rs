@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::{
-    book::{Latency, Stage},
-    ledger::Counts,
+    latencies::{Latency, Stage},
     metrics::FunctionMetrics,
+    store_counts::Counts,
 };
 
 /// How often a line is printed where there is no terminal to rewrite one on.

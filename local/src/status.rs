@@ -13,9 +13,9 @@ use crate::{
     data_dir::{self, Latest},
     endpoints::Endpoints,
     hint,
-    ledger::topic_depth,
     metrics::{self, FunctionMetrics},
     names, run,
+    store_counts::topic_depth,
 };
 
 /// Prints what the stores of the running flow hold, and what its functions did.

@@ -6,7 +6,7 @@ use runtime_api::{Function, InvokeError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{ledger::Ledger, metrics::Metrics, names};
+use crate::{metrics::Metrics, names, store_counts::StoreCounts};
 
 /// From the end of one run to the next. The cloud's schedule has 15 minutes, because a run is billed there; here it costs
 /// nothing, and a short try of the flow shows quotes that are settled, too.
@@ -25,7 +25,7 @@ pub(crate) async fn settle(function: Arc<Function>, metrics: Arc<Metrics>) -> Se
 /// Invokes transform-quotes from time to time, one run after the other.
 pub(crate) struct Transform {
     pub function: Arc<Function>,
-    pub ledger: Arc<Ledger>,
+    pub store_counts: Arc<StoreCounts>,
     pub metrics: Arc<Metrics>,
     /// Told of every run.
     pub transformed: Arc<Notify>,
@@ -36,13 +36,13 @@ impl Transform {
     pub(crate) fn note(&self, settled: Settled) -> Duration {
         match settled {
             Ok(_) => {
-                self.ledger.gold_is_there();
+                self.store_counts.set_has_gold();
                 self.transformed.notify_one();
                 PAUSE
             }
             Err(error) => {
                 tracing::warn!("{} failed and is tried again: {error}", names::TRANSFORM);
-                self.ledger.add_failed(1);
+                self.store_counts.add_failed(1);
                 PAUSE_AFTER_FAILURE
             }
         }

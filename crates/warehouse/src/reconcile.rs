@@ -13,7 +13,7 @@ pub struct Compared {
     /// The keys from which fewer rows were loaded than they hold quotes.
     pub missing: Vec<String>,
     /// Whether a quote of these keys has more than one row.
-    pub has_twins: bool,
+    pub has_duplicates: bool,
 }
 
 impl Warehouse {
@@ -28,10 +28,10 @@ impl Warehouse {
         let parameters = [Parameter::string("keys", Value::Array(wanted).to_string()), first, last];
         let mut compared = Compared::default();
         for row in self.run(&statements::COMPARE_KEYS, &parameters).await?.rows {
-            let Ok([Some(key), is_missing, has_twins]) = <[Option<String>; 3]>::try_from(row) else {
+            let Ok([Some(key), is_missing, has_duplicates]) = <[Option<String>; 3]>::try_from(row) else {
                 continue;
             };
-            compared.has_twins |= has_twins.as_deref() == Some("true");
+            compared.has_duplicates |= has_duplicates.as_deref() == Some("true");
             if is_missing.as_deref() == Some("true") {
                 compared.missing.push(key);
             }
@@ -44,7 +44,7 @@ impl Warehouse {
     ///
     /// # Errors
     /// [`WarehouseError`].
-    pub async fn lacking(
+    pub async fn missing_keys(
         &self,
         objects: &[(&ArchiveKey, Vec<QuoteId>)],
     ) -> Result<HashSet<String>, WarehouseError> {
@@ -58,7 +58,7 @@ impl Warehouse {
             })
             .collect();
         let parameters = [Parameter::string("quotes", Value::Array(quotes).to_string()), first, last];
-        let rows = self.run(&statements::LACKED_QUOTES, &parameters).await?.rows;
+        let rows = self.run(&statements::KEYS_OF_MISSING_QUOTES, &parameters).await?.rows;
         Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
     }
 
@@ -82,9 +82,9 @@ impl Warehouse {
     ///
     /// # Errors
     /// [`WarehouseError`].
-    pub async fn remove_twins(&self, keys: &[&ArchiveKey]) -> Result<u64, WarehouseError> {
+    pub async fn remove_duplicates(&self, keys: &[&ArchiveKey]) -> Result<u64, WarehouseError> {
         let Some(parameters) = days(keys) else { return Ok(0) };
-        Ok(self.run(&statements::REMOVE_TWINS, &parameters).await?.changed)
+        Ok(self.run(&statements::REMOVE_DUPLICATES, &parameters).await?.changed)
     }
 
     /// The watermark of each symbol that has one, in seconds since 1970. A row without a symbol or a number is passed

@@ -104,13 +104,13 @@ statements! {
     /// Those of `keys`, a JSON array of objects' keys and of how many quotes they hold, of which bronze has fewer quotes
     /// or some quote twice: the key, whether quotes are missing, and whether some are there twice. The days are the keys' own.
     COMPARE_KEYS, "the keys that are not in bronze", (keys: STRING, first_date: DATE, last_date: DATE),
-    "SELECT wanted.object_key, COALESCE(loaded.quotes, 0) < wanted.quotes, COALESCE(loaded.twins, 0) > 0
+    "SELECT wanted.object_key, COALESCE(loaded.quotes, 0) < wanted.quotes, COALESCE(loaded.duplicates, 0) > 0
      FROM (
        SELECT JSON_VALUE(k, '$.key') AS object_key, CAST(JSON_VALUE(k, '$.quotes') AS INT64) AS quotes
        FROM UNNEST(JSON_QUERY_ARRAY(@keys)) AS k
      ) AS wanted
      LEFT JOIN (
-       SELECT object_key, COUNT(DISTINCT quote_id) AS quotes, COUNTIF(rows_of_quote > 1) AS twins
+       SELECT object_key, COUNT(DISTINCT quote_id) AS quotes, COUNTIF(rows_of_quote > 1) AS duplicates
        FROM (
          SELECT object_key, quote_id, COUNT(*) OVER (PARTITION BY quote_id) AS rows_of_quote
          FROM `{dataset}.bronze_stock_quotes_raw`
@@ -118,11 +118,11 @@ statements! {
        )
        GROUP BY object_key
      ) AS loaded ON loaded.object_key = wanted.object_key
-     WHERE COALESCE(loaded.quotes, 0) < wanted.quotes OR COALESCE(loaded.twins, 0) > 0";
+     WHERE COALESCE(loaded.quotes, 0) < wanted.quotes OR COALESCE(loaded.duplicates, 0) > 0";
 
     /// The keys of those of `quotes`, a JSON array of ids with their objects' keys, that bronze does not have, whatever key
     /// they were loaded from. The days are the quotes' own.
-    LACKED_QUOTES, "the quotes that are not in bronze", (quotes: STRING, first_date: DATE, last_date: DATE),
+    KEYS_OF_MISSING_QUOTES, "the quotes that are not in bronze", (quotes: STRING, first_date: DATE, last_date: DATE),
     "SELECT DISTINCT wanted.object_key
      FROM (
        SELECT JSON_VALUE(q, '$.key') AS object_key, JSON_VALUE(q, '$.id') AS quote_id
@@ -144,7 +144,7 @@ statements! {
      GROUP BY symbol";
 
     /// Removes all rows but the first of each quote.
-    REMOVE_TWINS, "the removal of quotes that are there twice", (first_date: DATE, last_date: DATE),
+    REMOVE_DUPLICATES, "the removal of quotes that are there twice", (first_date: DATE, last_date: DATE),
     "MERGE `{dataset}.bronze_stock_quotes_raw` T USING (
        SELECT quote_id, MIN(loaded_at) AS first_loaded_at FROM `{dataset}.bronze_stock_quotes_raw`
        WHERE fetched_date BETWEEN @first_date AND @last_date

@@ -507,7 +507,7 @@ async fn on_the_stand_in_each_quote_is_in_bronze_once_and_watermarks_only_rise()
     let keys = ["AAPL/1704067200.json", "AAPL/1.json"].map(|key| key.parse::<ArchiveKey>().unwrap());
     let keys: Vec<&ArchiveKey> = keys.iter().collect();
     let compared = warehouse.compare(&keys).await.unwrap();
-    assert_eq!(compared, Compared { missing: vec!["AAPL/1.json".to_owned()], has_twins: false });
+    assert_eq!(compared, Compared { missing: vec!["AAPL/1.json".to_owned()], has_duplicates: false });
 
     // An answer of many rows is read whole.
     let none =
@@ -523,10 +523,10 @@ async fn on_the_stand_in_each_quote_is_in_bronze_once_and_watermarks_only_rise()
     let missing = |compared: Compared| compared.missing;
     assert_eq!(missing(warehouse.compare(&[&batch]).await.unwrap()), [batch.to_string()]);
     let ids: Vec<QuoteId> = (0..10).map(|second| id("BATCH", second)).collect();
-    assert_eq!(warehouse.lacking(&[(&batch, ids.clone())]).await.unwrap(), [batch.to_string()].into());
+    assert_eq!(warehouse.missing_keys(&[(&batch, ids.clone())]).await.unwrap(), [batch.to_string()].into());
     warehouse.load(&rows("BATCH", 7..10)).await.unwrap();
     assert_eq!(missing(warehouse.compare(&[&batch]).await.unwrap()), [batch.to_string()]);
-    assert_eq!(warehouse.lacking(&[(&batch, ids)]).await.unwrap(), [].into());
+    assert_eq!(warehouse.missing_keys(&[(&batch, ids)]).await.unwrap(), [].into());
     let newest = warehouse.newest(&[&batch]).await.unwrap();
     assert_eq!(newest, [("BATCH".to_owned(), 1_704_067_206_i64)].into());
     let seven: ArchiveKey = "batches/1704067209-1704067200-7-t-0-1-10.ndjson.gz".parse().unwrap();
@@ -535,14 +535,14 @@ async fn on_the_stand_in_each_quote_is_in_bronze_once_and_watermarks_only_rise()
 
     // Two rows of a quote: the first one stays.
     let bronze_table = table(BRONZE_TABLE);
-    let twin = format!(
+    let duplicate = format!(
         "INSERT INTO {bronze_table} SELECT * REPLACE (TIMESTAMP '2100-01-01' AS loaded_at) FROM {bronze_table} \
          WHERE object_key = 'AAPL/1704067200.json'"
     );
-    ask(&warehouse, &twin).await;
+    ask(&warehouse, &duplicate).await;
     let compared = warehouse.compare(&keys[..1]).await.unwrap();
-    assert_eq!(compared, Compared { missing: Vec::new(), has_twins: true });
-    assert_eq!(warehouse.remove_twins(&keys[..1]).await.unwrap(), 1);
+    assert_eq!(compared, Compared { missing: Vec::new(), has_duplicates: true });
+    assert_eq!(warehouse.remove_duplicates(&keys[..1]).await.unwrap(), 1);
     assert_eq!(bronze(&warehouse, "AAPL").await, both("100"));
     let late = format!("SELECT COUNT(*) FROM {bronze_table} WHERE loaded_at > CURRENT_TIMESTAMP()");
     assert_eq!(ask(&warehouse, &late).await, [[Some("0".to_owned())]]);

@@ -166,7 +166,7 @@ pub struct ArchiveQuotes<S> {
     layout: Layout,
 }
 
-enum Fate {
+enum Stored {
     Archived(usize),
     AlreadyArchived(usize),
     Quarantined,
@@ -199,11 +199,11 @@ impl<S: Store> ArchiveQuotes<S> {
         let single = stream::iter(single).map(|record| Either::Right(self.store(record)));
         let store = batches.chain(single).buffer_unordered(CONCURRENCY).try_fold(
             Outcome::default(),
-            async |mut outcome, fate| {
-                match fate {
-                    Fate::Archived(quotes) => outcome.archived += quotes,
-                    Fate::AlreadyArchived(quotes) => outcome.already_archived += quotes,
-                    Fate::Quarantined => outcome.quarantined += 1,
+            async |mut outcome, stored| {
+                match stored {
+                    Stored::Archived(quotes) => outcome.archived += quotes,
+                    Stored::AlreadyArchived(quotes) => outcome.already_archived += quotes,
+                    Stored::Quarantined => outcome.quarantined += 1,
                 }
                 Ok(outcome)
             },
@@ -223,13 +223,13 @@ impl<S: Store> ArchiveQuotes<S> {
         Ok(outcome)
     }
 
-    async fn store(&self, record: Result<Record, BadRecord>) -> Result<Fate, ArchiveError> {
+    async fn store(&self, record: Result<Record, BadRecord>) -> Result<Stored, ArchiveError> {
         let (at, stored) = match record {
             Ok(record) => match record.quote(SystemTime::now()) {
                 Ok(quote) => {
                     let at = format!("{} (quote {})", record.at, quote.id());
                     let stored = match self.archive(&quote, &record).await {
-                        Ok(Ok(fate)) => Ok(fate),
+                        Ok(Ok(stored)) => Ok(stored),
                         Ok(Err(reason)) => {
                             self.set_aside(&Quarantined::record(&record, &reason), record.trace()).await
                         }
@@ -248,7 +248,7 @@ impl<S: Store> ArchiveQuotes<S> {
     }
 
     /// Archives the quote as a step of its trace; a quote that has no key left is for quarantine.
-    async fn archive(&self, quote: &Quote, record: &Record) -> Result<Result<Fate, NoQuote>, StoreError> {
+    async fn archive(&self, quote: &Quote, record: &Record) -> Result<Result<Stored, NoQuote>, StoreError> {
         let topic = &record.at.topic;
         let mut span =
             Span::start(SpanKind::Consumer, "process", topic, quote.id().as_u128(), record.trace());
@@ -265,7 +265,7 @@ impl<S: Store> ArchiveQuotes<S> {
                 if written && let Some(age) = age(quote.id()) {
                     metrics::seconds("ArchiveSeconds", age.as_secs_f64());
                 }
-                Ok(Ok(if written { Fate::Archived(1) } else { Fate::AlreadyArchived(1) }))
+                Ok(Ok(if written { Stored::Archived(1) } else { Stored::AlreadyArchived(1) }))
             }
             Ok(Err(reason)) => {
                 span.fail(&reason);
@@ -279,29 +279,29 @@ impl<S: Store> ArchiveQuotes<S> {
     }
 
     /// Stores a partition's quotes as one object, unless it is there.
-    async fn store_batch(&self, slice: Slice, compression: Compression) -> Result<Fate, ArchiveError> {
+    async fn store_batch(&self, slice: Slice, compression: Compression) -> Result<Stored, ArchiveError> {
         let at = slice.to_string();
         let quotes = slice.quotes();
         let Encoded { mut key, bytes } = match slice.encode(compression) {
             Ok(encoded) => encoded,
             Err(source) => return Err(ArchiveError::Encode { at, source }),
         };
-        let fate = loop {
+        let stored = loop {
             let name = key.to_string();
             match self.bronze.put_once(&name, &bytes, None).await {
-                Ok(Put::Written) => break Fate::Archived(quotes),
-                Ok(Put::SameBytes) => break Fate::AlreadyArchived(quotes),
+                Ok(Put::Written) => break Stored::Archived(quotes),
+                Ok(Put::SameBytes) => break Stored::AlreadyArchived(quotes),
                 // The topic was deleted and created again, or another version has written it.
                 Ok(Put::OtherBytes) if key.taken < MOST_TAKEN => key.taken += 1,
                 Ok(Put::OtherBytes) => return Err(ArchiveError::NoKey { at, key: name }),
                 Err(source) => return Err(ArchiveError::Store { at, source }),
             }
         };
-        tracing::debug!(%key, quotes, written = matches!(fate, Fate::Archived(_)), "archived a batch");
-        if let (Fate::Archived(_), Some(age)) = (&fate, age(slice.oldest_id())) {
+        tracing::debug!(%key, quotes, written = matches!(stored, Stored::Archived(_)), "archived a batch");
+        if let (Stored::Archived(_), Some(age)) = (&stored, age(slice.oldest_id())) {
             metrics::seconds("ArchiveSeconds", age.as_secs_f64());
         }
-        Ok(fate)
+        Ok(stored)
     }
 
     /// The key that holds the quote now, and whether it was written there just now.
@@ -333,7 +333,7 @@ impl<S: Store> ArchiveQuotes<S> {
         &self,
         quarantined: &Quarantined,
         trace: Option<TraceParent>,
-    ) -> Result<Fate, StoreError> {
+    ) -> Result<Stored, StoreError> {
         tracing::warn!(
             at = quarantined.at,
             reason = quarantined.reason,
@@ -348,7 +348,7 @@ impl<S: Store> ArchiveQuotes<S> {
             other += 1;
             put = self.quarantine.put_once(&format!("{key}.{other}"), &bytes, trace).await?;
         }
-        Ok(Fate::Quarantined)
+        Ok(Stored::Quarantined)
     }
 }
 

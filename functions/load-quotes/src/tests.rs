@@ -30,7 +30,7 @@ impl Objects for Memory {
 
 /// Bronze in memory: quote ids; `refuse` answers every load with an error.
 #[derive(Default)]
-struct Ledger {
+struct FakeBronze {
     rows: Mutex<Vec<serde_json::Value>>,
     ids: Mutex<HashSet<String>>,
     largest: AtomicUsize,
@@ -42,7 +42,7 @@ struct Ledger {
     refuse: Option<bool>,
 }
 
-impl Ledger {
+impl FakeBronze {
     fn keys(&self) -> Vec<String> {
         let rows = self.rows.lock().unwrap();
         let mut keys: Vec<_> =
@@ -52,7 +52,7 @@ impl Ledger {
     }
 }
 
-impl Bronze for &Ledger {
+impl Bronze for &FakeBronze {
     async fn load(&self, rows: &[BronzeRow]) -> Result<Loaded, WarehouseError> {
         if let Some(passing) = self.refuse {
             let message = "Exceeded rate limits".to_owned();
@@ -95,7 +95,7 @@ fn sqs(keys: &[&str]) -> Value {
     json!({ "Records": keys.iter().enumerate().map(record).collect::<Vec<_>>() })
 }
 
-async fn handle(objects: Memory, bronze: &Ledger, event: Value) -> Result<BatchResponse, LoadError> {
+async fn handle(objects: Memory, bronze: &FakeBronze, event: Value) -> Result<BatchResponse, LoadError> {
     let mut context = Context::default();
     context.deadline = u64::MAX / 2;
     LoadQuotes::new(objects, bronze).handle(LambdaEvent { payload: event, context }).await
@@ -107,7 +107,7 @@ fn failed(response: &BatchResponse) -> Vec<&str> {
 
 #[tokio::test]
 async fn a_batch_is_loaded_with_the_keys_of_its_objects() {
-    let bronze = Ledger::default();
+    let bronze = FakeBronze::default();
     let memory = Memory { objects: objects(2), ..Memory::default() };
     let response = handle(memory, &bronze, sqs(&["AAPL/0.json", "AAPL/1.json"])).await.unwrap();
     assert!(response.failures.is_empty());
@@ -116,7 +116,7 @@ async fn a_batch_is_loaded_with_the_keys_of_its_objects() {
 
 #[tokio::test]
 async fn an_object_named_twice_in_a_batch_is_loaded_once() {
-    let bronze = Ledger::default();
+    let bronze = FakeBronze::default();
     let memory = Memory { objects: objects(1), ..Memory::default() };
     handle(memory, &bronze, sqs(&["AAPL/0.json", "AAPL/0.json"])).await.unwrap();
     assert_eq!((bronze.rows.lock().unwrap().len(), bronze.largest.load(Ordering::Relaxed)), (1, 1));
@@ -124,7 +124,7 @@ async fn an_object_named_twice_in_a_batch_is_loaded_once() {
 
 #[tokio::test]
 async fn a_bad_object_fails_only_its_own_messages() {
-    let bronze = Ledger::default();
+    let bronze = FakeBronze::default();
     let mut all = objects(2);
     all.insert("AAPL/bad.json".into(), b"{}".to_vec());
     let memory = Memory { objects: all, ..Memory::default() };
@@ -136,7 +136,7 @@ async fn a_bad_object_fails_only_its_own_messages() {
 
 #[tokio::test]
 async fn what_tools_of_s3_leave_in_the_bucket_is_left_alone_and_a_quote_under_any_key_is_loaded() {
-    let bronze = Ledger::default();
+    let bronze = FakeBronze::default();
     let tools = [
         "AAPL/",
         "inventory/bronze/all/2026-01-01T00-00Z/manifest.json",
@@ -159,14 +159,14 @@ async fn what_tools_of_s3_leave_in_the_bucket_is_left_alone_and_a_quote_under_an
 
 #[tokio::test]
 async fn a_deleted_object_does_not_come_again() {
-    let bronze = Ledger::default();
+    let bronze = FakeBronze::default();
     let response = handle(Memory::default(), &bronze, sqs(&["AAPL/0.json"])).await.unwrap();
     assert!(response.failures.is_empty());
 }
 
 #[tokio::test]
 async fn an_unreadable_bucket_brings_every_message_again() {
-    let bronze = Ledger::default();
+    let bronze = FakeBronze::default();
     let memory = Memory { outage: true, ..Memory::default() };
     let response = handle(memory, &bronze, sqs(&["AAPL/0.json", "AAPL/1.json"])).await.unwrap();
     assert_eq!(failed(&response), ["m0", "m1"]);
@@ -175,7 +175,7 @@ async fn an_unreadable_bucket_brings_every_message_again() {
 #[tokio::test]
 async fn nothing_is_acknowledged_that_bronze_did_not_take() {
     for passing in [true, false] {
-        let bronze = Ledger { refuse: Some(passing), ..Ledger::default() };
+        let bronze = FakeBronze { refuse: Some(passing), ..FakeBronze::default() };
         let memory = Memory { objects: objects(1), ..Memory::default() };
         let error = handle(memory, &bronze, sqs(&["AAPL/0.json"])).await.unwrap_err();
         assert_eq!(error.is_retryable(), passing);
@@ -185,7 +185,7 @@ async fn nothing_is_acknowledged_that_bronze_did_not_take() {
 
 #[tokio::test]
 async fn ten_thousand_messages_are_loaded_in_bounded_chunks() {
-    let bronze = Ledger::default();
+    let bronze = FakeBronze::default();
     let keys: Vec<String> = (0..10_000).map(|number| format!("AAPL/{number}.json")).collect();
     let memory = Memory { objects: objects(2_500), ..Memory::default() };
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -196,7 +196,7 @@ async fn ten_thousand_messages_are_loaded_in_bounded_chunks() {
 
 #[tokio::test]
 async fn an_event_of_s3_itself_fails_as_a_whole() {
-    let bronze = Ledger::default();
+    let bronze = FakeBronze::default();
     let event = serde_json::from_str(include_str!("../tests/payloads/s3.json")).unwrap();
     let all = HashMap::from([("AAPL/1704067256.json".to_owned(), b"[]".to_vec())]);
     let memory = Memory { objects: all, ..Memory::default() };
@@ -218,12 +218,12 @@ fn three() -> Vec<Vec<u8>> {
     ["AAPL", "MSFT", "BRK.B"].map(quote).to_vec()
 }
 
-async fn load(objects: HashMap<String, Vec<u8>>, bronze: &Ledger, keys: &[&str]) -> BatchResponse {
+async fn load(objects: HashMap<String, Vec<u8>>, bronze: &FakeBronze, keys: &[&str]) -> BatchResponse {
     handle(Memory { objects, ..Memory::default() }, bronze, sqs(keys)).await.unwrap()
 }
 
 /// The error of an event without a queue that names the object.
-async fn error_of((key, bytes): (String, Vec<u8>), bronze: &Ledger) -> (bool, String) {
+async fn error_of((key, bytes): (String, Vec<u8>), bronze: &FakeBronze) -> (bool, String) {
     let record = json!({ "eventName": "ObjectCreated:Put",
         "s3": { "bucket": { "name": "bronze" }, "object": { "key": key } } });
     let memory = Memory { objects: HashMap::from([(key, bytes)]), ..Memory::default() };
@@ -233,7 +233,7 @@ async fn error_of((key, bytes): (String, Vec<u8>), bronze: &Ledger) -> (bool, St
 
 #[tokio::test]
 async fn objects_of_one_quote_and_of_many_are_loaded_by_one_event() {
-    let bronze = Ledger::default();
+    let bronze = FakeBronze::default();
     let mut all = objects(2);
     all.extend([batch(GZIPPED, &three()), batch(ZSTD, &three())]);
     let response = load(all, &bronze, &["AAPL/0.json", GZIPPED, "AAPL/1.json", ZSTD, ZSTD]).await;
@@ -244,7 +244,7 @@ async fn objects_of_one_quote_and_of_many_are_loaded_by_one_event() {
 #[tokio::test]
 async fn a_line_that_is_not_a_quote_costs_no_other_line_and_is_named() {
     for key in [GZIPPED, ZSTD] {
-        let bronze = Ledger::default();
+        let bronze = FakeBronze::default();
         let mut lines = three();
         lines.insert(1, br#"{"symbol":"AAPL","c":"x","fetched_at":1,"quote_id":"y"}"#.to_vec());
         lines.insert(2, b"\xff".to_vec());
@@ -253,7 +253,7 @@ async fn a_line_that_is_not_a_quote_costs_no_other_line_and_is_named() {
         let response = load(all, &bronze, &["AAPL/0.json", key]).await;
         assert_eq!(failed(&response), ["m1"]);
         assert_eq!(bronze.rows.lock().unwrap().len(), 4);
-        let (is_retryable, error) = error_of(batch(key, &lines), &Ledger::default()).await;
+        let (is_retryable, error) = error_of(batch(key, &lines), &FakeBronze::default()).await;
         assert!(!is_retryable);
         let expected =
             format!("{key} has 2 lines that are not quotes; line 2 is the first: the field \"quote_id\"");
@@ -271,7 +271,7 @@ async fn a_batch_that_is_damaged_or_grows_beyond_all_bounds_fails_alone_with_its
         for (bytes, reason) in
             [(bomb, "grows beyond"), (cut, "not whole"), (plain, "not whole"), (Vec::new(), "empty")]
         {
-            let bronze = Ledger::default();
+            let bronze = FakeBronze::default();
             let mut all = objects(1);
             all.insert(key.to_owned(), bytes.clone());
             let response = load(all, &bronze, &[key, "AAPL/0.json"]).await;
@@ -284,7 +284,7 @@ async fn a_batch_that_is_damaged_or_grows_beyond_all_bounds_fails_alone_with_its
 
 #[tokio::test]
 async fn batches_of_more_rows_than_a_statement_carries_are_split_and_few_small_ones_are_not() {
-    let bronze = Ledger::default();
+    let bronze = FakeBronze::default();
     let key = |number: usize| format!("batches/2-1-1-t-0-{number}-9.ndjson.gz");
     let keys: Vec<String> = (0..20).map(key).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -303,7 +303,7 @@ async fn batches_of_more_rows_than_a_statement_carries_are_split_and_few_small_o
 
 #[tokio::test(start_paused = true)]
 async fn what_there_is_no_time_for_comes_again_and_what_is_loaded_does_not() {
-    let bronze = Ledger { pace: Duration::from_secs(4), ..Ledger::default() };
+    let bronze = FakeBronze { pace: Duration::from_secs(4), ..FakeBronze::default() };
     let keys: Vec<String> = (0..3 * CHUNK).map(|number| format!("AAPL/{number}.json")).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).chain([GZIPPED]).collect();
     let mut all = objects(3 * CHUNK);
@@ -322,7 +322,7 @@ async fn what_there_is_no_time_for_comes_again_and_what_is_loaded_does_not() {
 #[tokio::test(start_paused = true)]
 async fn of_batches_as_many_are_begun_as_there_is_time_for() {
     for (seconds, loaded) in [(20, 2), (30, 3)] {
-        let bronze = Ledger { pace: Duration::from_secs(5), ..Ledger::default() };
+        let bronze = FakeBronze { pace: Duration::from_secs(5), ..FakeBronze::default() };
         // A statement for most of an object's rows, and one for what is left of all of them.
         let lines: Vec<Vec<u8>> = (0..20_000).map(|_| quote("AAPL")).collect();
         let keys: Vec<String> = (0..4).map(|number| format!("batches/{number}.ndjson.zst")).collect();
@@ -360,7 +360,7 @@ proptest! {
         objects.insert(key(POISON), b"[]".to_vec());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let mut bronze = Ledger::default();
+            let mut bronze = FakeBronze::default();
             for (numbers, fails) in batches {
                 bronze.refuse = fails.then_some(true);
                 let before = bronze.keys();
@@ -407,7 +407,7 @@ proptest! {
             .collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let bronze = Ledger::default();
+            let bronze = FakeBronze::default();
             for event in &events {
                 let named: Vec<&str> = event.iter().filter_map(|number| keys.get(*number)).map(String::as_str).collect();
                 let all = objects.iter().enumerate().map(object).collect();

@@ -1,4 +1,4 @@
-//! reconcile-quotes: what the bronze bucket has and bronze lacks is queued for load-quotes again.
+//! reconcile-quotes: what the bronze bucket has and bronze does not have is queued for load-quotes again.
 //!
 //! The batch path beside the events: it repairs lost notifications and lost messages, and raises the symbols'
 //! watermarks. Queueing an object twice is harmless, since loading it twice is.
@@ -27,7 +27,7 @@ pub use queue::{LoadQueue, Queue};
 pub use request::{Request, Window};
 
 /// What `--help` prints.
-pub const ABOUT: &str = "reconcile-quotes: what the bucket has and bronze lacks is queued again. A Lambda function: it is run \
+pub const ABOUT: &str = "reconcile-quotes: what the bucket has and bronze does not have is queued again. A Lambda function: it is run \
      by the Lambda Runtime API (AWS_LAMBDA_RUNTIME_API) and configured by the environment: BRONZE_BUCKET, \
      ARCHIVED_QUEUE_URL, BIGQUERY_PROJECT, BIGQUERY_DATASET, BIGQUERY_ENDPOINT, \
      GOOGLE_CREDENTIALS_JSON or GOOGLE_CREDENTIALS_SECRET or GOOGLE_APPLICATION_CREDENTIALS, \
@@ -95,8 +95,8 @@ pub trait Bronze {
     /// See [`Warehouse::compare`].
     fn compare(&self, keys: &[&ArchiveKey]) -> impl Future<Output = Result<Compared, WarehouseError>> + Send;
 
-    /// See [`Warehouse::lacking`].
-    fn lacking(
+    /// See [`Warehouse::missing_keys`].
+    fn missing_keys(
         &self,
         objects: &[(&ArchiveKey, Vec<QuoteId>)],
     ) -> impl Future<Output = Result<HashSet<String>, WarehouseError>> + Send;
@@ -107,8 +107,11 @@ pub trait Bronze {
         keys: &[&ArchiveKey],
     ) -> impl Future<Output = Result<HashMap<String, i64>, WarehouseError>> + Send;
 
-    /// See [`Warehouse::remove_twins`].
-    fn remove_twins(&self, keys: &[&ArchiveKey]) -> impl Future<Output = Result<u64, WarehouseError>> + Send;
+    /// See [`Warehouse::remove_duplicates`].
+    fn remove_duplicates(
+        &self,
+        keys: &[&ArchiveKey],
+    ) -> impl Future<Output = Result<u64, WarehouseError>> + Send;
 
     /// See [`Warehouse::watermarks`].
     fn watermarks(&self) -> impl Future<Output = Result<HashMap<String, i64>, WarehouseError>> + Send;
@@ -125,19 +128,19 @@ impl Bronze for Warehouse {
         self.compare(keys).await
     }
 
-    async fn lacking(
+    async fn missing_keys(
         &self,
         objects: &[(&ArchiveKey, Vec<QuoteId>)],
     ) -> Result<HashSet<String>, WarehouseError> {
-        self.lacking(objects).await
+        self.missing_keys(objects).await
     }
 
     async fn newest(&self, keys: &[&ArchiveKey]) -> Result<HashMap<String, i64>, WarehouseError> {
         self.newest(keys).await
     }
 
-    async fn remove_twins(&self, keys: &[&ArchiveKey]) -> Result<u64, WarehouseError> {
-        self.remove_twins(keys).await
+    async fn remove_duplicates(&self, keys: &[&ArchiveKey]) -> Result<u64, WarehouseError> {
+        self.remove_duplicates(keys).await
     }
 
     async fn watermarks(&self) -> Result<HashMap<String, i64>, WarehouseError> {
@@ -356,10 +359,10 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
             let (near, later) = rest.split_at(rest.partition_point(is_near));
             rest = later;
             let keys: Vec<&ArchiveKey> = near.iter().map(|listed| &listed.key).collect();
-            let Compared { missing, has_twins } =
+            let Compared { missing, has_duplicates } =
                 if all { Compared::default() } else { self.bronze.compare(&keys).await? };
-            if has_twins {
-                let removed = self.bronze.remove_twins(&keys).await?;
+            if has_duplicates {
+                let removed = self.bronze.remove_duplicates(&keys).await?;
                 tracing::warn!(
                     removed,
                     "removed rows of quotes that two simultaneous loads had both inserted"
@@ -425,13 +428,13 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
                 None => drop(missing.insert(key.to_string())),
             }
             if quotes >= QUOTES {
-                missing.extend(self.bronze.lacking(&asked).await?);
+                missing.extend(self.bronze.missing_keys(&asked).await?);
                 asked.clear();
                 quotes = 0;
             }
         }
         if !asked.is_empty() {
-            missing.extend(self.bronze.lacking(&asked).await?);
+            missing.extend(self.bronze.missing_keys(&asked).await?);
         }
         Ok(missing)
     }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use quotes::{ArchiveKey, Symbol};
 use serde::Deserialize;
 
-/// What an event asks for. A schedule's event has none of these fields, and asks for what bronze lacks
+/// What an event asks for. A schedule's event has none of these fields, and asks for what bronze does not have
 /// from each symbol's watermark on.
 #[derive(Debug, Default, Clone, Deserialize)]
 pub struct Request {

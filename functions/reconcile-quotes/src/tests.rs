@@ -72,7 +72,7 @@ struct Rows {
     /// The number of keys and the days from the first to the last, of each question.
     asked: Mutex<Vec<(usize, i32)>>,
     /// Rows of quotes that are there already.
-    twins: AtomicU64,
+    duplicates: AtomicU64,
     /// The quotes that were loaded from batches, with their keys.
     of_batches: HashMap<QuoteId, String>,
 }
@@ -99,10 +99,10 @@ impl Bronze for &Rows {
             ArchiveKey::Batch(batch) => rows(&key.to_string()) < batch.quotes,
         };
         let missing = keys.iter().filter(is_missing).map(ToString::to_string).collect();
-        Ok(Compared { missing, has_twins: self.twins.load(Ordering::Relaxed) > 0 })
+        Ok(Compared { missing, has_duplicates: self.duplicates.load(Ordering::Relaxed) > 0 })
     }
 
-    async fn lacking(
+    async fn missing_keys(
         &self,
         objects: &[(&ArchiveKey, Vec<QuoteId>)],
     ) -> Result<HashSet<String>, WarehouseError> {
@@ -116,8 +116,8 @@ impl Bronze for &Rows {
         Ok(newest.map(|newest| ("A".to_owned(), newest)).into_iter().collect())
     }
 
-    async fn remove_twins(&self, _: &[&ArchiveKey]) -> Result<u64, WarehouseError> {
-        Ok(self.twins.swap(0, Ordering::Relaxed))
+    async fn remove_duplicates(&self, _: &[&ArchiveKey]) -> Result<u64, WarehouseError> {
+        Ok(self.duplicates.swap(0, Ordering::Relaxed))
     }
 
     async fn watermarks(&self) -> Result<HashMap<String, i64>, WarehouseError> {
@@ -253,9 +253,9 @@ async fn what_was_found_in_bronze_is_not_asked_for_again_until_something_is_writ
 #[tokio::test]
 async fn a_quote_that_two_loads_at_once_inserted_is_left_once() {
     let archive = Listing(keys("AAPL", 0..10));
-    let bronze = Rows { twins: AtomicU64::new(3), ..Rows::new(archive.0.clone(), &[]) };
+    let bronze = Rows { duplicates: AtomicU64::new(3), ..Rows::new(archive.0.clone(), &[]) };
     let (outcome, _) = reconcile(&archive, &bronze, "{}").await;
-    assert_eq!((outcome.queued, bronze.twins.load(Ordering::Relaxed)), (0, 0));
+    assert_eq!((outcome.queued, bronze.duplicates.load(Ordering::Relaxed)), (0, 0));
 }
 
 #[tokio::test]

@@ -192,10 +192,10 @@ async fn tables_that_are_not_there_yet_count_as_empty() {
 
 #[tokio::test]
 async fn a_table_that_is_being_replaced_is_asked_again() {
-    let is_lacking = std::sync::atomic::AtomicBool::new(true);
+    let is_missing = std::sync::atomic::AtomicBool::new(true);
     let warehouse = BigQuery::start(move |sql, parameters| {
-        let lacking = is_lacking.swap(false, std::sync::atomic::Ordering::Relaxed);
-        if lacking { Err(refused(404, "notFound")) } else { Ok(gold(sql, parameters)) }
+        let was_missing = is_missing.swap(false, std::sync::atomic::Ordering::Relaxed);
+        if was_missing { Err(refused(404, "notFound")) } else { Ok(gold(sql, parameters)) }
     })
     .await;
     let dashboard = warehouse.dashboard(&[]);

@@ -32,7 +32,7 @@ pub(crate) const STATE: &str = "state.json";
 const OVERLAP_SECONDS: i64 = 120;
 
 /// The stores of a run, and what no store tells.
-pub(crate) struct Ledger {
+pub(crate) struct StoreCounts {
     data_dir: PathBuf,
     kafka: BaseConsumer,
     aws: Aws,
@@ -43,7 +43,7 @@ pub(crate) struct Ledger {
     archived: AtomicU64,
     quarantined: AtomicU64,
     failed: AtomicU64,
-    gold_is_there: AtomicBool,
+    has_gold: AtomicBool,
     /// How many rows bronze and silver had at the last count.
     rows: Mutex<(u64, u64)>,
 }
@@ -117,7 +117,7 @@ struct State {
     fetched: u64,
 }
 
-impl Ledger {
+impl StoreCounts {
     pub(crate) fn new(
         data_dir: &Path,
         bootstrap_servers: &str,
@@ -140,7 +140,7 @@ impl Ledger {
             archived: AtomicU64::new(0),
             quarantined: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            gold_is_there: AtomicBool::new(has_gold),
+            has_gold: AtomicBool::new(has_gold),
             rows: Mutex::default(),
         })
     }
@@ -228,13 +228,13 @@ impl Ledger {
     }
 
     /// Told when dbt has made the layers' views.
-    pub(crate) fn gold_is_there(&self) {
-        self.gold_is_there.store(true, Ordering::Relaxed);
+    pub(crate) fn set_has_gold(&self) {
+        self.has_gold.store(true, Ordering::Relaxed);
     }
 
     /// Whether the layers' views exist.
     pub(crate) fn has_gold(&self) -> bool {
-        self.gold_is_there.load(Ordering::Relaxed)
+        self.has_gold.load(Ordering::Relaxed)
     }
 
     /// The quotes that bronze got lately.

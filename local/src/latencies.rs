@@ -54,24 +54,24 @@ pub(crate) struct Latency {
 }
 
 /// The quotes that this run saw, by the milliseconds in their ids.
-pub(crate) struct Book {
+pub(crate) struct Latencies {
     started_ms: u64,
     metrics: Arc<Metrics>,
-    pages: Mutex<Pages>,
+    seen: Mutex<Seen>,
 }
 
-struct Pages {
+struct Seen {
     latest: HashMap<QuoteId, Stage>,
-    latencies: BTreeMap<Stage, Histogram<u64>>,
+    histograms: BTreeMap<Stage, Histogram<u64>>,
 }
 
-impl Book {
+impl Latencies {
     pub(crate) fn new(metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         let stages = [Stage::KafkaAck, Stage::Object, Stage::BronzeRow, Stage::GoldRow];
         let empty = |stage| Ok((stage, Histogram::new_with_max(LONGEST, 3)?));
-        let latencies = stages.into_iter().map(empty).collect::<anyhow::Result<_>>()?;
-        let pages = Mutex::new(Pages { latest: HashMap::new(), latencies });
-        Ok(Self { started_ms: now_ms(), metrics, pages })
+        let histograms = stages.into_iter().map(empty).collect::<anyhow::Result<_>>()?;
+        let seen = Mutex::new(Seen { latest: HashMap::new(), histograms });
+        Ok(Self { started_ms: now_ms(), metrics, seen })
     }
 
     /// Notes that the quotes are at `stage` now. Quotes of earlier runs are left out: they waited for this
@@ -79,51 +79,51 @@ impl Book {
     pub(crate) fn arrived(&self, stage: Stage, ids: impl IntoIterator<Item = QuoteId>) -> bool {
         let now = now_ms();
         let mut is_new = false;
-        let mut pages = self.pages();
+        let mut seen = self.seen();
         for id in ids {
             let Some(fetched_ms) = id.fetched_at_ms().filter(|ms| *ms >= self.started_ms) else { continue };
-            let known = pages.latest.get(&id).copied();
+            let known = seen.latest.get(&id).copied();
             if known >= Some(stage) {
                 continue;
             }
             is_new = true;
-            pages.latest.insert(id, stage);
+            seen.latest.insert(id, stage);
             // A quote at a stage has passed those before it, seen there or not.
             let latency = now.saturating_sub(fetched_ms).max(1);
-            for (passed, latencies) in
-                pages.latencies.range_mut((known.map_or(Unbounded, Excluded), Included(stage)))
+            for (passed, histogram) in
+                seen.histograms.range_mut((known.map_or(Unbounded, Excluded), Included(stage)))
             {
-                latencies.saturating_record(latency);
+                histogram.saturating_record(latency);
                 self.metrics.add_latency(*passed, latency);
             }
         }
-        if pages.latest.len() > FORGET_ABOVE {
+        if seen.latest.len() > FORGET_ABOVE {
             let recent = now.saturating_sub(LONGEST);
-            pages.latest.retain(|id, _| id.fetched_at_ms().is_some_and(|ms| ms > recent));
+            seen.latest.retain(|id, _| id.fetched_at_ms().is_some_and(|ms| ms > recent));
         }
         is_new
     }
 
     /// Whether a quote has been seen at `before` that has not been seen at the stage after it.
     pub(crate) fn awaits(&self, after: Stage, before: Stage) -> bool {
-        let pages = self.pages();
-        let seen = |stage| pages.latencies.get(&stage).map_or(0, Histogram::len);
-        seen(before) > seen(after)
+        let seen = self.seen();
+        let count = |stage| seen.histograms.get(&stage).map_or(0, Histogram::len);
+        count(before) > count(after)
     }
 
     /// The latencies to every stage that a quote has reached.
-    pub(crate) fn latencies(&self) -> BTreeMap<Stage, Latency> {
+    pub(crate) fn by_stage(&self) -> BTreeMap<Stage, Latency> {
         let latency = |histogram: &Histogram<u64>| Latency {
             quotes: histogram.len(),
             p50: histogram.value_at_quantile(0.5),
             p95: histogram.value_at_quantile(0.95),
             max: histogram.max(),
         };
-        self.pages().latencies.iter().map(|(stage, histogram)| (*stage, latency(histogram))).collect()
+        self.seen().histograms.iter().map(|(stage, histogram)| (*stage, latency(histogram))).collect()
     }
 
-    fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -138,24 +138,24 @@ mod tests {
 
     #[test]
     fn a_quote_counts_once_at_each_stage_and_one_of_an_earlier_run_does_not() {
-        let book = Book::new(Arc::new(Metrics::new().unwrap())).unwrap();
+        let latencies = Latencies::new(Arc::new(Metrics::new().unwrap())).unwrap();
         let (now, before) = (QuoteId::at(now_ms()), QuoteId::at(now_ms() - 3_600_000));
         for is_new in [true, false] {
-            assert_eq!(book.arrived(Stage::KafkaAck, [now, before]), is_new);
-            assert_eq!(book.arrived(Stage::Object, [now, before]), is_new);
+            assert_eq!(latencies.arrived(Stage::KafkaAck, [now, before]), is_new);
+            assert_eq!(latencies.arrived(Stage::Object, [now, before]), is_new);
         }
-        let counted = || book.latencies().values().map(|latency| latency.quotes).collect::<Vec<_>>();
+        let counted = || latencies.by_stage().values().map(|latency| latency.quotes).collect::<Vec<_>>();
         assert_eq!(counted(), [1, 1, 0, 0]);
-        assert!(book.awaits(Stage::BronzeRow, Stage::Object));
+        assert!(latencies.awaits(Stage::BronzeRow, Stage::Object));
     }
 
     #[test]
     fn a_quote_in_gold_has_passed_every_stage() {
-        let book = Book::new(Arc::new(Metrics::new().unwrap())).unwrap();
+        let latencies = Latencies::new(Arc::new(Metrics::new().unwrap())).unwrap();
         let id = QuoteId::at(now_ms());
-        book.arrived(Stage::GoldRow, [id]);
-        book.arrived(Stage::BronzeRow, [id]);
-        let counted: Vec<u64> = book.latencies().values().map(|latency| latency.quotes).collect();
+        latencies.arrived(Stage::GoldRow, [id]);
+        latencies.arrived(Stage::BronzeRow, [id]);
+        let counted: Vec<u64> = latencies.by_stage().values().map(|latency| latency.quotes).collect();
         assert_eq!(counted, [1, 1, 1, 1]);
     }
 }
