@@ -6,9 +6,13 @@ use quotes::Symbol;
 use tracing::level_filters::LevelFilter;
 
 use crate::{
-    child, data_dir, hint,
-    repair::{self, Moment},
-    run, screen, status,
+    base::{data_dir, hint},
+    servers::child,
+    verbs::{
+        repair::{self, Moment},
+        run, status,
+    },
+    watch::screen,
 };
 
 #[derive(Parser)]

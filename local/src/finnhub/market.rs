@@ -3,7 +3,7 @@
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use us_market::Market;
 
-use crate::finnhub::MarketStatus;
+use crate::finnhub::client::MarketStatus;
 
 /// A closed market in words; `None` for an open one.
 #[derive(Debug, PartialEq, Eq)]

@@ -9,13 +9,17 @@ use rdkafka::{ClientConfig, consumer::BaseConsumer};
 use warehouse::{Warehouse, WarehouseConfig, statements};
 
 use crate::{
-    aws::Aws,
-    data_dir::{self, Latest},
-    endpoints::Endpoints,
-    hint,
-    metrics::{self, FunctionMetrics},
-    names, run,
-    store_counts::topic_depth,
+    base::{
+        data_dir::{self, Latest},
+        endpoints::Endpoints,
+        hint, names,
+    },
+    servers::aws::Aws,
+    verbs::run,
+    watch::{
+        metrics::{self, FunctionMetrics},
+        store_counts::topic_depth,
+    },
 };
 
 /// Prints what the stores of the running flow hold, and what its functions did.

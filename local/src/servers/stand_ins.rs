@@ -12,15 +12,15 @@ use feed::{Fault, Feed, recording::Recording};
 use tokio::time::Instant;
 
 use crate::{
-    child::{Child, Program},
+    base::{data_dir::DataDir, names, polling::Polling},
     cli::RunOptions,
-    cloud::Cloud,
-    data_dir::DataDir,
-    finnhub::Upstream,
-    functions, history, metrics, names,
-    polling::Polling,
-    preflight::Opening,
-    relay::Relay,
+    finnhub::{client::Upstream, preflight::Opening, relay::Relay},
+    servers::{
+        child::{Child, Program},
+        cloud::Cloud,
+        functions, history,
+    },
+    watch::metrics,
 };
 
 const START: Duration = Duration::from_mins(1);

@@ -6,11 +6,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    cloud::CloudReport,
-    endpoints::Endpoints,
-    latencies::{Latency, Stage},
-    metrics::FunctionMetrics,
-    store_counts::Counts,
+    base::endpoints::Endpoints,
+    servers::cloud::CloudReport,
+    watch::{
+        latencies::{Latency, Stage},
+        metrics::FunctionMetrics,
+        store_counts::Counts,
+    },
 };
 
 /// Whether the flow is running.

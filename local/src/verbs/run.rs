@@ -18,29 +18,36 @@ use tokio_util::sync::CancellationToken;
 use warehouse::{Warehouse, WarehouseConfig, statements};
 
 use crate::{
-    aws::Aws,
-    bridge::Bridge,
+    base::{
+        data_dir::DataDir,
+        endpoints::{Endpoints, write_json},
+        hint, names,
+    },
     cli::RunOptions,
-    cloud::{self, CloudReport, Fetching},
-    dashboard::Dashboard,
-    data_dir::DataDir,
-    endpoints::{Endpoints, write_json},
-    functions, hint, history,
-    latencies::{Latencies, now_ms},
-    logs::Logs,
-    market::Closed,
-    metrics::{self, Metrics},
-    names, object_events,
-    observe::Observer,
-    pipeline::{Look, Pipeline},
-    preflight, provision,
-    relay::Relay,
-    report::{Phase, Report},
-    screen::{self, Progress, Screen, stopping, summary},
-    send_again::SendAgain,
-    stand_ins::{Given, Servers, python},
-    store_counts::{Counts, StoreCounts},
-    transform::{Transform, settle},
+    finnhub::{market::Closed, preflight, relay::Relay},
+    servers::{
+        aws::Aws,
+        cloud::{self, CloudReport, Fetching},
+        functions, history, provision,
+        stand_ins::{Given, Servers, python},
+    },
+    triggers::{
+        bridge::Bridge,
+        dashboard::Dashboard,
+        object_events,
+        transform::{Transform, settle},
+    },
+    verbs::send_again::SendAgain,
+    watch::{
+        latencies::{Latencies, now_ms},
+        logs::Logs,
+        metrics::{self, Metrics},
+        observe::Observer,
+        pipeline::{Look, Pipeline},
+        report::{Phase, Report},
+        screen::{self, Progress, Screen, stopping, summary},
+        store_counts::{Counts, StoreCounts},
+    },
 };
 
 /// The file in the data folder that holds the flow's state in words, for `quoteflow status`.

@@ -10,7 +10,7 @@ use std::{
 use tokio::time::Instant;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::{
+use crate::watch::{
     latencies::{Latency, Stage},
     metrics::FunctionMetrics,
     store_counts::Counts,

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 
-use crate::store_counts;
+use crate::watch::store_counts;
 
 const LOCK: &str = "lock";
 

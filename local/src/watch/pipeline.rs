@@ -12,12 +12,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    finnhub::MarketStatus,
-    latencies::{Latency, Stage},
-    metrics::FunctionMetrics,
-    names,
-    status::in_words,
-    store_counts::Counts,
+    base::names,
+    finnhub::client::MarketStatus,
+    verbs::status::in_words,
+    watch::{
+        latencies::{Latency, Stage},
+        metrics::FunctionMetrics,
+        store_counts::Counts,
+    },
 };
 
 const PATH: &str = "/pipeline.json";

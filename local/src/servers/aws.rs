@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::names;
+use crate::base::names;
 
 /// How long CloudWatch may take to answer.
 const CLOUDWATCH: Duration = Duration::from_secs(10);

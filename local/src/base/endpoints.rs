@@ -5,7 +5,10 @@ use std::{io::ErrorKind, path::Path};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::{hint, names, stand_ins::Servers};
+use crate::{
+    base::{hint, names},
+    servers::stand_ins::Servers,
+};
 
 const FILE: &str = "endpoints.json";
 

@@ -24,10 +24,12 @@ use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 
 use crate::{
-    emf::{self, Sample},
-    latencies::Stage,
-    names,
-    store_counts::Counts,
+    base::names,
+    watch::{
+        emf::{self, Sample},
+        latencies::Stage,
+        store_counts::Counts,
+    },
 };
 
 /// Prometheus' text format. <https://prometheus.io/docs/instrumenting/exposition_formats/>

@@ -18,11 +18,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    aws::{Aws, InvocationError},
-    latencies::{Latencies, Stage},
-    metrics::Metrics,
-    names,
-    store_counts::StoreCounts,
+    base::names,
+    servers::aws::{Aws, InvocationError},
+    watch::{
+        latencies::{Latencies, Stage},
+        metrics::Metrics,
+        store_counts::StoreCounts,
+    },
 };
 
 /// The most that an invocation may carry is 6 MB; base64 makes 4 of 3.

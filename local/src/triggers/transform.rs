@@ -6,7 +6,10 @@ use runtime_api::{Function, InvokeError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{metrics::Metrics, names, store_counts::StoreCounts};
+use crate::{
+    base::names,
+    watch::{metrics::Metrics, store_counts::StoreCounts},
+};
 
 /// From the end of one run to the next. The cloud's schedule has 15 minutes, because a run is billed there; here it costs
 /// nothing, and a short try of the flow shows quotes that are settled, too.

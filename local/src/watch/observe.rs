@@ -10,7 +10,7 @@ use quotes::QuoteId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
+use crate::watch::{
     latencies::{Latencies, Stage},
     store_counts::StoreCounts,
 };

@@ -23,9 +23,9 @@ use rdkafka::{
 };
 
 use crate::{
-    aws::Aws,
-    names::{self, Limits},
-    object_events,
+    base::names::{self, Limits},
+    servers::aws::Aws,
+    triggers::object_events,
 };
 
 /// Any role does: the stand-ins check none.

@@ -13,7 +13,11 @@ use quotes::{Quote, Symbol};
 use serde_json::json;
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use crate::{aws::Aws, latencies::now_ms, names, provision::Queues};
+use crate::{
+    base::names,
+    servers::{aws::Aws, provision::Queues},
+    watch::latencies::now_ms,
+};
 
 /// The recorded seconds from one quote to the next.
 const STEP_SECONDS: u64 = 900;

@@ -13,14 +13,17 @@ use anyhow::{Context, bail};
 use runtime_api::{Function, FunctionConfig, LogSink};
 
 use crate::{
-    aws::Aws,
+    base::{
+        data_dir::DataDir,
+        names::{self, Limits},
+    },
     cli::RunOptions,
-    data_dir::DataDir,
-    metrics::Metrics,
-    names::{self, Limits},
-    pipeline,
-    provision::{FunctionSpec, Queues},
-    stand_ins::{RECORDED_KEY, Servers},
+    servers::{
+        aws::Aws,
+        provision::{FunctionSpec, Queues},
+        stand_ins::{RECORDED_KEY, Servers},
+    },
+    watch::{metrics::Metrics, pipeline},
 };
 
 const S3_VARIABLES: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"];

@@ -27,10 +27,12 @@ use serde_json::json;
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 
 use crate::{
-    finnhub::{Answer, MarketStatus, Trouble, Upstream},
-    latencies::now_ms,
-    market::{self, Closed},
-    preflight::Opening,
+    finnhub::{
+        client::{Answer, MarketStatus, Trouble, Upstream},
+        market::{self, Closed},
+        preflight::Opening,
+    },
+    watch::latencies::now_ms,
 };
 
 const PATH: &str = "/api/v1";

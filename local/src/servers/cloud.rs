@@ -11,10 +11,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    base::names::{self, Limits},
     cli::RunOptions,
-    functions,
-    metrics::FunctionMetrics,
-    names::{self, Limits},
+    servers::functions,
+    watch::metrics::FunctionMetrics,
 };
 
 /// transform-quotes in a month, as `infra/aws/main.tf` schedules it: every 15 minutes of seven hours and once after the

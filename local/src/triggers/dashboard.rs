@@ -21,7 +21,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 
-use crate::{metrics::Metrics, names};
+use crate::{base::names, watch::metrics::Metrics};
 
 /// serve-dashboard behind HTTP.
 pub(crate) struct Dashboard {

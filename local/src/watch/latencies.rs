@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use quotes::QuoteId;
 use serde::Serialize;
 
-use crate::metrics::Metrics;
+use crate::watch::metrics::Metrics;
 
 /// An hour, in milliseconds: a longer latency counts as one.
 const LONGEST: u64 = 3_600_000;

@@ -23,7 +23,10 @@ use warehouse::{
     statements::{self, Statement},
 };
 
-use crate::{aws::Aws, endpoints::write_json, names, provision::Queues};
+use crate::{
+    base::{endpoints::write_json, names},
+    servers::{aws::Aws, provision::Queues},
+};
 
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(5);
 /// The file in the data folder with what cannot be read from the stores.

@@ -8,7 +8,11 @@ use quotes::Symbol;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{aws::Aws, cli::ReplayOptions, endpoints::Endpoints, names};
+use crate::{
+    base::{endpoints::Endpoints, names},
+    cli::ReplayOptions,
+    servers::aws::Aws,
+};
 
 /// A moment on the command line: seconds since 1970, RFC 3339, or a UTC date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use anyhow::bail;
 use axum::http::StatusCode;
 use tokio::time::timeout;
 
-use crate::finnhub::{MarketStatus, Trouble, Upstream};
+use crate::finnhub::client::{MarketStatus, Trouble, Upstream};
 
 pub(crate) const MARKET_STATUS: &str = "stock/market-status?exchange=US";
 /// A person waits for it.

@@ -13,10 +13,12 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    aws::{Aws, LogEvent},
-    data_dir::DataDir,
-    metrics::Metrics,
-    names::{self, Limits},
+    base::{
+        data_dir::DataDir,
+        names::{self, Limits},
+    },
+    servers::aws::{Aws, LogEvent},
+    watch::metrics::Metrics,
 };
 
 /// How long a line may come after another that is stamped later, in milliseconds.

@@ -1,0 +1,9 @@
+//! The servers of a run, and what is created on them.
+
+pub(crate) mod aws;
+pub(crate) mod child;
+pub(crate) mod cloud;
+pub(crate) mod functions;
+pub(crate) mod history;
+pub(crate) mod provision;
+pub(crate) mod stand_ins;
