@@ -169,6 +169,9 @@ infra/.venv/.locked: infra/requirements.lock
 	@$(SHELL) localstack/python.sh infra/.venv $< $(PYTHON)
 	@touch $@
 
+catalogue: setup ## Write Prometheus' rules and the documents' tables from infra/metrics.json
+	$(BIN)/python infra/catalogue.py
+
 infra-readmes: setup ## Write the tables of variables and outputs into the modules' READMEs
 	$(BIN)/python infra/readmes.py
 

@@ -489,13 +489,12 @@ module "observability" {
     { for function in module.transform_quotes : "transform-quotes" => function },
     { for function in module.serve_dashboard : "serve-dashboard" => function },
     ) : name => {
-    name                 = function.name
-    timeout_seconds      = function.timeout_seconds
-    is_throttling_normal = contains(["fetch-quotes", "transform-quotes"], name)
+    name            = function.name
+    timeout_seconds = function.timeout_seconds
   } }
 
-  queues = { quotes-archived = module.archived_queue.name }
-  failed_queues = {
+  queues = {
+    quotes-archived     = module.archived_queue.name
     quotes-archived-dlq = module.archived_queue.dead_letter_name
     failed-events       = module.failed_queue.name
   }

@@ -320,7 +320,7 @@ variable "alarm_email" {
 }
 
 variable "freshness_minutes" {
-  description = "How many minutes may pass without a row in bronze while the US market is open, before the alarm."
+  description = "How many minutes may pass without a row in bronze while the US market is open, before the alarm; null: as in `infra/metrics.json`."
   type        = number
-  default     = 15
+  default     = null
 }

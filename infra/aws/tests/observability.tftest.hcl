@@ -17,30 +17,32 @@ run "every_way_to_fail_has_its_alarm" {
       fetch-quotes     = { name = "quoteflow-fetch-quotes", timeout_seconds = 90 }
       archive-quotes   = { name = "quoteflow-archive-quotes", timeout_seconds = 30 }
       load-quotes      = { name = "quoteflow-load-quotes", timeout_seconds = 30 }
-      transform-quotes = { name = "quoteflow-transform-quotes", timeout_seconds = 300, is_throttling_normal = true }
+      transform-quotes = { name = "quoteflow-transform-quotes", timeout_seconds = 300 }
     }
-    queues        = { quotes-archived = "quoteflow-quotes-archived" }
-    failed_queues = { dlq = "quoteflow-quotes-archived-dlq" }
+    queues = { quotes-archived = "quoteflow-quotes-archived", quotes-archived-dlq = "quoteflow-quotes-archived-dlq" }
   }
 
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.errors) == 4 && length(aws_cloudwatch_metric_alarm.duration) == 4 && aws_cloudwatch_metric_alarm.duration["fetch-quotes"].threshold == 72000
+    condition = alltrue([
+      for name in keys(var.functions) : aws_cloudwatch_metric_alarm.this["errors/${name}"].threshold == 0
+      && aws_cloudwatch_metric_alarm.this["duration/${name}"].threshold == var.functions[name].timeout_seconds * 800
+    ])
     error_message = "Errors and durations of each function, the latter at 80 % of its timeout."
   }
   assert {
-    condition     = toset(keys(aws_cloudwatch_metric_alarm.throttles)) == toset(["fetch-quotes", "archive-quotes", "load-quotes"])
-    error_message = "Only where a throttle is normal it raises no alarm."
+    condition     = [for key in keys(aws_cloudwatch_metric_alarm.this) : key if startswith(key, "throttles/")] == ["throttles/archive-quotes", "throttles/load-quotes"]
+    error_message = "Only where a scheduled event may wait for the one before, a throttle raises no alarm."
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.failed["dlq"].threshold == 0 && aws_cloudwatch_metric_alarm.backlog["quotes-archived"].threshold == 600 && aws_cloudwatch_metric_alarm.lag.metric_name == "OffsetLag"
+    condition     = aws_cloudwatch_metric_alarm.this["failed/quotes-archived-dlq"].threshold == 0 && aws_cloudwatch_metric_alarm.this["backlog/quotes-archived"].threshold == 600 && aws_cloudwatch_metric_alarm.this["lag/archive-quotes"].metric_name == "OffsetLag"
     error_message = "Dead letters, waiting messages and lag."
   }
   assert {
     condition = (
-      aws_cloudwatch_metric_alarm.quarantined.metric_name == "Quarantined"
-      && aws_cloudwatch_metric_alarm.quarantined.dimensions["function"] == "quoteflow-archive-quotes"
-      && one(aws_cloudwatch_metric_alarm.tests_failed).metric_name == "TestsFailed"
-      && one(aws_cloudwatch_metric_alarm.tests_failed).alarm_name == "quoteflow-transform-quotes-tests-failed"
+      aws_cloudwatch_metric_alarm.this["quarantined/archive-quotes"].metric_name == "Quarantined"
+      && aws_cloudwatch_metric_alarm.this["quarantined/archive-quotes"].dimensions["function"] == "quoteflow-archive-quotes"
+      && aws_cloudwatch_metric_alarm.this["tests-failed/transform-quotes"].metric_name == "TestsFailed"
+      && aws_cloudwatch_metric_alarm.this["tests-failed/transform-quotes"].alarm_name == "quoteflow-transform-quotes-tests-failed"
     )
     error_message = "Records that are not quotes, and tables that break a rule."
   }
@@ -67,7 +69,7 @@ run "every_way_to_fail_has_its_alarm" {
   assert {
     condition = alltrue([
       for namespace in concat(
-        [aws_cloudwatch_metric_alarm.quarantined.namespace, one(aws_cloudwatch_metric_alarm.tests_failed).namespace],
+        [aws_cloudwatch_metric_alarm.this["quarantined/archive-quotes"].namespace, aws_cloudwatch_metric_alarm.this["tests-failed/transform-quotes"].namespace],
         flatten([for query in aws_cloudwatch_metric_alarm.freshness.metric_query : [for metric in query.metric : metric.namespace if query.id == "loaded"]]),
         flatten([for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : [for metric in widget.properties.metrics : metric[0] if !startswith(metric[0], "AWS/")]]),
       ) : namespace == "Quoteflow"
@@ -92,10 +94,28 @@ run "limits_that_are_none" {
     region            = "us-east-1"
     functions         = { for name in ["fetch-quotes", "archive-quotes", "load-quotes"] : name => { name = name, timeout_seconds = 30 } }
     queues            = {}
-    failed_queues     = {}
-    lag_limit         = 0
-    backlog_minutes   = 0
     freshness_minutes = 90
   }
-  expect_failures = [var.lag_limit, var.backlog_minutes, var.freshness_minutes]
+  expect_failures = [var.freshness_minutes]
+}
+
+run "another_freshness_without_transform_quotes" {
+  command = plan
+  module { source = "../modules/observability" }
+
+  variables {
+    region            = "us-east-1"
+    functions         = { for name in ["fetch-quotes", "archive-quotes", "load-quotes"] : name => { name = name, timeout_seconds = 30 } }
+    queues            = {}
+    freshness_minutes = 20
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.freshness.evaluation_periods == 20 && startswith(aws_cloudwatch_metric_alarm.freshness.alarm_description, "No row reached bronze for 20 minutes ")
+    error_message = "A deployment may choose its own minutes."
+  }
+  assert {
+    condition     = !anytrue([for key in keys(aws_cloudwatch_metric_alarm.this) : startswith(key, "tests-failed/")])
+    error_message = "Without the function there are no tests to fail."
+  }
 }

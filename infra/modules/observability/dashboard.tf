@@ -1,49 +1,52 @@
 locals {
+  # The first columns of a chart's line.
+  series = { for name, metric in local.metrics : name => [metric.namespace, metric.name, local.dimensions[metric.namespace]] }
+
   # Three charts a row, in the order of the flow.
   charts = [
     {
       title   = "Quotes a minute"
-      metrics = [for key in ["fetched", "published", "archived", "loaded"] : [local.namespace, local.metrics[key].name, "function", var.functions[local.metrics[key].function].name]]
+      metrics = [for name in ["Fetched", "Published", "Archived", "Loaded"] : concat(local.series[name], [var.functions[local.metrics[name].functions[0]].name])]
       stat    = "Sum"
     },
     {
       title   = "Seconds from fetch to bronze"
-      metrics = [[local.namespace, local.metrics.freshness.name, "function", var.functions[local.metrics.freshness.function].name]]
+      metrics = [concat(local.series["FreshnessSeconds"], [var.functions["load-quotes"].name])]
       stat    = "p95"
     },
     {
       title   = "Quarantined records"
-      metrics = [[local.namespace, local.metrics.quarantined.name, "function", var.functions[local.metrics.quarantined.function].name]]
+      metrics = [concat(local.series["Quarantined"], [var.functions["archive-quotes"].name])]
       stat    = "Sum"
     },
     {
       title   = "Errors"
-      metrics = [for function in values(var.functions) : ["AWS/Lambda", "Errors", "FunctionName", function.name]]
+      metrics = [for function in values(var.functions) : concat(local.series["Errors"], [function.name])]
       stat    = "Sum"
     },
     {
       title   = "Throttles"
-      metrics = [for function in values(var.functions) : ["AWS/Lambda", "Throttles", "FunctionName", function.name]]
+      metrics = [for function in values(var.functions) : concat(local.series["Throttles"], [function.name])]
       stat    = "Sum"
     },
     {
       title   = "Duration, ms"
-      metrics = [for function in values(var.functions) : ["AWS/Lambda", "Duration", "FunctionName", function.name]]
+      metrics = [for function in values(var.functions) : concat(local.series["DurationSeconds"], [function.name])]
       stat    = "p95"
     },
     {
       title   = "Records behind the topic"
-      metrics = [["AWS/Lambda", "OffsetLag", "FunctionName", var.functions["archive-quotes"].name]]
+      metrics = [concat(local.series["TopicLag"], [var.functions["archive-quotes"].name])]
       stat    = "Maximum"
     },
     {
       title   = "Age of the oldest message, s"
-      metrics = [for queue in values(var.queues) : ["AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", queue]]
+      metrics = [for alarm in values(local.alarms) : concat(local.series["QueueOldestMessageAgeSeconds"], [alarm.subject]) if alarm.name == "ApproximateAgeOfOldestMessage"]
       stat    = "Maximum"
     },
     {
       title   = "Failed for good"
-      metrics = [for queue in values(var.failed_queues) : ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue]]
+      metrics = [for alarm in values(local.alarms) : concat(local.series["QueueMessages"], [alarm.subject]) if alarm.name == "ApproximateNumberOfMessagesVisible"]
       stat    = "Maximum"
     },
   ]

@@ -1,26 +1,47 @@
-# The alarms, and the dashboard to look at then. localstack/prometheus/alerts.yml has the same
-# rules for the Docker stack; tests/stack compares them.
+# The alarms, and the dashboard to look at then. infra/metrics.json has the metrics and the alarms; `make catalogue`
+# writes the same rules for Prometheus.
 
 locals {
-  # What the functions emit in CloudWatch's embedded format: namespace, and the metrics used here. Their dimension
-  # `function` is the function's full name, so that two deployments in an account do not mix.
-  namespace = "Quoteflow"
+  catalogue = jsondecode(file("${path.module}/../../metrics.json"))
+
+  # Of each metric what CloudWatch calls it. The functions emit their own with the dimension `function`, their full name,
+  # so that two deployments in an account do not mix.
   metrics = {
-    fetched      = { function = "fetch-quotes", name = "Fetched" }
-    published    = { function = "fetch-quotes", name = "Published" }
-    archived     = { function = "archive-quotes", name = "Archived" }
-    quarantined  = { function = "archive-quotes", name = "Quarantined" }
-    loaded       = { function = "load-quotes", name = "Loaded" }
-    freshness    = { function = "load-quotes", name = "FreshnessSeconds" }
-    tests_failed = { function = "transform-quotes", name = "TestsFailed" }
+    for metric in local.catalogue.metrics : metric.name => merge(
+      try(metric.cloudwatch, { namespace = local.catalogue.namespace, name = metric.name }),
+      { functions = try(metric.functions, keys(var.functions)), statistic = metric.type == "counter" ? "Sum" : "Maximum" },
+    )
   }
+  dimensions = { (local.catalogue.namespace) = "function", "AWS/Lambda" = "FunctionName", "AWS/SQS" = "QueueName" }
+
+  # Alarm and plain name of the function or queue → the alarm, and the deployed name.
+  alarms = merge([
+    for alarm in local.catalogue.alarms : {
+      for key, name in can(alarm.queues) ? var.queues : { for key, function in var.functions : key => function.name } :
+      "${alarm.name}/${key}" => merge(local.metrics[alarm.metric], {
+        alarm_name  = "${name}-${try(alarm.suffix, alarm.name)}"
+        subject     = name
+        period      = alarm.minutes * 60
+        periods     = alarm.periods
+        datapoints  = try(alarm.datapoints, null)
+        threshold   = alarm.above * { "" = 1, "minutes" = 60, "percent of the timeout" = 10 * try(var.functions[key].timeout_seconds, 0) }[try(alarm.unit, "")]
+        description = "${replace(replace(replace(replace(alarm.text, "{function}", key), "{queue}", name), "{above}", alarm.above), "{timeout_seconds}", try(var.functions[key].timeout_seconds, ""))}${local.links[alarm.name]}"
+      })
+      if contains(try(alarm.queues, alarm.functions, local.metrics[alarm.metric].functions), key) && !contains(try(alarm.except, []), key)
+    } if can(alarm.metric)
+  ]...)
+  links = { for alarm in local.catalogue.alarms : alarm.name => " Runbook: docs/RUNBOOK.md#${replace(alarm.name, "-", "")}" }
+
+  # These two are calculated from several metrics.
+  stalled   = one([for alarm in local.catalogue.alarms : alarm if alarm.name == "stalled"])
+  freshness = one([for alarm in local.catalogue.alarms : alarm if alarm.name == "freshness"])
+
+  freshness_minutes = coalesce(var.freshness_minutes, local.freshness.periods)
 
   # 14:30 to 20:00 UTC is within the New York session (9:30 to 16:00) in summer and in winter. On a holiday the alarm is
   # wrong: CloudWatch knows no exchange's calendar.
-  opens_minute  = 14 * 60 + 30
-  closes_minute = 20 * 60
   minute_of_day = "HOUR(invoked)*60+MINUTE(invoked)"
-  is_open       = "DAY(invoked)<6 AND ${local.minute_of_day}>=${local.opens_minute} AND ${local.minute_of_day}<${local.closes_minute}"
+  is_open       = "DAY(invoked)<6 AND ${local.minute_of_day}>=${local.catalogue.market.opens_minute} AND ${local.minute_of_day}<${local.catalogue.market.closes_minute}"
 }
 
 resource "aws_sns_topic" "alarms" {
@@ -36,111 +57,20 @@ resource "aws_sns_topic_subscription" "email" {
   endpoint  = each.value
 }
 
-# The trigger retries a single failed invocation. This alarm is for failures that continue.
-resource "aws_cloudwatch_metric_alarm" "errors" {
-  for_each = var.functions
+resource "aws_cloudwatch_metric_alarm" "this" {
+  for_each = local.alarms
 
-  alarm_name          = "${each.value.name}-errors"
-  alarm_description   = "${each.key} fails repeatedly. Its log has the reason. Runbook: docs/RUNBOOK.md#errors"
-  namespace           = "AWS/Lambda"
-  metric_name         = "Errors"
-  dimensions          = { FunctionName = each.value.name }
-  statistic           = "Sum"
-  period              = 300
-  evaluation_periods  = 3
-  datapoints_to_alarm = 2
+  alarm_name          = each.value.alarm_name
+  alarm_description   = each.value.description
+  namespace           = each.value.namespace
+  metric_name         = each.value.name
+  dimensions          = { (local.dimensions[each.value.namespace]) = each.value.subject }
+  statistic           = each.value.statistic
+  period              = each.value.period
+  evaluation_periods  = each.value.periods
+  datapoints_to_alarm = each.value.datapoints
   comparison_operator = "GreaterThanThreshold"
-  threshold           = 0
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
-}
-
-resource "aws_cloudwatch_metric_alarm" "throttles" {
-  for_each = { for name, function in var.functions : name => function if !function.is_throttling_normal }
-
-  alarm_name          = "${each.value.name}-throttles"
-  alarm_description   = "${each.key} is throttled: an invocation hangs, or the account's concurrency is used up. Runbook: docs/RUNBOOK.md#throttles"
-  namespace           = "AWS/Lambda"
-  metric_name         = "Throttles"
-  dimensions          = { FunctionName = each.value.name }
-  statistic           = "Sum"
-  period              = 300
-  evaluation_periods  = 3
-  datapoints_to_alarm = 2
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = 0
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
-}
-
-resource "aws_cloudwatch_metric_alarm" "duration" {
-  for_each = var.functions
-
-  alarm_name          = "${each.value.name}-duration"
-  alarm_description   = "${each.key} needs more than 80 % of its timeout of ${each.value.timeout_seconds} s. Runbook: docs/RUNBOOK.md#duration"
-  namespace           = "AWS/Lambda"
-  metric_name         = "Duration"
-  dimensions          = { FunctionName = each.value.name }
-  statistic           = "Maximum"
-  period              = 300
-  evaluation_periods  = 3
-  datapoints_to_alarm = 2
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = each.value.timeout_seconds * 1000 * 0.8
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
-}
-
-resource "aws_cloudwatch_metric_alarm" "failed" {
-  for_each = var.failed_queues
-
-  alarm_name          = "${each.value}-not-empty"
-  alarm_description   = "${each.value} is not empty: its messages failed on every attempt and are not retried. Runbook: docs/RUNBOOK.md#failed"
-  namespace           = "AWS/SQS"
-  metric_name         = "ApproximateNumberOfMessagesVisible"
-  dimensions          = { QueueName = each.value }
-  statistic           = "Maximum"
-  period              = 60
-  evaluation_periods  = 1
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = 0
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
-}
-
-resource "aws_cloudwatch_metric_alarm" "backlog" {
-  for_each = var.queues
-
-  alarm_name          = "${each.value}-backlog"
-  alarm_description   = "A message has waited in ${each.value} for more than ${var.backlog_minutes} minutes: its function fails or is too slow. Runbook: docs/RUNBOOK.md#backlog"
-  namespace           = "AWS/SQS"
-  metric_name         = "ApproximateAgeOfOldestMessage"
-  dimensions          = { QueueName = each.value }
-  statistic           = "Maximum"
-  period              = 60
-  evaluation_periods  = 3
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = var.backlog_minutes * 60
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
-}
-
-resource "aws_cloudwatch_metric_alarm" "lag" {
-  alarm_name          = "${var.functions["archive-quotes"].name}-lag"
-  alarm_description   = "archive-quotes is more than ${var.lag_limit} records behind the topic. Runbook: docs/RUNBOOK.md#lag"
-  namespace           = "AWS/Lambda"
-  metric_name         = "OffsetLag"
-  dimensions          = { FunctionName = var.functions["archive-quotes"].name }
-  statistic           = "Maximum"
-  period              = 60
-  evaluation_periods  = 5
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = var.lag_limit
+  threshold           = each.value.threshold
   treat_missing_data  = "notBreaching"
   alarm_actions       = [aws_sns_topic.alarms.arn]
   ok_actions          = [aws_sns_topic.alarms.arn]
@@ -149,8 +79,8 @@ resource "aws_cloudwatch_metric_alarm" "lag" {
 # A Kafka trigger that has given up invokes nothing and has no lag either: OffsetLag is then absent.
 resource "aws_cloudwatch_metric_alarm" "stalled" {
   alarm_name          = "${var.functions["archive-quotes"].name}-stalled"
-  alarm_description   = "Quotes are published but archive-quotes is not invoked: the Kafka trigger has stopped. Runbook: docs/RUNBOOK.md#stalled"
-  evaluation_periods  = 2
+  alarm_description   = "${local.stalled.text}${local.links.stalled}"
+  evaluation_periods  = local.stalled.periods
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
   treat_missing_data  = "notBreaching"
@@ -179,11 +109,11 @@ resource "aws_cloudwatch_metric_alarm" "stalled" {
     id = "published"
 
     metric {
-      namespace   = local.namespace
-      metric_name = local.metrics.published.name
-      dimensions  = { function = var.functions[local.metrics.published.function].name }
+      namespace   = local.catalogue.namespace
+      metric_name = local.metrics["Published"].name
+      dimensions  = { function = var.functions["fetch-quotes"].name }
       stat        = "Sum"
-      period      = 300
+      period      = local.stalled.minutes * 60
     }
   }
 
@@ -195,51 +125,16 @@ resource "aws_cloudwatch_metric_alarm" "stalled" {
       metric_name = "Invocations"
       dimensions  = { FunctionName = var.functions["archive-quotes"].name }
       stat        = "Sum"
-      period      = 300
+      period      = local.stalled.minutes * 60
     }
   }
-}
-
-resource "aws_cloudwatch_metric_alarm" "quarantined" {
-  alarm_name          = "${var.functions["archive-quotes"].name}-quarantined"
-  alarm_description   = "Records on the topic are not valid quotes. They were moved to the quarantine bucket with the reason. Runbook: docs/RUNBOOK.md#quarantined"
-  namespace           = local.namespace
-  metric_name         = local.metrics.quarantined.name
-  dimensions          = { function = var.functions[local.metrics.quarantined.function].name }
-  statistic           = "Sum"
-  period              = 300
-  evaluation_periods  = 1
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = 0
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
-}
-
-# The tests run once a day. A failed run of dbt fails the invocation, which has its alarm.
-resource "aws_cloudwatch_metric_alarm" "tests_failed" {
-  count = contains(keys(var.functions), "transform-quotes") ? 1 : 0
-
-  alarm_name          = "${var.functions["transform-quotes"].name}-tests-failed"
-  alarm_description   = "A data test of dbt failed: a table breaks a rule. The log of transform-quotes names the test. Runbook: docs/RUNBOOK.md#testsfailed"
-  namespace           = local.namespace
-  metric_name         = local.metrics.tests_failed.name
-  dimensions          = { function = var.functions[local.metrics.tests_failed.function].name }
-  statistic           = "Sum"
-  period              = 86400
-  evaluation_periods  = 1
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = 0
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
 }
 
 # fetch-quotes is invoked every minute, so that its invocations carry the clock: where they are missing too, nothing runs.
 resource "aws_cloudwatch_metric_alarm" "freshness" {
   alarm_name          = "${var.name}-freshness"
-  alarm_description   = "No row reached bronze for ${var.freshness_minutes} minutes although the US market is open, or fetch-quotes is not invoked. Runbook: docs/RUNBOOK.md#freshness"
-  evaluation_periods  = var.freshness_minutes
+  alarm_description   = "${replace(local.freshness.text, "{periods}", local.freshness_minutes)}${local.links.freshness}"
+  evaluation_periods  = local.freshness_minutes
   comparison_operator = "LessThanThreshold"
   threshold           = 1
   treat_missing_data  = "breaching"
@@ -268,11 +163,11 @@ resource "aws_cloudwatch_metric_alarm" "freshness" {
     id = "loaded"
 
     metric {
-      namespace   = local.namespace
-      metric_name = local.metrics.loaded.name
-      dimensions  = { function = var.functions[local.metrics.loaded.function].name }
+      namespace   = local.catalogue.namespace
+      metric_name = local.metrics["Loaded"].name
+      dimensions  = { function = var.functions["load-quotes"].name }
       stat        = "Sum"
-      period      = 60
+      period      = local.freshness.minutes * 60
     }
   }
 
@@ -284,7 +179,7 @@ resource "aws_cloudwatch_metric_alarm" "freshness" {
       metric_name = "Invocations"
       dimensions  = { FunctionName = var.functions["fetch-quotes"].name }
       stat        = "Sum"
-      period      = 60
+      period      = local.freshness.minutes * 60
     }
   }
 }

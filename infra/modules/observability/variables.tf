@@ -9,56 +9,25 @@ variable "region" {
 }
 
 variable "functions" {
-  description = <<-EOT
-    The functions to watch, by their plain names: the deployed name, the timeout, and whether a throttled invocation is
-    normal. It is normal if a scheduled event may wait for the invocation before it.
-  EOT
+  description = "The functions to watch, by their plain names: the deployed name and the timeout."
   type = map(object({
-    name                 = string
-    timeout_seconds      = number
-    is_throttling_normal = optional(bool, false)
+    name            = string
+    timeout_seconds = number
   }))
 }
 
 variable "queues" {
-  description = "Names of the queues whose oldest message must not wait longer than `backlog_minutes`, by a plain name."
+  description = "The deployed names of the queues that alarms of `infra/metrics.json` name, by their plain names."
   type        = map(string)
-}
-
-variable "failed_queues" {
-  description = "Names of the queues that must be empty, by a plain name."
-  type        = map(string)
-}
-
-variable "lag_limit" {
-  description = "How many records archive-quotes may be behind the topic before the alarm."
-  type        = number
-  default     = 500
-
-  validation {
-    condition     = var.lag_limit >= 1
-    error_message = "lag_limit must be at least 1."
-  }
-}
-
-variable "backlog_minutes" {
-  description = "How many minutes a message may wait in a queue before the alarm."
-  type        = number
-  default     = 10
-
-  validation {
-    condition     = var.backlog_minutes >= 1
-    error_message = "backlog_minutes must be at least 1."
-  }
 }
 
 variable "freshness_minutes" {
-  description = "How many minutes may pass without a row in bronze while the US market is open, before the alarm."
+  description = "How many minutes may pass without a row in bronze while the US market is open, before the alarm; null: as in `infra/metrics.json`."
   type        = number
-  default     = 15
+  default     = null
 
   validation {
-    condition     = var.freshness_minutes >= 2 && var.freshness_minutes <= 60 && floor(var.freshness_minutes) == var.freshness_minutes
+    condition     = contains(range(2, 61), coalesce(var.freshness_minutes, 2))
     error_message = "freshness_minutes must be a whole number from 2 to 60."
   }
 }
