@@ -393,7 +393,8 @@ class FakeApi:
         return {"quotes": [] if self.empty else self.market.kpi(self.age)}
 
     def snapshot(self, query: dict[str, str]) -> Answer:
-        symbol = self.symbol(query) if "symbol" in query else None if self.empty else self.market.symbols[0]
+        is_unknown = self.empty or "kpi" in self.slow
+        symbol = self.symbol(query) if "symbol" in query else None if is_unknown else self.market.symbols[0]
         compared = [one for one in query.get("compare", "").split(",") if one]
         parts = {
             "kpi": self.kpi,

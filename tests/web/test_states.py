@@ -2,14 +2,14 @@
 
 import copy
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Opener
 from fake_api import OPENAPI, ROOT, FakeApi, pipeline, station, validator
-from pagekit import LONGEST_BACK_OFF_MS, POLL_MS, await_equal, figure, open_table, panel, percent, rows
+from pagekit import LONGEST_BACK_OFF_MS, NONE, POLL_MS, await_equal, figure, open_table, panel, percent, rows
 from playwright.sync_api import Page, expect
 
 Keep = Callable[[Page, str], Path]
@@ -157,7 +157,12 @@ def test_without_any_figures_an_outage_shows_nothing_but_itself(api: FakeApi, op
     api.unavailable = True
     page = open_page(api.url, color_scheme="dark")
     expect(page.locator(".notice")).to_contain_text("There are no figures to show.")
+    # The server does answer: that it may not run would be a wrong hint.
+    expect(page.locator(".notice")).not_to_contain_text("make local")
     expect(page.locator("main .panel")).to_have_count(0)
+    top = page.locator(".top").bounding_box() or {}
+    notice = page.locator(".notice").bounding_box() or {}
+    assert notice["y"] < top["y"] + top["height"] + 20, "it stands where the figures would"
     keep(page, "no-figures")
 
 
@@ -181,12 +186,13 @@ AREAS = """map => [...map.querySelectorAll('.area')].map(tile => {
     const frame = map.getBoundingClientRect();
     const place = box => ({ x: box.x - frame.x, y: box.y - frame.y, width: box.width, height: box.height });
     const texts = [...tile.children].map(text => text.getBoundingClientRect()).filter(text => text.height > 0);
+    const isCut = [...tile.children].some(text => text.scrollWidth > text.clientWidth + 1);
     const [left, right] = [Math.min(...texts.map(one => one.left)), Math.max(...texts.map(one => one.right))];
     const [top, bottom] = [Math.min(...texts.map(one => one.top)), Math.max(...texts.map(one => one.bottom))];
     return {
-        symbol: tile.dataset.symbol, size: parseFloat(getComputedStyle(tile.firstElementChild).fontSize),
+        symbol: tile.dataset.symbol, size: parseFloat(getComputedStyle(tile.firstElementChild).fontSize), isCut,
         tile: place(tile.getBoundingClientRect()),
-        text: place({ x: left, y: top, width: right - left, height: bottom - top }),
+        text: texts.length === 0 ? null : place({ x: left, y: top, width: right - left, height: bottom - top }),
     };
 })"""
 
@@ -224,13 +230,19 @@ def test_the_treemaps_text_is_in_the_middle_of_its_tile_and_as_large_as_that_all
     page = loaded(open_page(f"{api.url}/?symbol=AAPL", width=width))
     areas = panel(page, "Day change").get_by_role("img").evaluate(AREAS)
     assert len(areas) == len(api.market.symbols)
+    assert not [one for one in areas if one["isCut"]]
+    # A tile that is too small for its name has none.
     for one in areas:
         tile, text = one["tile"], one["text"]
+        if text is None:
+            assert tile["width"] < 7 * len(one["symbol"]) or tile["height"] < 12, one
+            continue
         for start, length in (("x", "width"), ("y", "height")):
             assert tile[start] - 0.5 <= text[start], one
             assert text[start] + text[length] <= tile[start] + tile[length] + 0.5, one
             middle = text[start] + text[length] / 2
             assert middle == pytest.approx(tile[start] + tile[length] / 2, abs=1), one
+    areas = [one for one in areas if one["text"]]
     largest = max(areas, key=lambda one: min(one["tile"]["width"], one["tile"]["height"]))
     smallest = min(areas, key=lambda one: min(one["tile"]["width"], one["tile"]["height"]))
     assert largest["size"] > smallest["size"]
@@ -365,7 +377,10 @@ def test_nothing_runs_over_its_frame(api: FakeApi, open_page: Opener, keep: Keep
     ("market", "said"),
     [
         ({"state": "open", "closes_at": "2026-11-25T21:00:00Z"}, "Open"),
-        ({"state": "closed", "next_open": "2026-11-27T14:30:00Z", "holiday": "Thanksgiving Day"}, "Closed until"),
+        (
+            {"state": "closed", "next_open": "2026-11-27T14:30:00Z", "holiday": "Thanksgiving Day"},
+            "Closed (Thanksgiving Day) until",
+        ),
         ({"state": "recording", "speed": 1, "date": "2019-02-14"}, "Recording of Feb 14, 2019 · 1\u00d7"),
     ],
 )
@@ -507,6 +522,117 @@ def test_keys_choose_the_symbol_the_interval_the_theme_and_the_clock(api: FakeAp
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
     assert violations(page) == []
+
+
+PRESS = "keys => keys.forEach(key => document.dispatchEvent(new KeyboardEvent('keydown', { key })))"
+
+
+def test_each_of_two_keys_pressed_at_once_counts(api: FakeApi, open_page: Opener) -> None:
+    page = loaded(open_page(f"{api.url}/?symbol=AAPL", timezone_id="Europe/Berlin"))
+    page.evaluate(PRESS, ["ArrowRight", "ArrowRight"])
+    expect(page.get_by_role("heading", name=f"Chart {api.market.symbols[2]}")).to_be_visible()
+    time = page.locator(".tile .traded").first
+    page.evaluate(PRESS, ["t", "t", "z", "z", "1"])
+    expect(page.get_by_role("radio", name="1 min")).to_be_checked()
+    expect(page.get_by_role("button", name="Switch to the dark theme")).to_be_visible()
+    expect(time).to_have_text("15:01:58")
+    page.evaluate(PRESS, ["t", "z", "t", "z", "t", "z"])
+    expect(page.get_by_role("button", name="Switch to the light theme")).to_be_visible()
+    expect(time).to_have_text("21:01:58")
+
+
+def test_a_key_acts_on_what_the_page_shows_before_that_is_painted(api: FakeApi, open_page: Opener) -> None:
+    page = loaded(open_page(f"{api.url}/?symbol=AAPL"))
+    # From now on no frame is painted and no timer runs out.
+    page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
+    for key, symbol in (("ArrowRight", "AMZN"), ("ArrowLeft", "AAPL"), ("ArrowLeft", api.market.symbols[-1])):
+        page.keyboard.press(key)
+        expect(page.get_by_role("heading", name=f"Chart {symbol}")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("heading", name="Chart AAPL")).to_be_visible()
+
+
+def test_back_to_no_chosen_symbol_is_the_first_one_before_the_server_answers(api: FakeApi, open_page: Opener) -> None:
+    page = loaded(open_page(api.url))
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("heading", name="Chart AMZN")).to_be_visible()
+    expect(panel(page, "Chart").locator(".legend dd").first).to_be_visible()
+    page.route("**/api/snapshot", lambda _: None)
+    page.go_back()
+    expect(page.get_by_role("heading", name="Chart AAPL")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("heading", name="Chart AMZN")).to_be_visible()
+
+
+def test_an_arrow_ends_the_comparison_with_the_symbol_that_it_comes_to(api: FakeApi, open_page: Opener) -> None:
+    page = loaded(open_page(f"{api.url}/?symbol=AAPL&compare=AMZN"))
+    expect(panel(page, "Chart").locator(".legend dt")).to_have_text(["AAPL", "AMZN"])
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("heading", name="Chart AMZN")).to_be_visible()
+    expect(panel(page, "Chart").locator(".legend dt").nth(1)).to_have_text("Open")
+
+
+def test_figures_that_come_without_the_quotes_leave_the_page_at_its_symbol(api: FakeApi, open_page: Opener) -> None:
+    page = loaded(open_page(api.url))
+    api.slow = {"kpi", "candles"}
+    api.market.tick()
+    api.requests.clear()
+    page.clock.fast_forward(POLL_MS)
+    await_equal(page, lambda: ("/api/snapshot", 200) in api.requests, lambda: True)
+    page.clock.fast_forward(1)
+    expect(page.get_by_role("heading", name="Chart AAPL")).to_be_visible()
+    expect(page.locator(".tile[aria-current]")).to_have_count(1)
+
+
+def test_another_symbols_price_does_not_light_up_as_if_it_had_changed(api: FakeApi, open_page: Opener) -> None:
+    page = loaded(open_page(f"{api.url}/?symbol=AAPL"))
+    page.evaluate("() => { Element.prototype.animate = function () { (window.lit ??= []).push(this.textContent); }; }")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("heading", name="Chart AMZN")).to_be_visible()
+    page.clock.run_for(1_000)
+    assert page.evaluate("window.lit ?? []") == []
+    api.market.tick()
+    price = figure(api.market.quote("AMZN")["price"])
+    await_equal(page, lambda: price in page.evaluate("window.lit ?? []"), lambda: True)
+
+
+@pytest.mark.parametrize("slow", ["candles", "treemap", "health"])
+def test_a_panel_that_waits_for_its_figures_says_so_where_it_is_seen(
+    api: FakeApi, open_page: Opener, keep: Keep, slow: str
+) -> None:
+    api.slow = {slow}
+    page = open_page(api.url)
+    note = page.locator(".note.loading")
+    expect(note).to_be_visible()
+    keep(page, f"slow-{slow}")
+    seen = """note => {
+        note.scrollIntoView({ block: 'center' });
+        const { x, y, width, height } = note.getBoundingClientRect();
+        return document.elementFromPoint(x + width / 2, y + height / 2) === note;
+    }"""
+    assert note.evaluate(seen)
+
+
+CLOSED = {"state": "closed", "next_open": "2026-11-27T14:30:00Z", "holiday": "Thanksgiving Day"}
+
+
+def test_a_closed_market_has_no_rates_and_the_day_of_its_last_trades(
+    api: FakeApi, open_page: Opener, keep: Keep
+) -> None:
+    api.market_state = CLOSED
+    page = loaded(open_page(api.url))
+    expect(page.locator(".badge.market")).to_contain_text("Closed (Thanksgiving Day) until ")
+    assert set(page.locator(".station").locator(".none, .figure").all_inner_texts()) == {"Market closed"}
+    assert {row[3] for row in rows(panel(page, "Pipeline").locator("table"))} == {NONE}
+    expect(page.locator(".tile .traded").first).to_have_text("Feb 14, 15:01")
+    keep(page, "closed-market")
+
+
+def test_symbols_of_one_price_each_have_no_volatility_in_the_tree_map(api: FakeApi, open_page: Opener) -> None:
+    tiles = api.market.tiles
+    api.market.tiles = lambda: [tile | {"volatility": 0.0, "relative_volatility": 0.0} for tile in tiles()]  # type: ignore[method-assign]
+    page = loaded(open_page(api.url))
+    expect(panel(page, "Day change").locator(".area .more").first).not_to_contain_text("\u03c3")
 
 
 def test_a_table_is_given_as_csv(api: FakeApi, open_page: Opener) -> None:

@@ -20,6 +20,8 @@ export type Sparkline = Schemas["Sparkline"];
 export type SnapshotAnswer = Schemas["SnapshotAnswer"];
 
 const TIMEOUT_MS = 10_000;
+/** The message if no answer came at all. */
+export const NO_SERVER = "The server does not answer";
 
 /** Why a request has no figures. A permanent failure stays until the request is another one. */
 export class Failure extends Error {
@@ -81,7 +83,7 @@ export class Client {
       });
     } catch {
       signal.throwIfAborted();
-      throw new Failure("The server does not answer", false);
+      throw new Failure(NO_SERVER, false);
     }
   }
 }

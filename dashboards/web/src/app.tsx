@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Kpi } from "./api";
 import { ChartPanel } from "./chart-panel";
 import { useNow } from "./clock";
@@ -27,8 +27,7 @@ export function App() {
   const quotes = kpi.answer?.quotes ?? [];
   const quote = quotes.find((one) => one.symbol === symbol);
   useTitle(quote);
-  const selectSymbol = (chosen: string) =>
-    select({ symbol: chosen, compared: selection.compared.filter((one) => one !== chosen) });
+  const selectSymbol = (chosen: string) => select({ symbol: chosen });
   const other = theme === "dark" ? "light" : "dark";
   useKeyboard({
     quotes,
@@ -74,6 +73,8 @@ export function App() {
               kpi={kpi}
               sparklines={figures.sparklines}
               selected={symbol}
+              market={figures.health.answer?.market}
+              now={new Date(Date.now() + figures.clockOffset)}
               selection={selection}
               select={selectSymbol}
               isPhone={isPhone}
@@ -142,17 +143,18 @@ function useZone(): [Zone, () => void] {
   const [zone, choose] = useState<Zone>(() => (stored(ZONE) === "reader" ? "reader" : "market"));
   // Not in an effect: times are written while the page renders.
   setZone(zone);
-  const toggle = () => {
-    const next = zone === "market" ? "reader" : "market";
-    store(ZONE, next === "market" ? undefined : next);
-    choose(next);
-  };
+  const toggle = () =>
+    choose((before) => {
+      const next = before === "market" ? "reader" : "market";
+      store(ZONE, next === "market" ? undefined : next);
+      return next;
+    });
   return [zone, toggle];
 }
 
 function useMedia(query: string): boolean {
   const [matches, setMatches] = useState(() => window.matchMedia(query).matches);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const media = window.matchMedia(query);
     const follow = () => setMatches(media.matches);
     media.addEventListener("change", follow);
@@ -193,7 +195,7 @@ function Nothing({ figures }: { figures: Figures }) {
           ? `The US market is closed: ${marketText(market, now).toLowerCase()}. Each symbol’s last price will show here when it has been fetched once.`
           : "Waiting for the first quotes. They appear here by themselves, usually within 30 seconds of the start."}
       </p>
-      {figures.pipeline && <Stations pipeline={figures.pipeline} quotes={[]} now={now} />}
+      {figures.pipeline && <Stations pipeline={figures.pipeline} quotes={[]} now={now} isPaused={false} />}
     </section>
   );
 }

@@ -18,7 +18,7 @@ import { areDashes, changeOf, joinLive, percentLine } from "./bars";
 import type { Asked } from "./figures";
 import { calendarDate, moment, percent, price, change as priceChange } from "./format";
 import { Choice, Panel, TableAlternative } from "./panel";
-import { MOST_COMPARED, type Selection, SUITABLE } from "./selection";
+import { type Change as Choosing, MOST_COMPARED, type Selection, SUITABLE } from "./selection";
 import { store, stored } from "./storage";
 import { type Colours, currentColours, type Theme } from "./theme";
 import { axisLabels, coloursOf, drawChanges, showLatest, timeChart } from "./time-chart";
@@ -54,7 +54,7 @@ interface Props {
   quotesAreNewer: boolean;
   symbol: string | undefined;
   selection: Selection;
-  select: (change: Partial<Selection>) => void;
+  select: (change: Choosing) => void;
   theme: Theme;
   /** The clock that times are shown on: the axis is drawn again when it changes. */
   zone: string;
@@ -80,7 +80,8 @@ export function ChartPanel({ asked, compared, kpi, quotesAreNewer, symbol, selec
       tools={
         <>
           {quote && (
-            <p class="now">
+            // Another symbol's price is not a change of this one's.
+            <p class="now" key={quote.symbol}>
               <Price value={quote.price} /> <Change quote={quote} />
             </p>
           )}
@@ -251,7 +252,8 @@ function Comparison({ kpi, symbol, compared, select }: ComparisonProps) {
           value=""
           onChange={(event) => {
             const { value } = event.currentTarget;
-            if (value) select({ symbol, compared: [...compared, value] });
+            if (value)
+              select((current) => ({ symbol: current.symbol ?? symbol, compared: [...current.compared, value] }));
           }}
         >
           <option value="">Compare…</option>
@@ -267,7 +269,7 @@ function Comparison({ kpi, symbol, compared, select }: ComparisonProps) {
           key={one}
           type="button"
           aria-label={`Do not compare with ${one}`}
-          onClick={() => select({ compared: compared.filter((other) => other !== one) })}
+          onClick={() => select((current) => ({ compared: current.compared.filter((other) => other !== one) }))}
         >
           {one} ×
         </button>

@@ -1,6 +1,6 @@
 // What the page knows: the latest answer of each part, and whether the server answers.
 
-import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { useCallback, useLayoutEffect, useRef, useState } from "preact/hooks";
 import {
   type Answered,
   type Asked as AskedFor,
@@ -46,7 +46,7 @@ export interface Figures {
 type Part = "kpi" | "candles" | "compared" | "treemap" | "sparklines" | "health" | "pipeline";
 type Parts = Pick<SnapshotAnswer, Part>;
 
-interface Known {
+export interface Known {
   /** What was asked for: the candles of another symbol are not shown. */
   path: string;
   parts: Partial<Parts>;
@@ -75,10 +75,12 @@ export function useFigures(asked: AskedFor): [Figures, () => void] {
   const poller = useRef<Poller>(undefined);
   const path = snapshotPath(asked);
 
-  useEffect(() => {
+  // Not useEffect: until it runs, the answer to the question before would be taken for one to this.
+  useLayoutEffect(() => {
     const current = new Poller(async (signal) => {
       try {
         const answered = await client.current.get(path, signal);
+        signal.throwIfAborted();
         const snapshot = answered.body as SnapshotAnswer;
         setKnown((before) => ({
           path,
@@ -106,8 +108,14 @@ export function useFigures(asked: AskedFor): [Figures, () => void] {
 
 const PENDING = "it is still being read";
 
-function figuresOf({ parts, missing, symbol, asOf, clockOffset, failure }: Known, asked: AskedFor): Figures {
-  const shown = asked.symbol ?? symbol;
+/** What is known for a question, which may not have been answered yet. */
+export function figuresOf(known: Known, asked: AskedFor): Figures {
+  const { parts, missing, asOf, clockOffset } = known;
+  const isAnswered = known.path === snapshotPath(asked);
+  // The answer to another question is of another symbol; one without the quotes cannot name any.
+  const shown = asked.symbol ?? (isAnswered ? known.symbol : undefined) ?? parts.kpi?.quotes[0]?.symbol;
+  // Another question may be a better one.
+  const failure = isAnswered || known.failure?.permanent === false ? known.failure : undefined;
   const of = <Answer>(name: Part, answer: Answer | null | undefined): Asked<Answer> => {
     const reason = missing[name];
     const missed = reason === undefined || reason === PENDING ? undefined : new Failure(sentence(reason), false);

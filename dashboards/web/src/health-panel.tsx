@@ -20,6 +20,9 @@ const STATUS: Record<SymbolHealth["status"], string> = {
   empty: NONE,
 };
 
+/** The states in which quotes come. */
+const COMES: ReadonlySet<SymbolHealth["status"]> = new Set(["ok", "unknown"]);
+
 export function HealthPanel({ asked, pipeline, quotes, clockOffset }: Props) {
   const { answer } = asked;
   const now = useNow(clockOffset);
@@ -61,7 +64,7 @@ export function HealthPanel({ asked, pipeline, quotes, clockOffset }: Props) {
       }
       asked={asked}
     >
-      {pipeline && <Stations pipeline={pipeline} quotes={quotes} now={now} />}
+      {pipeline && <Stations pipeline={pipeline} quotes={quotes} now={now} isPaused={answer?.status === "closed"} />}
       {answer && (
         <FiguresTable
           caption="How fresh each symbol’s quotes are"
@@ -74,7 +77,7 @@ export function HealthPanel({ asked, pipeline, quotes, clockOffset }: Props) {
             </span>,
             one.status === "unknown" ? NONE : duration(age(one.last_fetched_at)),
             // The rate up to the last load: of quotes that no longer come it says nothing.
-            one.quotes_per_minute === null || one.status === "stale" ? NONE : rate(one.quotes_per_minute),
+            one.quotes_per_minute === null || !COMES.has(one.status) ? NONE : rate(one.quotes_per_minute),
             share(one.rejected_share),
             at(one.last_fetched_at),
             at(one.last_loaded_at),

@@ -2,7 +2,7 @@
 
 import { useLayoutEffect } from "preact/hooks";
 import type { Kpi } from "./api";
-import { INTERVALS, type Selection } from "./selection";
+import { type Change, INTERVALS } from "./selection";
 
 export const KEYS = [
   ["← →", "The symbol before, the next one"],
@@ -16,7 +16,7 @@ export const KEYS = [
 interface Actions {
   quotes: readonly Kpi[];
   symbol: string | undefined;
-  select: (change: Partial<Selection>) => void;
+  select: (change: Change) => void;
   toggleTheme: () => void;
   toggleZone: () => void;
   help: () => void;
@@ -43,14 +43,20 @@ function isTyped({ target, key }: KeyboardEvent): boolean {
   return target.closest(takes) !== null;
 }
 
+/** The symbol before (-1) or after (1) another one, round the ends; from an unknown one, the first or the last. */
+function neighbourOf(symbol: string | undefined, quotes: readonly Kpi[], step: 1 | -1): string | undefined {
+  const at = quotes.findIndex((quote) => quote.symbol === symbol);
+  return quotes.at(at < 0 && step < 0 ? -1 : (at + step) % quotes.length)?.symbol;
+}
+
 /** Whether the key did something. */
 export function actOn(key: string, { quotes, symbol, select, toggleTheme, toggleZone, help }: Actions): boolean {
   const interval = INTERVALS[Number(key) - 1];
   if (key === "ArrowLeft" || key === "ArrowRight") {
-    const at = quotes.findIndex((quote) => quote.symbol === symbol);
-    const next = quotes.at((at + (key === "ArrowRight" ? 1 : -1)) % quotes.length);
-    if (next) select({ symbol: next.symbol });
-    return next !== undefined;
+    if (quotes.length === 0) return false;
+    // Of two keys pressed at once, the second begins where the first has gone.
+    select((current) => ({ symbol: neighbourOf(current.symbol ?? symbol, quotes, key === "ArrowRight" ? 1 : -1) }));
+    return true;
   }
   if (interval) select({ interval, range: undefined });
   else if (key === "t") toggleTheme();

@@ -1,6 +1,6 @@
 // What the reader looks at. It is kept in the URL, so that it can be linked, reloaded and gone back to.
 
-import { useCallback, useEffect, useState } from "preact/hooks";
+import { useCallback, useLayoutEffect, useState } from "preact/hooks";
 import type { Asked, Interval, Range } from "./api";
 
 export const INTERVALS: readonly Interval[] = ["1m", "5m", "15m", "1h", "1d"];
@@ -24,12 +24,13 @@ export type Selection = Asked;
 export function selectionOf(search: string): Selection {
   const query = new URLSearchParams(search);
   const compared = (query.get("compare") ?? "").split(",").filter((symbol) => SYMBOL.test(symbol));
-  const symbol = query.get("symbol") ?? "";
+  const given = query.get("symbol") ?? "";
+  const symbol = SYMBOL.test(given) ? given : undefined;
   return {
-    symbol: SYMBOL.test(symbol) ? symbol : undefined,
+    symbol,
     interval: INTERVALS.find((interval) => interval === query.get("interval")),
     range: RANGES.find((range) => range === query.get("range")),
-    compared: [...new Set(compared)].slice(0, MOST_COMPARED),
+    compared: [...new Set(compared)].filter((one) => one !== symbol).slice(0, MOST_COMPARED),
   };
 }
 
@@ -44,16 +45,21 @@ export function searchOf({ symbol, interval, range, compared }: Selection): stri
   return `?${query}`;
 }
 
+/** What is to be changed, or how it follows from the selection at that moment, which may be newer than the one shown. */
+export type Change = Partial<Selection> | ((current: Selection) => Partial<Selection>);
+
 /** The URL's selection, and a way to change it. */
-export function useSelection(): [Selection, (change: Partial<Selection>) => void] {
+export function useSelection(): [Selection, (change: Change) => void] {
   const [selection, setSelection] = useState(() => selectionOf(location.search));
-  useEffect(() => {
+  useLayoutEffect(() => {
     const follow = () => setSelection(selectionOf(location.search));
     window.addEventListener("popstate", follow);
     return () => window.removeEventListener("popstate", follow);
   }, []);
-  const select = useCallback((change: Partial<Selection>) => {
-    const next = { ...selectionOf(location.search), ...change };
+  const select = useCallback((change: Change) => {
+    const current = selectionOf(location.search);
+    const search = searchOf({ ...current, ...(typeof change === "function" ? change(current) : change) });
+    const next = selectionOf(search);
     if (searchOf(next) !== location.search) history.pushState(null, "", searchOf(next));
     setSelection(next);
   }, []);

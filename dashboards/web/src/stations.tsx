@@ -10,6 +10,8 @@ interface Props {
   pipeline: PipelineAnswer;
   quotes: readonly Kpi[];
   now: Date;
+  /** Whether nothing is polled because the market is closed: the few last prices have no rate. */
+  isPaused: boolean;
 }
 
 const UNKNOWN = "not known here";
@@ -52,7 +54,7 @@ const STATIONS: Record<Name, Told> = {
 const NAMES = Object.keys(STATIONS) as Name[];
 
 /** The stations in a row. One of them says all that it knows below the row. */
-export function Stations({ pipeline, quotes, now }: Props) {
+export function Stations({ pipeline, quotes, now, isPaused }: Props) {
   const [opened, open] = useState<Name>();
   return (
     <>
@@ -68,14 +70,16 @@ export function Stations({ pipeline, quotes, now }: Props) {
                 class={isBad ? "station bad" : "station"}
                 aria-expanded={opened === id}
                 aria-controls="station"
-                onClick={() => open(opened === id ? undefined : id)}
+                onClick={() => open((before) => (before === id ? undefined : id))}
                 onKeyDown={(event) => event.key === "Escape" && open(undefined)}
               >
                 <span class="name">{STATIONS[id].name}</span>
-                <span class={station.quotes_per_minute === null ? "none" : "figure"}>
-                  {station.quotes_per_minute !== null
-                    ? `${rate(station.quotes_per_minute, 1)} a minute`
-                    : facts.length > 0 && `Rate ${UNKNOWN}`}
+                <span class={isPaused || station.quotes_per_minute === null ? "none" : "figure"}>
+                  {isPaused
+                    ? "Market closed"
+                    : station.quotes_per_minute !== null
+                      ? `${rate(station.quotes_per_minute, 1)} a minute`
+                      : facts.length > 0 && `Rate ${pipeline.measured_by === "flow" ? "not known now" : UNKNOWN}`}
                 </span>
                 <span class="facts">{facts.join(" · ") || "Not known here"}</span>
               </button>
@@ -93,7 +97,7 @@ export function Stations({ pipeline, quotes, now }: Props) {
           <>
             <p>{STATIONS[opened].does}</p>
             <dl>
-              {rowsOf(opened, { pipeline, quotes, now }).map(([term, value]) => (
+              {rowsOf(opened, { pipeline, quotes, now, isPaused }).map(([term, value]) => (
                 <div key={term}>
                   <dt>{term}</dt>
                   <dd>{value}</dd>
@@ -119,8 +123,10 @@ function lastFetch(quotes: readonly Kpi[]): number | undefined {
   return times.length === 0 ? undefined : Math.max(...times);
 }
 
+type Known = Omit<Props, "isPaused">;
+
 /** What stands in the row: the median latency, what waits, what was put aside, how new it is. */
-function factsOf(id: Name, { pipeline, quotes, now }: Props): string[] {
+function factsOf(id: Name, { pipeline, quotes, now }: Known): string[] {
   const station = pipeline.stations[id];
   const facts: string[] = [];
   const fetched = lastFetch(quotes);
@@ -136,11 +142,12 @@ function factsOf(id: Name, { pipeline, quotes, now }: Props): string[] {
 }
 
 /** What a station says when it is opened. */
-function rowsOf(id: Name, { pipeline, quotes, now }: Props): [string, string][] {
+function rowsOf(id: Name, { pipeline, quotes, now, isPaused }: Props): [string, string][] {
   const station: Station = pipeline.stations[id];
   const told = STATIONS[id];
   const of = (value: number | null, text: (value: number) => string) => (value === null ? UNKNOWN : text(value));
-  const rows: [string, string][] = [["Quotes a minute", of(station.quotes_per_minute, (value) => rate(value, 1))]];
+  const perMinute = isPaused ? "the market is closed" : of(station.quotes_per_minute, (value) => rate(value, 1));
+  const rows: [string, string][] = [["Quotes a minute", perMinute]];
   const fetched = lastFetch(quotes);
   if (id === "fetch") {
     rows.push(["Last quote in gold", fetched === undefined ? "none yet" : ago(fetched, now)]);

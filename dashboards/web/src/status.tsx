@@ -1,6 +1,6 @@
 // What is said about the figures as a whole: what they are of, how old they are, and why there are no newer ones.
 
-import type { HealthAnswer, Kpi, Market } from "./api";
+import { type HealthAnswer, type Kpi, type Market, NO_SERVER } from "./api";
 import { useNow } from "./clock";
 import type { Figures } from "./figures";
 import { calendarDate, duration, momentWithZone, opening, sentence, zoneName } from "./format";
@@ -9,7 +9,9 @@ type State = "loading" | HealthAnswer["status"] | "outage";
 
 function stateOf({ health, kpi, outage }: Figures): State {
   if (outage) return "outage";
-  return health.answer?.status ?? (kpi.answer ? "ok" : "loading");
+  if (health.answer) return health.answer.status;
+  if (!kpi.answer) return "loading";
+  return kpi.answer.quotes.length > 0 ? "ok" : "empty";
 }
 
 /** What the quotes are of. "Live" is never said: it is not known how old the prices are at their source. */
@@ -18,7 +20,7 @@ export function marketText(market: Market, now: Date): string {
     case "recording":
       return `Recording${market.date ? ` of ${calendarDate(market.date)}` : ""} · ${market.speed}×`;
     case "closed":
-      return `Closed until ${opening(new Date(market.next_open ?? 0), now)}`;
+      return `Closed${market.holiday ? ` (${market.holiday})` : ""} until ${opening(new Date(market.next_open ?? 0), now)}`;
     case "open":
       return "Open";
   }
@@ -84,13 +86,19 @@ export function ConnectionNotice({ figures, retry }: { figures: Figures; retry: 
   const now = useNow(figures.clockOffset);
   if (outage) {
     return (
-      <div class="notice outage">
+      <div class={kpi.answer ? "notice outage" : "notice outage alone"}>
         <p>
           <strong>{outage.message}.</strong>{" "}
           {kpi.answer && asOf !== undefined
             ? `These are the last figures, as of ${momentWithZone(new Date(asOf))}.`
             : "There are no figures to show."}{" "}
-          The page keeps trying. On your own machine: is <code>make local</code> running?
+          The page keeps trying.
+          {outage.message === NO_SERVER && (
+            <>
+              {" "}
+              On your own machine: is <code>make local</code> running?
+            </>
+          )}
         </p>
         <button type="button" onClick={retry}>
           Try now

@@ -1,6 +1,6 @@
 // The colour scheme: the system's, until the reader chooses the other one.
 
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 import { store, stored } from "./storage";
 
 export type Theme = "light" | "dark";
@@ -21,7 +21,7 @@ function chosenTheme(): Theme | undefined {
 export function useTheme(): [Theme, () => void] {
   const [chosen, setChosen] = useState(chosenTheme);
   const [ofSystem, setOfSystem] = useState(systemTheme);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const follow = () => setOfSystem(systemTheme());
     system.addEventListener("change", follow);
     return () => system.removeEventListener("change", follow);
@@ -29,12 +29,13 @@ export function useTheme(): [Theme, () => void] {
   const theme = chosen ?? ofSystem;
   // Not in an effect: charts read the theme's colours from the document while they render.
   document.documentElement.dataset.theme = theme;
-  const toggle = () => {
-    const next = theme === "dark" ? "light" : "dark";
-    const choice = next === systemTheme() ? undefined : next;
-    store(KEY, choice);
-    setChosen(choice);
-  };
+  const toggle = () =>
+    setChosen((before) => {
+      const next = (before ?? systemTheme()) === "dark" ? "light" : "dark";
+      const choice = next === systemTheme() ? undefined : next;
+      store(KEY, choice);
+      return choice;
+    });
   return [theme, toggle];
 }
 

@@ -51,6 +51,15 @@ export function boxesOf(areas: readonly number[], width: number, height: number)
   return (treemap<Node>().size([width, height]).paddingInner(GAP)(tree).children ?? []) as Box[];
 }
 
+/** The smallest text of a tile, in pixels: its height, and the width of a wide letter. */
+const TEXT_HEIGHT = 12;
+const LETTER_WIDTH = 7;
+
+/** Whether a name can be read in a tile. Half a name would be another one. */
+export function hasRoom({ x0, y0, x1, y1 }: Box, name: string): boolean {
+  return y1 - y0 >= TEXT_HEIGHT && x1 - x0 >= LETTER_WIDTH * name.length;
+}
+
 type Rgb = readonly [red: number, green: number, blue: number];
 
 /** The parts of `rgb(…)`, from 0 to 255. */

@@ -4,7 +4,7 @@ import type { Asked } from "./figures";
 import { amount, calendarDate, NONE, percent, price, share } from "./format";
 import { Choice, Panel, TableAlternative } from "./panel";
 import { currentColours, type Theme } from "./theme";
-import { areasOf, boxesOf, byChange, fillOf, type Size, STRONGEST_PERCENT, textOn } from "./tiles";
+import { areasOf, boxesOf, byChange, fillOf, hasRoom, type Size, STRONGEST_PERCENT, textOn } from "./tiles";
 
 const SIZES = [
   ["volatility", "Volatility"],
@@ -105,6 +105,8 @@ function TreeMap({ tiles, areas, size, select }: MapProps) {
   }, []);
   const boxes = useMemo(() => boxesOf(areas, width, height), [areas, width, height]);
   const colours = currentColours();
+  // Of one price each, no tile has a volatility: all have the same size.
+  const isSized = size === "volatility" && tiles.some((tile) => (tile.relative_volatility ?? 0) > 0);
   return (
     // biome-ignore lint/a11y/useKeyWithClickEvents: the arrow keys choose a symbol on the whole page
     <div
@@ -137,11 +139,9 @@ function TreeMap({ tiles, areas, size, select }: MapProps) {
               "--letters": Math.max(tile.symbol.length, SHORTEST),
             }}
           >
-            <b>{tile.symbol}</b>
+            {hasRoom(box, tile.symbol) && <b>{tile.symbol}</b>}
             <span class="change">{percent(tile.change_percent)}</span>
-            <span class="more">
-              {size === "volatility" ? `σ ${share(tile.relative_volatility)}` : price(tile.price)}
-            </span>
+            <span class="more">{isSized ? `σ ${share(tile.relative_volatility)}` : price(tile.price)}</span>
           </div>
         );
       })}

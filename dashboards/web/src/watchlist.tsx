@@ -1,9 +1,20 @@
 // Each symbol's latest quote: tiles of a few symbols, a table of many, chips on a phone.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Kpi, KpiAnswer, Sparkline } from "./api";
+import type { Kpi, KpiAnswer, Market, Sparkline } from "./api";
 import type { Asked } from "./figures";
-import { clock, direction, knownPrice, momentBeside, percent, price, change as priceChange } from "./format";
+import {
+  clock,
+  dateOf,
+  day,
+  direction,
+  knownPrice,
+  minute,
+  momentBeside,
+  percent,
+  price,
+  change as priceChange,
+} from "./format";
 import { CsvButton, Note } from "./panel";
 import { type Selection, searchOf } from "./selection";
 import { SparklineSvg } from "./sparkline";
@@ -15,6 +26,8 @@ interface Props {
   kpi: Asked<KpiAnswer>;
   sparklines: ReadonlyMap<string, Sparkline>;
   selected: string | undefined;
+  market: Market | undefined;
+  now: Date;
   selection: Selection;
   select: (symbol: string) => void;
   isPhone: boolean;
@@ -63,14 +76,14 @@ function SymbolLink({ quote: { symbol }, of, selected, selection, select, childr
   );
 }
 
-function Tiles({ quotes, sparklines, ...link }: ViewProps) {
+function Tiles({ quotes, sparklines, market, now, ...link }: ViewProps) {
   return (
     <ul class="tiles">
       {quotes.map((quote) => (
         <li key={quote.symbol}>
           <SymbolLink {...link} of="tile" quote={quote}>
             <span class="symbol">{quote.symbol}</span>
-            <Traded quote={quote} />
+            <Traded quote={quote} now={market?.state === "recording" ? undefined : now} />
             <Price value={quote.price} />
             <SparklineSvg closes={sparklines.get(quote.symbol)?.closes ?? []} />
             <Change quote={quote} />
@@ -121,13 +134,19 @@ export function sorted(quotes: readonly Kpi[], column: Column, isDescending: boo
   });
 }
 
+/** The quotes whose symbol has the text in it. */
+function matching(quotes: readonly Kpi[], text: string): Kpi[] {
+  const wanted = text.trim().toLowerCase();
+  return quotes.filter((quote) => quote.symbol.toLowerCase().includes(wanted));
+}
+
 function Table({ quotes, sparklines, ...link }: ViewProps) {
   const [order, setOrder] = useState<{ column: Column; isDescending: boolean }>({
     column: "symbol",
     isDescending: false,
   });
   const [wanted, setWanted] = useState("");
-  const found = quotes.filter((quote) => quote.symbol.toLowerCase().includes(wanted.trim().toLowerCase()));
+  const found = matching(quotes, wanted);
   const shown = sorted(found, order.column, order.isDescending);
   const newest = new Date(Math.max(...quotes.map((quote) => Date.parse(quote.market_time))));
   return (
@@ -141,7 +160,8 @@ function Table({ quotes, sparklines, ...link }: ViewProps) {
             value={wanted}
             onInput={(event) => setWanted(event.currentTarget.value)}
             onKeyDown={(event) => {
-              const [first] = shown;
+              // Not `shown`: the text may have changed since.
+              const [first] = sorted(matching(quotes, event.currentTarget.value), order.column, order.isDescending);
               if (event.key === "Enter" && first) link.select(first.symbol);
               if (event.key === "Escape") setWanted("");
             }}
@@ -172,10 +192,10 @@ function Table({ quotes, sparklines, ...link }: ViewProps) {
                     type="button"
                     onClick={() =>
                       // Names from A on, figures from the largest on.
-                      setOrder({
+                      setOrder((before) => ({
                         column,
-                        isDescending: order.column === column ? !order.isDescending : column !== "symbol",
-                      })
+                        isDescending: before.column === column ? !before.isDescending : column !== "symbol",
+                      }))
                     }
                   >
                     {name}
@@ -235,11 +255,12 @@ export function Change({ quote }: { quote: Kpi }) {
   );
 }
 
-function Traded({ quote }: { quote: Kpi }) {
+/** When it was traded, with the day if that is not `now`'s. The day of a recording is said once, above. */
+function Traded({ quote, now }: { quote: Kpi; now: Date | undefined }) {
   const at = new Date(quote.market_time);
   return (
     <time dateTime={quote.market_time} class="traded">
-      {clock(at)}
+      {now && dateOf(at) !== dateOf(now) ? `${day(at)}, ${minute(at)}` : clock(at)}
     </time>
   );
 }

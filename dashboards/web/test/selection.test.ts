@@ -4,7 +4,7 @@ import { searchOf, selectionOf } from "../src/selection";
 
 test("a selection survives its URL, whatever the symbol", () => {
   for (const symbol of ["AAPL", "BRK.B", "^DJI", "BINANCE:BTCUSDT", "A&B=C+D E"]) {
-    const selection = { symbol, interval: "5m", range: "5d", compared: ["MSFT", "BRK.B"] } as const;
+    const selection = { symbol, interval: "5m", range: "5d", compared: ["MSFT", "V"] } as const;
     expect(selectionOf(searchOf(selection))).toEqual(selection);
   }
 });
@@ -18,8 +18,9 @@ test("what a URL lacks or gets wrong is the default", () => {
   }
 });
 
-test("no more is compared than the API takes, and nothing twice", () => {
+test("no more is compared than the API takes, nothing twice, and no symbol with itself", () => {
   expect(selectionOf("?compare=A,B,A,C,D,E").compared).toEqual(["A", "B", "C", "D"]);
+  expect(selectionOf("?symbol=B&compare=A,B,C,D,E").compared).toEqual(["A", "C", "D", "E"]);
 });
 
 test("the request says what the reader chose, and no more", () => {
