@@ -172,7 +172,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            screen::complain(&error);
             ExitCode::FAILURE
         }
     }

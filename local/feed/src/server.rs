@@ -118,6 +118,8 @@ pub struct Served {
     pub quotes: BTreeMap<(String, u16), u64>,
     /// Answers to `/stock/market-status` by status.
     pub market_status: BTreeMap<u16, u64>,
+    /// The status of the newest answer to `/quote`.
+    pub newest: Option<u16>,
 }
 
 impl Served {
@@ -361,8 +363,11 @@ async fn quote(
         Some(if all_zero { QuoteBody::default() } else { truth() })
     };
     let response = respond(&shared, &parameters, &headers, fault, answer).await;
-    let symbol = parameters.symbol.unwrap_or_default();
-    *lock(&shared.served).quotes.entry((symbol, response.status().as_u16())).or_default() += 1;
+    let (symbol, status) = (parameters.symbol.unwrap_or_default(), response.status().as_u16());
+    let mut served = lock(&shared.served);
+    *served.quotes.entry((symbol, status)).or_default() += 1;
+    served.newest = Some(status);
+    drop(served);
     response
 }
 

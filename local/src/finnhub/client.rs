@@ -174,8 +174,13 @@ impl Upstream {
         let text = text.replace(&self.key, "***");
         let line: String =
             text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
-        let short: String = line.trim().chars().take(WORDS).collect();
-        if short.len() < line.trim().len() { format!("{short}…") } else { short }
+        let line = line.trim();
+        if line.chars().count() <= WORDS {
+            return line.to_owned();
+        }
+        let short: String = line.chars().take(WORDS).collect();
+        // A last word may be only a part of one.
+        format!("{}…", short.rsplit_once(' ').map_or(short.as_str(), |(whole, _)| whole))
     }
 }
 

@@ -258,6 +258,19 @@ impl Servers {
         recorded.or_else(|| self.relay.as_ref().map(Relay::quotes)).unwrap_or_default()
     }
 
+    /// Why Finnhub, or the recording in its place, gives no quotes now.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let refused = |feed: &Feed| match feed.served().newest? {
+            200 => None,
+            429 => {
+                let limit = self.polling.rate_limit_per_minute;
+                Some(format!("the recording's limit of {limit} requests a minute is reached (HTTP 429)"))
+            }
+            status => Some(format!("the recorded feed answers HTTP {status}")),
+        };
+        self.feed.as_ref().map_or_else(|| self.relay.as_ref()?.trouble(), refused)
+    }
+
     /// Gives no more quotes.
     pub(crate) fn end_polling(&self) {
         if let Some(feed) = &self.feed {

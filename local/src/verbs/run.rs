@@ -39,13 +39,14 @@ use crate::{
     },
     verbs::send_again::SendAgain,
     watch::{
-        latencies::{Latencies, now_ms},
+        latencies::{Latencies, Stage, now_ms},
         logs::Logs,
         metrics::{self, Metrics},
         observe::Observer,
         pipeline::{Look, Pipeline},
         report::{Phase, Report},
         screen::{self, Progress, Screen, stopping, summary},
+        stall::Stall,
         store_counts::{Counts, StoreCounts},
     },
 };
@@ -87,6 +88,7 @@ struct Flow {
     fetching: Fetching,
     /// How many invocations have failed, and since when that is known.
     failed: (u64, Instant),
+    stall: Stall,
 }
 
 /// Runs the flow as the options say.
@@ -135,10 +137,9 @@ impl Flow {
         let data = DataDir::open(&options.data.data_dir)?;
         let started = Timestamp::now();
         let progress = Progress::start();
-        println!("starting in {}", data.path().display());
-
+        screen::say(&format!("starting in {}", data.path().display()));
         if !polling.unknown.is_empty() {
-            println!("the recording does not have {}: not polled", polling.unknown.join(", "));
+            screen::say(&format!("the recording does not have {}: not polled", polling.unknown.join(", ")));
         }
         let mut servers =
             Servers::start(given, polling, upstream, &options, &data, &project, &python).await?;
@@ -210,6 +211,7 @@ impl Flow {
         store_counts.list_buckets().await?;
         let (store_counts, stop) = (Arc::new(store_counts), CancellationToken::new());
         let observer = Observer::new(&store_counts, &latencies, &stop);
+        let stall = Stall::new(options.interval, Instant::now());
         let mut flow = Self {
             options,
             data,
@@ -230,6 +232,7 @@ impl Flow {
             started,
             fetching: Fetching::start(),
             failed: (0, Instant::now()),
+            stall,
         };
         let transform = flow.transform_quotes();
         let pause = match first {
@@ -302,28 +305,17 @@ impl Flow {
         reports.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut screen = Screen::new();
         let mut send_again = SendAgain::default();
+        self.pipeline.begin(self.options.interval);
+        self.stall = Stall::new(self.options.interval, Instant::now());
         loop {
             tokio::select! {
                 _ = reports.tick() => {
-                    match self.report(Phase::Running).await {
-                        Ok(counts) => {
-                            let trouble = self.trouble(counts);
-                            let running = Timestamp::now().duration_since(self.started).unsigned_abs();
-                            let (fetched, latencies) = (self.servers.quotes(), self.latencies.by_stage());
-                            self.pipeline.note(&Look {
-                                fetched,
-                                counts,
-                                latencies: &latencies,
-                                functions: &self.metrics.functions(),
-                                market: self.servers.relay.as_ref().and_then(Relay::market),
-                                trouble: trouble.clone(),
-                            });
-                            let state = self.state(trouble);
-                            write_json(&self.data.join(STATE), &state)?;
-                            screen.show(&screen::progress(running, fetched, &latencies, &state), &state);
-                        }
-                        Err(error) => tracing::warn!("no report now: {error:#}"),
-                    }
+                    let reported = tokio::select! {
+                        reported = self.report(Phase::Running) => reported,
+                        // A store that does not answer must not hold up the stop.
+                        () = interrupts.next() => break,
+                    };
+                    self.show(reported, &mut screen)?;
                     self.poll_again(&mut send_again).await?;
                 }
                 () = interrupts.next() => break,
@@ -356,6 +348,35 @@ impl Flow {
         Ok(())
     }
 
+    /// Shows how far the quotes are, or which store does not answer.
+    fn show(&mut self, reported: anyhow::Result<Counts>, screen: &mut Screen) -> anyhow::Result<()> {
+        let (fetched, latencies) = (self.servers.quotes(), self.latencies.by_stage());
+        let state = match reported {
+            Ok(counts) => {
+                let taken = latencies.get(&Stage::KafkaAck).map_or(0, |latency| latency.quotes);
+                let stall = self.stall.look(fetched, taken, Instant::now());
+                let trouble = self.trouble(counts, stall);
+                self.pipeline.note(&Look {
+                    fetched,
+                    counts,
+                    latencies: &latencies,
+                    functions: &self.metrics.functions(),
+                    market: self.servers.relay.as_ref().and_then(Relay::market),
+                    trouble: trouble.clone(),
+                });
+                self.state(trouble)
+            }
+            Err(error) => {
+                tracing::warn!("no report now: {error:#}");
+                error.to_string()
+            }
+        };
+        write_json(&self.data.join(STATE), &state)?;
+        let running = Timestamp::now().duration_since(self.started).unsigned_abs();
+        screen.show(&screen::progress(running, fetched, &latencies, &state), &state);
+        Ok(())
+    }
+
     /// Polls at once until the schedule does: to this minute's end, or to the next one's where this one is
     /// nearly over. Should the schedule fire earlier, the function's concurrency of 1 turns it away.
     async fn start_polling(&self) -> anyhow::Result<()> {
@@ -370,15 +391,15 @@ impl Flow {
     fn say_market(&self) {
         let Some(relay) = &self.servers.relay else { return };
         if let Some(trouble) = relay.trouble() {
-            println!("{trouble}; goes on trying\n");
+            screen::say(&format!("{trouble}; goes on trying\n"));
         } else if let Some(Closed { why, until, .. }) = relay.closed() {
-            println!("{why}\n{until}. Each symbol is polled once, for its last price.");
-            println!("For prices that move: --symbols BINANCE:BTCUSDT, or unset FINNHUB_API_KEY.\n");
+            screen::say(&format!("{why}\n{until}. Each symbol is polled once, for its last price."));
+            screen::say("For prices that move: --symbols BINANCE:BTCUSDT, or unset FINNHUB_API_KEY.\n");
         }
     }
 
     /// The newest reason why there are no quotes, or what failed lately; `None` while all is well.
-    fn trouble(&mut self, counts: Counts) -> Option<String> {
+    fn trouble(&mut self, counts: Counts, stall: Option<&str>) -> Option<String> {
         let relay = self.servers.relay.as_ref();
         let unknown = relay.map(Relay::unknown).unwrap_or_default();
         if !unknown.is_empty() {
@@ -390,19 +411,24 @@ impl Flow {
         let is_new = counts.failed > 0 && self.failed.1.elapsed() < FAILURE_SHOWN;
         let failed = || screen::failures(&self.metrics.functions()).pop();
         let dead_letters = counts.dead_letters.messages;
-        relay
-            .and_then(Relay::trouble)
+        let stall = || stall.filter(|_| self.closed().is_none()).map(str::to_owned);
+        self.servers
+            .trouble()
             .or_else(|| is_new.then(|| failed().unwrap_or_else(|| format!("{} failed", counts.failed))))
+            .or_else(stall)
             .or_else(|| (dead_letters > 0).then(|| format!("dead letters: {dead_letters}")))
     }
 
     /// The trouble, or that the market is closed, or that all is well.
     fn state(&self, trouble: Option<String>) -> String {
-        let closed = || {
-            let closed = self.servers.relay.as_ref().and_then(Relay::closed);
-            closed.filter(|_| self.servers.polling.is_us_only()).map(|closed| closed.short)
-        };
+        let closed = || self.closed().map(|closed| closed.short);
         trouble.or_else(closed).unwrap_or_else(|| "all well".to_owned())
+    }
+
+    /// That the market is closed, if nothing is polled meanwhile.
+    fn closed(&self) -> Option<Closed> {
+        let closed = self.servers.relay.as_ref().and_then(Relay::closed);
+        closed.filter(|_| self.servers.polling.is_us_only())
     }
 
     /// Polls for the rest of the minute whose event met a running invocation.
@@ -422,7 +448,7 @@ impl Flow {
     async fn report(&mut self, phase: Phase) -> anyhow::Result<Counts> {
         self.logs.gather(&self.metrics).await;
         let mut counts = self.store_counts.count(self.servers.quotes(), phase == Phase::Finished).await?;
-        counts.failed += self.metrics.errors(&[names::FETCH, names::LOAD, names::RECONCILE, names::SERVE]);
+        counts.failed += self.metrics.failed();
         self.metrics.set_stores(&counts);
         self.metrics.tidy();
         if let Some(path) = &self.options.report {
@@ -467,7 +493,7 @@ impl Flow {
             screen.show(&stopping(unpublished + counts.lag + to_load), "stopping");
             if Instant::now() > end {
                 screen.end();
-                println!("left for the next run: {} to archive, {to_load} to load", counts.lag);
+                screen::say(&format!("left for the next run: {} to archive, {to_load} to load", counts.lag));
                 return Ok(());
             }
             tokio::select! {
@@ -489,7 +515,7 @@ impl Flow {
         self.dashboard.stop().await;
         drop(self.metrics_server);
         self.servers.stop().await?;
-        println!("\nstopped; the data is kept in {}", self.data.path().display());
+        screen::say(&format!("\nstopped; the data is kept in {}", self.data.path().display()));
         Ok(())
     }
 }

@@ -117,8 +117,7 @@ async fn functions(url: &str) -> anyhow::Result<()> {
             let said = |(reason, times): (&String, &u64)| format!("{count} {times}: {}", in_words(reason));
             reasons.iter().filter(|(_, times)| **times > 0).map(said).collect::<Vec<_>>()
         }));
-        let last_error = last_error.as_ref().map(|error| error.chars().take(70).collect::<String>());
-        lines.extend(last_error.map(|error| format!("last failure: {error}")));
+        lines.extend(last_error.as_ref().map(|error| format!("last failure: {error}")));
         for line in lines.iter().filter(|line| !line.is_empty()) {
             println!("counted    {name:<16}  {line}");
         }

@@ -222,6 +222,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::screen;
 
     fn event(stream: &str, timestamp: i64, message: &str) -> LogEvent {
         LogEvent { log_stream_name: stream.into(), timestamp, message: message.into(), event_id: None }
@@ -308,6 +309,66 @@ mod tests {
         assert_eq!(report("soon"), None);
         for other in ["START RequestId: 8f5e Version: $LATEST", "END RequestId: 8f5e", "REPORT", ""] {
             assert_eq!(Ended::read(other), None, "{other}");
+        }
+    }
+
+    /// What fetch-quotes logs of a minute in which Finnhub began to refuse its requests, and of the next one.
+    fn refused_from_the_middle(status: &str, error_type: &str, failure: &str) -> [Vec<String>; 2] {
+        let span = r#""span":{"requestId":"30e67085-e9a1-42e0-8949-d6f80aaf53f9"}"#;
+        let line = |level: &str, rest: &str| {
+            format!(r#"{{"timestamp":"2026-11-26T05:29:03.348Z","level":"{level}",{rest},{span}}}"#)
+        };
+        let missed =
+            format!(r#""message":"no quote: {status}","symbol":"AAPL","reason":"refused","times":5"#);
+        let polled = concat!(
+            r#""message":"polled","polls":10,"us_market":"Open","fetched":5,"partial":0,"stale":0,"#,
+            r#""published":5,"undelivered":0,"failed":5,"reasons":{"refused":5},"cut_short":false"#
+        );
+        let measured = concat!(
+            r#"{"_aws":{"Timestamp":1795670943348,"CloudWatchMetrics":[{"Namespace":"Quoteflow","#,
+            r#""Dimensions":[["function"]],"Metrics":[{"Name":"Fetched"},{"Name":"Published"}]}]},"#,
+            r#""function":"fetch-quotes","Fetched":5,"Published":5}"#
+        );
+        let failed = format!(r#""message":"{failure}","error_type":"{error_type}""#);
+        [
+            vec![line("WARN", &missed), line("INFO", polled), measured.to_owned(), end(54_094)],
+            vec![line("WARN", &missed), line("ERROR", &failed), end(54_078)],
+        ]
+    }
+
+    #[test]
+    fn a_minute_of_polls_that_all_failed_counts_as_failed_and_one_that_began_well_does_not() {
+        for (status, error_type, failure) in [
+            (
+                "Finnhub refused the key (HTTP 401: Invalid API key)",
+                "NonRetryable",
+                "Finnhub refused FINNHUB_API_KEY: AAPL: Finnhub refused the key (HTTP 401: Invalid API key)",
+            ),
+            (
+                "Finnhub refused the key (HTTP 403)",
+                "NonRetryable",
+                "FINNHUB_API_KEY may not read any of SYMBOLS: AAPL: the key may not read this symbol (HTTP 403)",
+            ),
+            (
+                "Finnhub answered HTTP 500",
+                "Retryable",
+                "Kafka did not acknowledge 5 of 5 quotes: Message timed out",
+            ),
+        ] {
+            let (metrics, mut group) = (Metrics::new().unwrap(), group(names::FETCH));
+            group.timeout = Duration::from_secs(75);
+            let [first, second] = refused_from_the_middle(status, error_type, failure);
+            for line in &first {
+                group.read(&metrics, "one", line);
+            }
+            let fetch = |metrics: &Metrics| metrics.functions()[names::FETCH].clone();
+            assert_eq!((metrics.failed(), fetch(&metrics).counts["Fetched"]), (0, 5));
+            for line in &second {
+                group.read(&metrics, "one", line);
+            }
+            assert_eq!((metrics.failed(), fetch(&metrics).invocations), (1, 2));
+            let said = screen::failures(&metrics.functions());
+            assert_eq!(said, [format!("fetch-quotes failed once: {failure}")]);
         }
     }
 

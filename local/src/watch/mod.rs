@@ -8,4 +8,5 @@ pub(crate) mod observe;
 pub(crate) mod pipeline;
 pub(crate) mod report;
 pub(crate) mod screen;
+pub(crate) mod stall;
 pub(crate) mod store_counts;

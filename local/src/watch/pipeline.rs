@@ -23,8 +23,8 @@ use crate::{
 };
 
 const PATH: &str = "/pipeline.json";
-/// The time over which rates are taken: many polls of any interval.
-const WINDOW: Duration = Duration::from_mins(2);
+/// The time over which rates are taken: ten polls of the usual interval. Prices that are older are called stale.
+const WINDOW: Duration = Duration::from_mins(1);
 /// A rate over less than this would say more of the moment than of the flow.
 const LEAST: Duration = Duration::from_secs(10);
 /// Measured every 2 s; what is much older says that a store does not answer.
@@ -103,6 +103,13 @@ impl Pipeline {
         Router::new().route(PATH, get(answer)).with_state(Arc::clone(&self.shared))
     }
 
+    /// Notes that polling begins, every `interval`: the first poll's quotes are an interval's, and at no station can more
+    /// quotes have come than at the one before.
+    pub(crate) fn begin(&mut self, interval: Duration) {
+        let now = Instant::now();
+        self.samples = [(now.checked_sub(interval.min(WINDOW)).unwrap_or(now), [0; 5])].into();
+    }
+
     pub(crate) fn note(&mut self, look: &Look) {
         let measured = self.measured(look, Instant::now());
         *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), measured);
@@ -177,12 +184,17 @@ impl Pipeline {
     }
 }
 
-/// What was measured last. If that is old, the trouble is a text without an age, so that the answer does not change.
+/// What was measured last. If that is old, there are no rates, and the trouble is a text without an age, so that the answer
+/// does not change.
 fn current(shared: &Shared) -> Measured {
     let (at, mut measured) = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if at.elapsed() > OLD {
         measured.trouble =
             Some("a store of the flow (BigQuery, S3, SQS or Kafka) does not answer".to_owned());
+        let Stations { fetch, kafka, s3, bronze, gold } = &mut measured.stations;
+        for station in [fetch, kafka, s3, bronze, gold] {
+            station.quotes_per_minute = None;
+        }
     }
     measured
 }
@@ -219,15 +231,40 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_of_the_last_two_minutes_and_not_of_the_first_seconds() {
+    fn rates_are_of_the_last_minute_and_not_of_the_first_seconds() {
         let (mut pipeline, start) = (Pipeline::new(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(look(&mut pipeline, at(0), 0).stations.fetch.quotes_per_minute, None);
         assert_eq!(look(&mut pipeline, at(2), 5).stations.fetch.quotes_per_minute, None);
         assert_eq!(look(&mut pipeline, at(60), 50).stations.gold.quotes_per_minute, Some(50.0));
-        look(&mut pipeline, at(180), 50);
-        let measured = look(&mut pipeline, at(300), 50);
+        look(&mut pipeline, at(90), 50);
+        let measured = look(&mut pipeline, at(121), 50);
         assert_eq!(measured.stations.fetch.quotes_per_minute, Some(0.0), "nothing comes any more");
+    }
+
+    #[test]
+    fn the_first_poll_is_an_intervals_and_what_is_fetched_before_it_is_seen_counts_at_each_station() {
+        let mut pipeline = Pipeline::new();
+        pipeline.begin(Duration::from_secs(6));
+        let (start, _) = pipeline.samples[0];
+        // Five quotes every 6 s; the first look comes when they are fetched already, and nowhere else.
+        let mut rates = Vec::new();
+        for (second, fetched, others) in [(6, 5, 0), (12, 10, 5), (18, 15, 15)] {
+            let (at, latencies, functions) =
+                (start + Duration::from_secs(second), latencies(others), BTreeMap::new());
+            let counts = Counts::default();
+            let look = Look {
+                fetched,
+                counts,
+                latencies: &latencies,
+                functions: &functions,
+                market: None,
+                trouble: None,
+            };
+            let Stations { fetch, kafka, .. } = pipeline.measured(&look, at).stations;
+            rates.push((fetch.quotes_per_minute, kafka.quotes_per_minute));
+        }
+        assert_eq!(rates, [(None, None), (Some(50.0), Some(25.0)), (Some(50.0), Some(50.0))]);
     }
 
     #[test]
@@ -241,9 +278,14 @@ mod tests {
 
     #[test]
     fn old_figures_are_marked_as_old() {
-        let shared: Shared = Arc::new(Mutex::new((Instant::now(), Measured::default())));
-        assert_eq!(current(&shared).trouble, None);
+        let mut measured = Measured::default();
+        measured.stations.fetch.quotes_per_minute = Some(50.0);
+        measured.stations.gold.quotes_per_minute = Some(49.0);
+        let shared: Shared = Arc::new(Mutex::new((Instant::now(), measured.clone())));
+        assert_eq!(current(&shared), measured);
         shared.lock().unwrap().0 -= OLD + Duration::from_secs(1);
-        assert!(current(&shared).trouble.unwrap().contains("does not answer"));
+        let old = current(&shared);
+        assert!(old.trouble.unwrap().contains("does not answer"));
+        assert_eq!(old.stations, Stations::default(), "a rate of the past is not one of now");
     }
 }

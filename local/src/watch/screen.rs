@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{IsTerminal, Write},
+    os::fd::AsFd,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -18,6 +19,9 @@ use crate::watch::{
 
 /// How often a line is printed where there is no terminal to rewrite one on.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+/// Where the second column of [`Progress`] begins.
+const PART_WIDTH: usize = 22;
+const STORES: &str = "in the stores: ";
 const CLEARED: &str = "\r\x1b[2K";
 
 /// Whether the terminal's last line is a [`Screen`]'s, which the next text must replace.
@@ -32,7 +36,8 @@ impl Progress {
     }
 
     pub(crate) fn done(&self, part: &str, what: &str) {
-        println!("  {:5.1} s  {part:<10} {what}", self.0.elapsed().as_secs_f64());
+        let line = format!("  {:5.1} s  {part:<10} {what}", self.0.elapsed().as_secs_f64());
+        println!("{}", wrapped(&line, width_of(std::io::stdout()), PART_WIDTH));
     }
 }
 
@@ -51,10 +56,8 @@ impl Screen {
     /// new `state` is printed at once.
     pub(crate) fn show(&mut self, texts: &[String], state: &str) {
         if self.is_terminal {
-            let width = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| size.ws_col);
             // The last column stays free: a full line would wrap.
-            let width = if width == 0 { 80 } else { usize::from(width) } - 1;
-            print!("{CLEARED}{}", fitting(texts, width));
+            print!("{CLEARED}{}", fitting(texts, width_of(std::io::stdout()) - 1));
             IS_SHOWN.store(true, Ordering::Relaxed);
             let _ = std::io::stdout().flush();
             return;
@@ -76,10 +79,45 @@ impl Screen {
     }
 }
 
-/// Prints a line of its own, in place of the line that is rewritten.
+/// Prints a text of its own, in place of the line that is rewritten.
 pub(crate) fn say(text: &str) {
     clear();
-    println!("{text}");
+    println!("{}", wrapped(text, width_of(std::io::stdout()), 0));
+}
+
+/// Prints why the command fails.
+pub(crate) fn complain(error: &anyhow::Error) {
+    clear();
+    eprintln!("{}", wrapped(&format!("error: {error:#}"), width_of(std::io::stderr()), 0));
+}
+
+/// How many columns a terminal has; where there is none, lines may have any length.
+fn width_of(stream: impl AsFd + IsTerminal) -> usize {
+    if !stream.is_terminal() {
+        return usize::MAX;
+    }
+    let columns = rustix::termios::tcgetwinsize(stream).map_or(0, |size| size.ws_col);
+    if columns == 0 { 80 } else { columns.into() }
+}
+
+/// The text in lines of at most `width` columns, broken between words, all but the first with an indent. A word that is
+/// longer, such as a path, stays whole: it can be copied.
+fn wrapped(text: &str, width: usize, indent: usize) -> String {
+    let mut lines = Vec::new();
+    for paragraph in text.split('\n') {
+        let words = paragraph.trim_start_matches(' ');
+        let mut line = paragraph[..paragraph.len() - words.len()].to_owned();
+        for (number, word) in words.split(' ').enumerate() {
+            if number > 0 && line.chars().count() + 1 + word.chars().count() > width {
+                lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
+            } else if number > 0 {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        lines.push(line);
+    }
+    lines.join("\n")
 }
 
 fn clear() {
@@ -101,10 +139,28 @@ impl MakeWriter<'_> for Log {
     }
 }
 
+/// The first text that fits, else the last one's beginning.
 fn fitting(texts: &[String], width: usize) -> String {
     let fits = |text: &&String| text.chars().count() <= width;
-    let cut = |text: &String| text.chars().take(width.saturating_sub(1)).chain(['…']).collect();
-    texts.iter().find(fits).cloned().or_else(|| texts.last().map(cut)).unwrap_or_default()
+    let begins = |text: &String| beginning(text, width);
+    texts.iter().find(fits).cloned().or_else(|| texts.last().map(begins)).unwrap_or_default()
+}
+
+/// What fits of a text: up to where a sentence may end, without the details behind; else up to a word's end.
+pub(crate) fn beginning(text: &str, width: usize) -> String {
+    let fits = |end: &usize| text[..*end].chars().count() <= width;
+    let is_whole = |end: &usize| {
+        let count = |sign| text[..*end].matches(sign).count();
+        count('(') == count(')')
+    };
+    let ends = [" (", ": ", "; ", ", "].iter().flat_map(|sign| text.match_indices(sign)).map(|(end, _)| end);
+    if let Some(end) = ends.filter(is_whole).filter(fits).max() {
+        return text[..end].to_owned();
+    }
+    let room = width.saturating_sub(1);
+    let cut: String = text.chars().take(room).collect();
+    let word = cut.rfind(' ').map_or(cut.as_str(), |end| cut[..end].trim_end());
+    format!("{word}…").chars().take(width).collect()
 }
 
 /// How far the quotes of this run are and what state the flow is in, the longest text first.
@@ -167,12 +223,14 @@ pub(crate) fn summary(
     prices: &[Vec<Option<String>>],
 ) {
     let Counts { fetched, published, archived, loaded, silver, quarantined, .. } = counts;
-    println!(
-        "\nin the stores: {fetched} fetched, {published} published, {archived} archived, {loaded} loaded"
-    );
+    let print = |line: &str| println!("{}", wrapped(line, width_of(std::io::stdout()), STORES.len()));
+    print(&format!(
+        "\n{STORES}{fetched} fetched, {published} published, {archived} archived, {loaded} loaded"
+    ));
+    let indent = " ".repeat(STORES.len());
     let history = archived.saturating_sub(published);
     if history > 0 {
-        println!("               {history} of the archived are the history of a first run");
+        print(&format!("{indent}{history} of the archived are the history of a first run"));
     }
     let repeated = loaded.saturating_sub(silver);
     let repeated = if repeated == 0 {
@@ -180,10 +238,10 @@ pub(crate) fn summary(
     } else {
         format!(" ({repeated} repeated a trade, or were rejected)")
     };
-    println!("               {silver} different trades in silver{repeated}");
+    print(&format!("{indent}{silver} different trades in silver{repeated}"));
     let failures = failures(functions);
     for failure in &failures {
-        println!("{failure}");
+        say(failure);
     }
     let dead_letters = counts.dead_letters.messages;
     if failures.is_empty() && dead_letters == 0 && quarantined == 0 {
@@ -231,7 +289,7 @@ mod tests {
             (60, "01:24  90 fetched, 75 on the page after 1.2 s; all well"),
             (40, "01:24  90 fetched; all well"),
             (20, "01:24  all well"),
-            (10, "01:24  al…"),
+            (10, "01:24…"),
         ] {
             assert_eq!(fitting(&texts, width), line, "{width}");
         }
@@ -247,6 +305,51 @@ mod tests {
             }
         }
         assert!(fitting(&stopping(25), 79).contains("25 quotes are on the way (Ctrl-C"));
+    }
+
+    #[test]
+    fn a_state_that_is_too_long_loses_its_details_and_stays_a_sentence() {
+        for (state, line) in [
+            (
+                "Finnhub refuses FINNHUB_API_KEY (HTTP 401: Invalid API key)",
+                "00:04  Finnhub refuses FINNHUB_API_KEY",
+            ),
+            (
+                "US market closed until Fri 09:30 New York (14:30 here)",
+                "00:04  US market closed until Fri 09:30 New York",
+            ),
+            (
+                "Finnhub's limit of 60 requests a minute is reached (HTTP 429); waiting 40 s",
+                "00:04  Finnhub's limit of 60 requests a minute is reached",
+            ),
+            (
+                "Finnhub cannot be reached: failed to lookup address information: Name does not resolve",
+                "00:04  Finnhub cannot be reached",
+            ),
+            (
+                "transform-quotes failed 12 times and each of them for a reason that has no end of a sentence",
+                "00:04  transform-quotes failed 12 times and each of them…",
+            ),
+        ] {
+            let texts = progress(Duration::from_secs(4), 0, &BTreeMap::new(), state);
+            assert_eq!(fitting(&texts, 59), line);
+        }
+    }
+
+    #[test]
+    fn a_text_is_broken_between_words_and_a_path_is_not_broken() {
+        let line = "    6.2 s  functions  fetch-quotes, archive-quotes, load-quotes, reconcile-quotes";
+        for (width, shown) in [
+            (usize::MAX, line.to_owned()),
+            (82, line.to_owned()),
+            (80, line.replace(" reconcile", "\n                      reconcile")),
+            (60, line.replace(" load", "\n                      load")),
+        ] {
+            assert_eq!(wrapped(line, width, PART_WIDTH), shown, "{width}");
+        }
+        let path = format!("kept in /{}", "x".repeat(90));
+        assert_eq!(wrapped(&path, 60, 0), path.replace(" /", "\n/"));
+        assert_eq!(wrapped("\na b\n", 60, 0), "\na b\n");
     }
 
     #[test]
