@@ -123,7 +123,7 @@ def test_the_endpoints_that_are_printed_and_tested_are_the_stacks() -> None:
 
 
 def test_what_reads_local_reads_its_default_ports() -> None:
-    base = re.search(r'value_name = "PORT", default_value_t = (\d+)', (ROOT / "local/src/cli.rs").read_text())
+    base = re.search(r'value_name = "PORT", default_value_t = (\d+)', (ROOT / "local/src/base/options.rs").read_text())
     assert base
     metrics, dashboard = int(base[1]) + 5, int(base[1]) + 4
     scraped = read_yaml(PROMETHEUS / "prometheus.yml")["scrape_configs"][0]["static_configs"][0]["targets"]

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     api::{Event, Invocation, Reported, Server},
-    function::{FunctionConfig, InvokeError, LogSink},
+    config::{FunctionConfig, InvokeError, LogSink, describe},
 };
 
 const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ pub(crate) struct Environment {
     _server: Server,
 }
 
-/// How one invocation ended, as far as the environment's own fate is concerned.
+/// How one invocation ended, and whether the process can take the next one.
 pub(crate) enum Ended {
     /// The process lives on.
     Warm(Result<Bytes, InvokeError>),
@@ -223,10 +223,6 @@ enum NotReady {
 
 fn init(error_type: &str, message: String) -> InvokeError {
     InvokeError::Init { error_type: error_type.to_owned(), message }
-}
-
-pub(crate) fn describe(status: Option<ExitStatus>) -> String {
-    status.map_or_else(|| "unknown status".to_owned(), |status| status.to_string())
 }
 
 fn trace_id() -> String {

@@ -14,7 +14,9 @@
 //! an invocation notices when it posts its response.
 
 mod api;
+mod config;
 mod environment;
 mod function;
 
-pub use function::{Function, FunctionConfig, InvokeError, LogSink};
+pub use config::{FunctionConfig, InvokeError, LogSink};
+pub use function::Function;

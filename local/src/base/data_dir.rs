@@ -9,10 +9,11 @@ use std::{
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
-
-use crate::watch::store_counts;
+use serde::{Deserialize, Serialize};
 
 const LOCK: &str = "lock";
+/// What cannot be read from the stores.
+const STATE: &str = "state.json";
 
 /// The data folder, held by one run at a time.
 pub(crate) struct DataDir {
@@ -87,10 +88,37 @@ pub(crate) fn latest(path: &Path) -> anyhow::Result<Latest> {
     if matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) {
         return Ok(Latest::Running);
     }
-    let state = path.join(store_counts::STATE);
+    let state = path.join(STATE);
     let at = state.metadata().and_then(|state| state.modified()).ok();
     let at = at.and_then(|at| Timestamp::try_from(at).ok());
-    Ok(Latest::Ended { at, quotes: store_counts::kept(path) })
+    Ok(Latest::Ended { at, quotes: fetched(path) })
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct State {
+    fetched: u64,
+}
+
+/// How many quotes the runs on a data folder have fetched; 0 if none has noted it.
+pub(crate) fn fetched(path: &Path) -> u64 {
+    let state = std::fs::read(path.join(STATE)).unwrap_or_default();
+    serde_json::from_slice::<State>(&state).unwrap_or_default().fetched
+}
+
+/// Notes how many quotes the runs on a data folder have fetched.
+pub(crate) fn note_fetched(path: &Path, fetched: u64) -> anyhow::Result<()> {
+    write_json(&path.join(STATE), &State { fetched })
+}
+
+/// Writes JSON so that a reader sees the old file or the new one, never half of one.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+    let cannot = || format!("{} cannot be written", path.display());
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(cannot)?;
+    serde_json::to_writer_pretty(&mut file, value)?;
+    file.write_all(b"\n").with_context(cannot)?;
+    file.persist(path).with_context(cannot)?;
+    Ok(())
 }
 
 /// Removes everything in the data folder; on a terminal, only after a yes.
@@ -106,12 +134,8 @@ pub(crate) fn reset(path: &Path, yes: bool) -> anyhow::Result<()> {
         );
     }
     let _lock = lock(path)?;
-    let what = format!(
-        "{}: {} quotes, {} MB",
-        path.display(),
-        store_counts::kept(path),
-        bytes(path).div_ceil(1_000_000)
-    );
+    let what =
+        format!("{}: {} quotes, {} MB", path.display(), fetched(path), bytes(path).div_ceil(1_000_000));
     if !yes && std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
         print!("Remove {what}? [y/N] ");
         std::io::stdout().flush()?;

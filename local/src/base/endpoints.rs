@@ -1,16 +1,19 @@
 //! Where the parts of a run are.
 
-use std::{io::ErrorKind, path::Path};
+use std::{io::ErrorKind, net::Ipv4Addr, path::Path};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    base::{hint, names},
-    servers::stand_ins::Servers,
-};
+use crate::base::{data_dir::write_json, hint};
 
 const FILE: &str = "endpoints.json";
+/// The metrics of a run, as Prometheus' text, at the address that [`metrics_url`] returns.
+pub(crate) const METRICS_PATH: &str = "/metrics";
+/// What is known of each function, as JSON; served beside the metrics.
+pub(crate) const FUNCTIONS_PATH: &str = "/metrics.json";
+/// The figures of each station of the flow for the page, as JSON; served beside the metrics.
+pub(crate) const PIPELINE_PATH: &str = "/pipeline.json";
 
 /// What a client needs to use each part itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -56,32 +59,6 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// The addresses of a run with these servers.
-    pub(crate) fn new(servers: &Servers) -> Self {
-        let dataset = |layer| format!("{}{layer}", names::DATASET);
-        Self {
-            kafka_bootstrap_servers: servers.kafka.clone(),
-            kafka_topic: names::TOPIC.to_owned(),
-            kafka_group: names::GROUP.to_owned(),
-            aws_endpoint_url: servers.aws.clone(),
-            s3_endpoint_url: servers.s3.clone(),
-            aws_region: names::REGION.to_owned(),
-            bronze_bucket: names::BRONZE_BUCKET.to_owned(),
-            quarantine_bucket: names::QUARANTINE_BUCKET.to_owned(),
-            archived_queue: names::ARCHIVED_QUEUE.to_owned(),
-            dead_letter_queue: names::DEAD_LETTER_QUEUE.to_owned(),
-            bigquery_endpoint: servers.bigquery.clone(),
-            bigquery_project: names::PROJECT.to_owned(),
-            bigquery_dataset: dataset(""),
-            bigquery_bronze_dataset: dataset("_bronze"),
-            bigquery_silver_dataset: dataset("_silver"),
-            bigquery_gold_dataset: dataset("_gold"),
-            finnhub_base_url: servers.finnhub.clone(),
-            dashboard_url: servers.dashboard.clone(),
-            metrics_url: servers.metrics.clone(),
-        }
-    }
-
     /// Keeps the addresses for `quoteflow status`.
     pub(crate) fn save(&self, data_dir: &Path) -> anyhow::Result<()> {
         write_json(&data_dir.join(FILE), self)
@@ -104,13 +81,12 @@ impl Endpoints {
     }
 }
 
-/// Writes JSON so that a reader sees the old file or the new one, never half of one.
-pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
-    let cannot = || format!("{} cannot be written", path.display());
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(cannot)?;
-    serde_json::to_writer_pretty(&mut file, value)?;
-    std::io::Write::write_all(&mut file, b"\n").with_context(cannot)?;
-    file.persist(path).with_context(cannot)?;
-    Ok(())
+/// The address of the metrics at a port of this machine.
+pub(crate) fn metrics_url(port: u16) -> String {
+    format!("http://{}:{port}{METRICS_PATH}", Ipv4Addr::LOCALHOST)
+}
+
+/// The address of another path of the server that has the metrics at `metrics_url`.
+pub(crate) fn beside_metrics(metrics_url: &str, path: &str) -> String {
+    format!("{}{path}", metrics_url.trim_end_matches(METRICS_PATH))
 }

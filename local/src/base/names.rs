@@ -23,6 +23,11 @@ impl Limits {
     }
 }
 
+/// The functions behind the Lambda endpoint, with their limits.
+pub(crate) const DEPLOYED: [(&str, Limits); 4] =
+    [(FETCH, FETCH_LIMITS), (ARCHIVE, ARCHIVE_LIMITS), (LOAD, LOAD_LIMITS), (RECONCILE, RECONCILE_LIMITS)];
+/// The functions behind this process, with their limits.
+pub(crate) const HOSTED: [(&str, Limits); 2] = [(TRANSFORM, TRANSFORM_LIMITS), (SERVE, SERVE_LIMITS)];
 /// What a live run polls if no symbols are named.
 pub const LIVE_SYMBOLS: [&str; 5] = ["AAPL", "MSFT", "TSLA", "GOOGL", "AMZN"];
 /// The table of clean quotes.

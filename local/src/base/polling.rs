@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use feed::recording::Recording;
 use quotes::Symbol;
 
-use crate::{base::names, cli::RunOptions};
+use crate::base::{names, options::RunOptions};
 
 /// Finnhub's limit for a free key. <https://finnhub.io/docs/api/rate-limit>
 const RATE_LIMIT_PER_MINUTE: u32 = 60;

@@ -12,8 +12,8 @@ pub(crate) const MARKET_STATUS: &str = "stock/market-status?exchange=US";
 /// A person waits for it.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// What Finnhub said.
-pub(crate) enum Opening {
+/// What Finnhub answered first.
+pub(crate) enum FirstAnswer {
     Market(MarketStatus),
     /// It does not say now, and may later.
     Trouble(Trouble),
@@ -23,10 +23,10 @@ pub(crate) enum Opening {
 ///
 /// # Errors
 /// As [`ask`].
-pub(crate) async fn opening(
+pub(crate) async fn first_answer(
     upstream: Option<&Upstream>,
     symbols: &[String],
-) -> anyhow::Result<Option<Opening>> {
+) -> anyhow::Result<Option<FirstAnswer>> {
     let (Some(upstream), Some(symbol)) = (upstream, symbols.first()) else { return Ok(None) };
     ask(upstream, symbol).await.map(Some)
 }
@@ -35,10 +35,10 @@ pub(crate) async fn opening(
 ///
 /// # Errors
 /// If a later request cannot help: the key is rejected, nothing listens, or the address is not Finnhub's.
-async fn ask(upstream: &Upstream, symbol: &str) -> anyhow::Result<Opening> {
+async fn ask(upstream: &Upstream, symbol: &str) -> anyhow::Result<FirstAnswer> {
     let mut trouble = match request(upstream, MARKET_STATUS).await {
         Ok(body) => match serde_json::from_slice(&body) {
-            Ok(status) => return Ok(Opening::Market(status)),
+            Ok(status) => return Ok(FirstAnswer::Market(status)),
             Err(_) => Trouble::Odd("it does not say whether the market is open".to_owned()),
         },
         Err(trouble) => trouble,
@@ -46,7 +46,7 @@ async fn ask(upstream: &Upstream, symbol: &str) -> anyhow::Result<Opening> {
     // Some keys may not read everything.
     if matches!(trouble, Trouble::Refused { status: 403, .. }) {
         trouble = match request(upstream, &format!("quote?symbol={symbol}")).await {
-            Ok(_) => return Ok(Opening::Trouble(trouble)),
+            Ok(_) => return Ok(FirstAnswer::Trouble(trouble)),
             Err(trouble) => trouble,
         };
     }
@@ -56,10 +56,10 @@ async fn ask(upstream: &Upstream, symbol: &str) -> anyhow::Result<Opening> {
             trouble.text()
         ),
         Trouble::Unreachable(why) => bail!("Finnhub cannot be reached at {}: {why}", upstream.base_url()),
-        Trouble::Status { status, .. } if is_for_ever(*status) => {
+        Trouble::Status { status, .. } if is_permanent(*status) => {
             bail!("{} at {}: does the address end in /api/v1?", trouble.text(), upstream.base_url())
         }
-        _ => Ok(Opening::Trouble(trouble)),
+        _ => Ok(FirstAnswer::Trouble(trouble)),
     }
 }
 
@@ -68,7 +68,7 @@ async fn request(upstream: &Upstream, path: &str) -> Result<Vec<u8>, Trouble> {
     upstream.trouble(&answer).map_or(Ok(answer.body), Err)
 }
 
-fn is_for_ever(status: u16) -> bool {
+fn is_permanent(status: u16) -> bool {
     let status = StatusCode::from_u16(status).unwrap_or_default();
     status.is_redirection() || (status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT)
 }

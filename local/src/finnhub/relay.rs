@@ -27,12 +27,12 @@ use serde_json::json;
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 
 use crate::{
+    base::clock::now_ms,
     finnhub::{
         client::{Answer, MarketStatus, Trouble, Upstream},
         market::{self, Closed},
-        preflight::Opening,
+        preflight::FirstAnswer,
     },
-    watch::latencies::now_ms,
 };
 
 const PATH: &str = "/api/v1";
@@ -53,12 +53,12 @@ pub(crate) struct Relay {
 struct Shared {
     upstream: Upstream,
     is_stopped: AtomicBool,
-    heard: Mutex<Heard>,
+    answers: Mutex<Answers>,
 }
 
-/// What Finnhub said so far.
+/// What Finnhub has answered so far.
 #[derive(Default)]
-struct Heard {
+struct Answers {
     quotes: u64,
     trouble: Option<(Trouble, Instant)>,
     /// The last answer that was as it should be, and the last that was a quote.
@@ -82,7 +82,7 @@ impl Relay {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.with_context(cannot)?;
         let port = listener.local_addr()?.port();
         let shared =
-            Arc::new(Shared { upstream, is_stopped: AtomicBool::new(false), heard: Mutex::default() });
+            Arc::new(Shared { upstream, is_stopped: AtomicBool::new(false), answers: Mutex::default() });
         let router = Router::new().fallback(pass_on).with_state(Arc::clone(&shared));
         let server = tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(Self { port, shared, server })
@@ -100,32 +100,32 @@ impl Relay {
 
     /// How many quotes fetch-quotes has been given.
     pub(crate) fn quotes(&self) -> u64 {
-        self.shared.heard().quotes
+        self.shared.answers().quotes
     }
 
     /// Notes what Finnhub answered before the start.
-    pub(crate) fn knows(&self, opening: Opening) {
-        let mut heard = self.shared.heard();
-        match opening {
-            Opening::Market(status) => heard.market = Some(status),
-            Opening::Trouble(trouble) => heard.trouble = Some((trouble, Instant::now())),
+    pub(crate) fn note_first_answer(&self, answer: FirstAnswer) {
+        let mut answers = self.shared.answers();
+        match answer {
+            FirstAnswer::Market(status) => answers.market = Some(status),
+            FirstAnswer::Trouble(trouble) => answers.trouble = Some((trouble, Instant::now())),
         }
     }
 
     /// What is wrong with Finnhub now, if anything is.
     pub(crate) fn trouble(&self) -> Option<String> {
-        let heard = self.shared.heard();
-        let (trouble, at) = heard.trouble.as_ref()?;
+        let answers = self.shared.answers();
+        let (trouble, at) = answers.trouble.as_ref()?;
         let is_shown = match trouble {
-            Trouble::NoData(_) => heard.quote.is_none_or(|quote| quote.elapsed() > NO_DATA),
-            _ => heard.good.is_none_or(|good| good < *at) || at.elapsed() < SHOWN,
+            Trouble::NoData(_) => answers.quote.is_none_or(|quote| quote.elapsed() > NO_DATA),
+            _ => answers.good.is_none_or(|good| good < *at) || at.elapsed() < SHOWN,
         };
         is_shown.then(|| trouble.text())
     }
 
     /// Finnhub's market status; `None` before its first answer.
     pub(crate) fn market(&self) -> Option<MarketStatus> {
-        self.shared.heard().market.clone()
+        self.shared.answers().market.clone()
     }
 
     /// Whether the US market is closed, in words.
@@ -135,9 +135,9 @@ impl Relay {
 
     /// The symbols without data that have not been named yet.
     pub(crate) fn unknown(&self) -> Vec<String> {
-        let mut heard = self.shared.heard();
-        let unknown: Vec<String> = heard.without_data.difference(&heard.named).cloned().collect();
-        heard.named.extend(unknown.iter().cloned());
+        let mut answers = self.shared.answers();
+        let unknown: Vec<String> = answers.without_data.difference(&answers.named).cloned().collect();
+        answers.named.extend(unknown.iter().cloned());
         unknown
     }
 }
@@ -150,8 +150,8 @@ impl Drop for Relay {
 
 impl Shared {
     /// No panic can leave half a change behind.
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the request to its end and notes what came, whether or not the function still waits for it.
@@ -165,24 +165,24 @@ impl Shared {
             Some(symbol) => read_quote(symbol, body).map(|()| None),
             None => Ok(serde_json::from_slice(body).ok()),
         });
-        let (now, mut heard) = (Instant::now(), self.heard());
+        let (now, mut answers) = (Instant::now(), self.answers());
         match found {
             Ok(market) => {
-                heard.good = Some(now);
-                heard.market = market.or(heard.market.take());
+                answers.good = Some(now);
+                answers.market = market.or(answers.market.take());
                 if let Some(symbol) = symbol {
-                    heard.quote = Some(now);
-                    heard.without_data.remove(symbol);
-                    heard.with_data.insert(symbol.to_owned());
+                    answers.quote = Some(now);
+                    answers.without_data.remove(symbol);
+                    answers.with_data.insert(symbol.to_owned());
                 }
             }
             Err(trouble) => {
                 if let Trouble::NoData(symbol) = &trouble
-                    && !heard.with_data.contains(symbol)
+                    && !answers.with_data.contains(symbol)
                 {
-                    heard.without_data.insert(symbol.clone());
+                    answers.without_data.insert(symbol.clone());
                 }
-                heard.trouble = Some((trouble, now));
+                answers.trouble = Some((trouble, now));
             }
         }
         answer
@@ -230,7 +230,7 @@ async fn pass_on(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>, 
     let is_quote = asked.symbol.is_some_and(|symbol| {
         shared.upstream.trouble(&answer).is_none() && read_quote(&symbol, &answer.body).is_ok()
     });
-    shared.heard().quotes += u64::from(is_quote);
+    shared.answers().quotes += u64::from(is_quote);
     let mut response = (answer.status, answer.body).into_response();
     let headers = HEADERS.map(HeaderName::from_static).into_iter().chain([CONTENT_TYPE]);
     for name in headers {

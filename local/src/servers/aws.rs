@@ -167,8 +167,8 @@ impl Aws {
         let http = reqwest::Client::builder().no_proxy().build().unwrap_or_default();
         Self {
             s3: function_kit::aws::s3_at(&config, Some(s3_endpoint), &mut Environment::of_process()),
-            sqs: aws_sdk_sqs::Client::new(&patient(&config)),
-            lambda: aws_sdk_lambda::Client::new(&patient(&config)),
+            sqs: aws_sdk_sqs::Client::new(&with_long_timeouts(&config)),
+            lambda: aws_sdk_lambda::Client::new(&with_long_timeouts(&config)),
             scheduler: aws_sdk_scheduler::Client::new(&config),
             cloudwatch: CloudWatch { http, endpoint: endpoint.to_owned() },
         }
@@ -211,9 +211,8 @@ impl Aws {
 
 /// Long polls and invocations take their time, and so does a stand-in on a busy machine that gets tens of megabytes of
 /// executables; the caller decides about another try.
-fn patient(config: &SdkConfig) -> SdkConfig {
+fn with_long_timeouts(config: &SdkConfig) -> SdkConfig {
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(INVOCATION).build();
-    let patient =
-        config.clone().into_builder().timeout_config(timeouts).retry_config(RetryConfig::disabled());
-    patient.stalled_stream_protection(StalledStreamProtectionConfig::disabled()).build()
+    let config = config.clone().into_builder().timeout_config(timeouts).retry_config(RetryConfig::disabled());
+    config.stalled_stream_protection(StalledStreamProtectionConfig::disabled()).build()
 }

@@ -1,6 +1,7 @@
 //! Child processes: the stand-ins written in Python.
 
 use std::{
+    ffi::OsString,
     fs::File,
     io,
     os::unix::process::{CommandExt, ExitStatusExt},
@@ -27,6 +28,8 @@ const SUPERVISOR_GRACE: Duration = Duration::from_secs(12);
 const POLL: Duration = Duration::from_millis(50);
 /// How much of a failed child's log is shown.
 const LOG_TAIL: usize = 2000;
+
+const S3_VARIABLES: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"];
 
 /// A running program with its own log.
 pub(crate) struct Child {
@@ -118,6 +121,24 @@ impl Child {
         let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(LOG_TAIL)..]).trim().to_owned();
         format!("its log {} ends with:\n{tail}", self.log.display())
     }
+}
+
+/// Where traces go: `OTEL_EXPORTER_OTLP_ENDPOINT` and what else OpenTelemetry reads from the environment.
+/// <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
+pub(crate) fn telemetry() -> Vec<(String, String)> {
+    variables(|name| name.starts_with("OTEL_"))
+}
+
+/// Besides [`telemetry`], the address and the account of S3: what the functions behind the Lambda endpoint get from the
+/// environment of this process.
+pub(crate) fn passed_on() -> Vec<(String, String)> {
+    variables(|name| name.starts_with("OTEL_") || S3_VARIABLES.contains(&name))
+}
+
+fn variables(is_wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+    let text =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).filter(|(name, _)| is_wanted(name)).collect()
 }
 
 /// Runs `command` as a child until it ends, this process gets a signal, or its stdin is closed, and leaves none of its

@@ -2,11 +2,8 @@
 
 use std::{
     collections::HashMap,
-    ffi::OsString,
-    fs::File,
-    io::Write,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use anyhow::{Context, bail};
@@ -15,30 +12,17 @@ use runtime_api::{Function, FunctionConfig, LogSink};
 use crate::{
     base::{
         data_dir::DataDir,
-        names::{self, Limits},
+        endpoints::{PIPELINE_PATH, beside_metrics},
+        names,
+        options::RunOptions,
     },
-    cli::RunOptions,
     servers::{
         aws::Aws,
+        child,
         provision::{FunctionSpec, Queues},
         stand_ins::{RECORDED_KEY, Servers},
     },
-    watch::{metrics::Metrics, pipeline},
 };
-
-const S3_VARIABLES: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"];
-
-/// The functions behind the Lambda endpoint, with their limits.
-pub(crate) const DEPLOYED: [(&str, Limits); 4] = [
-    (names::FETCH, names::FETCH_LIMITS),
-    (names::ARCHIVE, names::ARCHIVE_LIMITS),
-    (names::LOAD, names::LOAD_LIMITS),
-    (names::RECONCILE, names::RECONCILE_LIMITS),
-];
-
-/// The functions behind this process, with their limits.
-pub(crate) const HOSTED: [(&str, Limits); 2] =
-    [(names::TRANSFORM, names::TRANSFORM_LIMITS), (names::SERVE, names::SERVE_LIMITS)];
 
 /// Deploys the functions behind the Lambda endpoint, all at once.
 pub(crate) async fn deploy(
@@ -57,10 +41,10 @@ pub(crate) async fn deploy(
         environment: if servers.has_own_aws {
             environment
         } else {
-            environment.into_iter().chain(passed_on()).collect()
+            environment.into_iter().chain(child::passed_on()).collect()
         },
     };
-    let [fetch, archive, load, reconcile] = DEPLOYED;
+    let [fetch, archive, load, reconcile] = names::DEPLOYED;
     let fetch = spec(fetch, fetch_environment(servers, options));
     let archive = spec(
         archive,
@@ -122,26 +106,8 @@ fn environment<const N: usize>(variables: [(&str, &str); N]) -> HashMap<String, 
     variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// Where traces go: `OTEL_EXPORTER_OTLP_ENDPOINT` and what else OpenTelemetry reads from the environment.
-/// <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
-fn telemetry() -> Vec<(String, String)> {
-    variables(|name| name.starts_with("OTEL_"))
-}
-
-/// Besides [`telemetry`], the address and the account of S3: what the functions behind the Lambda endpoint get from the
-/// environment of this process.
-pub(crate) fn passed_on() -> Vec<(String, String)> {
-    variables(|name| name.starts_with("OTEL_") || S3_VARIABLES.contains(&name))
-}
-
-fn variables(is_wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
-    let text =
-        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-    std::env::vars_os().filter_map(text).filter(|(name, _)| is_wanted(name)).collect()
-}
-
 fn with_telemetry(environment: HashMap<String, String>) -> HashMap<String, String> {
-    environment.into_iter().chain(telemetry()).collect()
+    environment.into_iter().chain(child::telemetry()).collect()
 }
 
 fn fetch_environment(servers: &Servers, options: &RunOptions) -> HashMap<String, String> {
@@ -165,37 +131,33 @@ fn warehouse_environment(servers: &Servers, function: &str) -> HashMap<String, S
     ])
 }
 
-/// serve-dashboard's instances, for the server at its address. Each starts with its first request.
-pub(crate) fn start_dashboard(
-    data: &DataDir,
-    servers: &Servers,
-    metrics: &Arc<Metrics>,
-) -> anyhow::Result<Vec<Function>> {
+/// serve-dashboard's instances, for the server at its address, with a log for their lines. Each starts with its first request.
+pub(crate) fn start_dashboard(servers: &Servers, log: LogSink) -> anyhow::Result<Vec<Function>> {
     let mut config = FunctionConfig::new(names::SERVE, executable(names::SERVE)?);
     config.env = with_telemetry(warehouse_environment(servers, names::SERVE)).into_iter().collect();
     // A stand-in bills nothing, so that it is asked more often than BigQuery is, or the proxy that has its prices.
-    if servers.cloud.is_none() {
+    if servers.proxy.is_none() {
         config.env.extend(environment([("DASHBOARD_CACHE_SECONDS", "1"), ("DASHBOARD_CHART_SECONDS", "5")]));
     }
     // The page says that the prices are not today's.
     let speed = servers.feed.as_ref().map(|feed| feed.speed().to_string());
     config.env.extend(speed.map(|speed| ("DASHBOARD_RECORDING_SPEED".to_owned(), speed)));
-    config.env.push(("DASHBOARD_PIPELINE_URL".to_owned(), pipeline::url(&servers.metrics)));
+    config.env.push(("DASHBOARD_PIPELINE_URL".to_owned(), beside_metrics(&servers.metrics, PIPELINE_PATH)));
     config.timeout = names::SERVE_LIMITS.timeout();
     config.memory_mb = names::SERVE_LIMITS.memory_mb;
-    config.log = log(data, names::SERVE, metrics)?;
+    config.log = log;
     // Each instance answers one request at a time.
     let instances = names::SERVE_LIMITS.reserved_concurrency.unwrap_or(1);
     Ok((0..instances).map(|_| Function::start(config.clone())).collect())
 }
 
-/// transform-quotes as in its container image: a Python runtime client behind the Runtime API.
+/// transform-quotes as in its container image, with a log for its lines: a Python runtime client behind the Runtime API.
 pub(crate) fn start_transform(
     data: &DataDir,
     project: &Path,
     python: &Path,
     servers: &Servers,
-    metrics: &Arc<Metrics>,
+    log: LogSink,
 ) -> anyhow::Result<Arc<Function>> {
     let mut config = FunctionConfig::new(names::TRANSFORM, std::env::current_exe()?);
     let python = python.display().to_string();
@@ -216,20 +178,6 @@ pub(crate) fn start_transform(
         with_telemetry(warehouse_environment(servers, names::TRANSFORM)).into_iter().chain(own).collect();
     config.timeout = names::TRANSFORM_LIMITS.timeout();
     config.memory_mb = names::TRANSFORM_LIMITS.memory_mb;
-    config.log = log(data, names::TRANSFORM, metrics)?;
+    config.log = log;
     Ok(Arc::new(Function::start(config)))
-}
-
-/// A new log of the function's lines, from which its metrics are read too.
-fn log(data: &DataDir, name: &'static str, metrics: &Arc<Metrics>) -> anyhow::Result<LogSink> {
-    let log = Mutex::new(File::create(data.log(name))?);
-    let metrics = Arc::clone(metrics);
-    Ok(Arc::new(move |line| {
-        if let Ok(line) = serde_json::from_str(line) {
-            metrics.add_line(name, &line);
-        }
-        if let Ok(mut log) = log.lock() {
-            let _ = writeln!(log, "{line}");
-        }
-    }))
 }

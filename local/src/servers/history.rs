@@ -14,9 +14,8 @@ use serde_json::json;
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
-    base::names,
+    base::{clock::now_ms, names},
     servers::{aws::Aws, provision::Queues},
-    watch::latencies::now_ms,
 };
 
 /// The recorded seconds from one quote to the next.
@@ -28,19 +27,19 @@ const CONCURRENCY: usize = 16;
 const OBJECTS_A_MESSAGE: usize = 200;
 
 /// Where a first run begins: the last recorded day.
-pub(crate) fn begins_at(recording: &Recording) -> u64 {
+pub(crate) fn first_position(recording: &Recording) -> u64 {
     recording.seconds() - SESSION_SECONDS
 }
 
 /// Makes the buckets and the queues, and archives and queues the days before `feed`'s last. It returns how many quotes
-/// they have: none without a feed, or where the bucket holds something already. `s3_is_other` and `delay` are
+/// they have: none without a feed, or where the bucket holds something already. `s3_is_separate` and `delay` are
 /// [`Aws::storage`]'s.
 ///
 /// # Errors
 /// When a store refuses.
 pub(crate) async fn storage(
     aws: &Aws,
-    s3_is_other: bool,
+    s3_is_separate: bool,
     delay: bool,
     feed: Option<&Feed>,
     symbols: &[String],
@@ -49,7 +48,7 @@ pub(crate) async fn storage(
         Some(feed) => archive(aws, feed.recording(), symbols).await?,
         None => Vec::new(),
     };
-    let queues = aws.storage(s3_is_other, delay).await?;
+    let queues = aws.storage(s3_is_separate, delay).await?;
     announce(aws, &queues.archived, &keys).await?;
     Ok((queues, keys.len()))
 }
@@ -69,7 +68,7 @@ async fn archive(aws: &Aws, recording: &Recording, symbols: &[String]) -> anyhow
     let symbols = symbols.iter().map(|symbol| symbol.parse()).collect::<Result<Vec<Symbol>, _>>()?;
     let slots = Arc::new(Semaphore::new(CONCURRENCY));
     let (mut writes, mut keys) = (JoinSet::new(), Vec::new());
-    for quote in quotes_before(recording, &symbols, begins_at(recording), now_ms())? {
+    for quote in quotes_before(recording, &symbols, first_position(recording), now_ms())? {
         let slot = Arc::clone(&slots).acquire_owned().await?;
         let key = quote.object_key().to_string();
         let put = aws.s3.put_object().bucket(bucket).key(&key);
@@ -139,14 +138,14 @@ mod tests {
         let recording = Recording::embedded().unwrap();
         let symbols: Vec<Symbol> = ["AAPL", "TSLA"].map(|symbol| symbol.parse().unwrap()).to_vec();
         let now = 1_795_640_000_000;
-        let quotes = quotes_before(&recording, &symbols, begins_at(&recording), now).unwrap();
+        let quotes = quotes_before(&recording, &symbols, first_position(&recording), now).unwrap();
         assert_eq!(quotes.len(), 2 * 4 * 390 * 60 / 900);
         let keys: HashSet<String> = quotes.iter().map(|quote| quote.object_key().to_string()).collect();
         assert_eq!(keys.len(), quotes.len());
         let last = quotes.last().unwrap();
         assert!(last.fetched_at() < 1_795_640_000);
         // Thursday's last second.
-        assert_eq!(last.market_time().unwrap(), Some(recording.clock_at(begins_at(&recording) - 1)));
-        assert_eq!(recording.day_at(begins_at(&recording)), recording.days()[4]);
+        assert_eq!(last.market_time().unwrap(), Some(recording.clock_at(first_position(&recording) - 1)));
+        assert_eq!(recording.day_at(first_position(&recording)), recording.days()[4]);
     }
 }

@@ -2,7 +2,6 @@
 
 pub(crate) mod aws;
 pub(crate) mod child;
-pub(crate) mod cloud;
 pub(crate) mod functions;
 pub(crate) mod history;
 pub(crate) mod provision;

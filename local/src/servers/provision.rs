@@ -25,7 +25,6 @@ use rdkafka::{
 use crate::{
     base::names::{self, Limits},
     servers::aws::Aws,
-    triggers::object_events,
 };
 
 /// Any role does: the stand-ins check none.
@@ -34,6 +33,12 @@ const ROLE: &str = "arn:aws:iam::000000000000:role/quoteflow-local";
 const MAX_RECEIVES: u32 = 5;
 /// How long a message that was received stays hidden, in seconds: longer than load-quotes may run.
 const VISIBILITY_SECONDS: u32 = 2 * names::LOAD_LIMITS.timeout_seconds;
+
+/// Where a separate S3 server, such as `MinIO`, posts its events to, beside the metrics.
+pub(crate) const WEBHOOK_PATH: &str = "/object-events";
+/// The webhook in `MinIO`'s notifications: `MINIO_NOTIFY_WEBHOOK_ENDPOINT_QUOTEFLOW`.
+/// <https://docs.min.io/community/minio-object-store/reference/minio-server/settings/notifications/webhook-service.html>
+const WEBHOOK_ARN: &str = "arn:minio:sqs::QUOTEFLOW:webhook";
 
 /// The queues' URLs.
 #[derive(Debug, Clone)]
@@ -72,7 +77,7 @@ impl Aws {
     /// Makes the buckets and the queues, and has S3 send an event of every new object to the queue; where S3 is another server, by
     /// its webhook. The AWS stand-in ignores the window in which AWS gathers a batch. With `delay` each message waits in the queue
     /// for that long instead, so that a burst is one batch there as well.
-    pub(crate) async fn storage(&self, s3_is_other: bool, delay: bool) -> anyhow::Result<Queues> {
+    pub(crate) async fn storage(&self, s3_is_separate: bool, delay: bool) -> anyhow::Result<Queues> {
         for bucket in [names::BRONZE_BUCKET, names::QUARANTINE_BUCKET] {
             self.bucket(bucket).await?;
         }
@@ -94,8 +99,8 @@ impl Aws {
             .await?;
         let notification = QueueConfiguration::builder()
             .id(names::ARCHIVED_QUEUE)
-            .queue_arn(if s3_is_other {
-                object_events::ARN.to_owned()
+            .queue_arn(if s3_is_separate {
+                WEBHOOK_ARN.to_owned()
             } else {
                 self.queue_arn(&archived).await?
             })
@@ -111,12 +116,12 @@ impl Aws {
             .skip_destination_validation(true)
             .send()
             .await;
-        if s3_is_other && let Err(error) = &notified {
+        if s3_is_separate && let Err(error) = &notified {
             tracing::warn!(
                 "S3 sends no events for new objects, so {} finds them every 5 minutes; for MinIO, point its webhook \
                  QUOTEFLOW to {} of the metrics' address: {}",
                 names::RECONCILE,
-                object_events::PATH,
+                WEBHOOK_PATH,
                 function_kit::chain(error)
             );
         } else {

@@ -8,19 +8,23 @@ use std::{
 
 use anyhow::{Context, bail};
 use broker::{Broker, BrokerError};
+use cloud::{Proxy, ProxyConfig};
 use feed::{Fault, Feed, recording::Recording};
 use tokio::time::Instant;
 
 use crate::{
-    base::{data_dir::DataDir, names, polling::Polling},
-    cli::RunOptions,
-    finnhub::{client::Upstream, preflight::Opening, relay::Relay},
-    servers::{
-        child::{Child, Program},
-        cloud::Cloud,
-        functions, history,
+    base::{
+        data_dir::DataDir,
+        endpoints::{Endpoints, metrics_url},
+        names,
+        options::RunOptions,
+        polling::Polling,
     },
-    watch::metrics,
+    finnhub::{client::Upstream, preflight::FirstAnswer, relay::Relay},
+    servers::{
+        child::{self, Child, Program},
+        history,
+    },
 };
 
 const START: Duration = Duration::from_mins(1);
@@ -31,7 +35,7 @@ const FINNHUB: &str = "https://finnhub.io/api/v1";
 pub(crate) const RECORDED_KEY: &str = "recorded";
 
 /// The addresses of other servers, as the environment gives them.
-pub(crate) struct Given {
+pub(crate) struct ExternalServers {
     kafka: Option<String>,
     aws: Option<String>,
     s3: Option<String>,
@@ -40,7 +44,7 @@ pub(crate) struct Given {
     finnhub_key: Option<String>,
 }
 
-impl Given {
+impl ExternalServers {
     pub(crate) fn read() -> Self {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self {
@@ -96,7 +100,7 @@ struct Ports {
 
 impl Ports {
     /// The ports from `base` on, once they are free; free ones for 0.
-    async fn take(base: u16, given: &Given, has_proxy: bool) -> anyhow::Result<Self> {
+    async fn take(base: u16, external: &ExternalServers, has_proxy: bool) -> anyhow::Result<Self> {
         if base == 0 {
             // All are bound at the same time, so that no two are the same.
             let listen = || TcpListener::bind(("127.0.0.1", 0));
@@ -116,9 +120,9 @@ impl Ports {
         let (kafka, aws, bigquery, feed, dashboard) = (base, base + 1, base + 2, base + 3, base + 4);
         let ports = Self { kafka, aws, bigquery, feed, dashboard, metrics: last };
         let needed = [
-            (given.kafka.is_none(), ports.kafka, "Kafka"),
-            (given.aws.is_none(), ports.aws, "AWS"),
-            (given.bigquery.is_none() || has_proxy, ports.bigquery, "BigQuery"),
+            (external.kafka.is_none(), ports.kafka, "Kafka"),
+            (external.aws.is_none(), ports.aws, "AWS"),
+            (external.bigquery.is_none() || has_proxy, ports.bigquery, "BigQuery"),
             (true, ports.feed, "the recorded feed or the relay to Finnhub"),
             (true, ports.dashboard, "the dashboard"),
             (true, ports.metrics, "the metrics"),
@@ -149,13 +153,14 @@ pub(crate) struct Servers {
     pub bigquery: String,
     /// The stand-in itself, for who only watches.
     pub bigquery_itself: String,
-    pub cloud: Option<Cloud>,
+    /// With `--cloud-latency`.
+    pub proxy: Option<Proxy>,
     pub finnhub: String,
     /// Where the dashboard is to be.
     pub dashboard: String,
     /// Where the metrics are to be.
     pub metrics: String,
-    /// Whether the functions have [`functions::passed_on`] from the stand-in's environment. It would write their own
+    /// Whether the functions have [`child::passed_on`] from the stand-in's environment. It would write their own
     /// variables, secrets among them, into its state file.
     pub has_own_aws: bool,
     pub polling: Polling,
@@ -169,7 +174,7 @@ pub(crate) struct Servers {
 impl Servers {
     /// Starts the stand-ins; the Python ones may not answer yet.
     pub(crate) async fn start(
-        given: Given,
+        external: ExternalServers,
         polling: Polling,
         upstream: Option<Upstream>,
         options: &RunOptions,
@@ -177,20 +182,20 @@ impl Servers {
         project: &Path,
         python: &Path,
     ) -> anyhow::Result<Self> {
-        let ports = Ports::take(options.port_base, &given, options.cloud_latency.is_some()).await?;
+        let ports = Ports::take(options.port_base, &external, options.cloud_latency.is_some()).await?;
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         // The proxy is where clients look for BigQuery.
         let bigquery_port = if options.cloud_latency.is_some() { free_port()? } else { ports.bigquery };
         let mut servers = Self {
-            kafka: given.kafka.clone().unwrap_or_default(),
-            aws: given.aws.clone().unwrap_or_else(|| url(ports.aws)),
+            kafka: external.kafka.clone().unwrap_or_default(),
+            aws: external.aws.clone().unwrap_or_else(|| url(ports.aws)),
             s3: String::new(),
             bigquery: String::new(),
-            bigquery_itself: given.bigquery.clone().unwrap_or_else(|| url(bigquery_port)),
-            cloud: None,
+            bigquery_itself: external.bigquery.clone().unwrap_or_else(|| url(bigquery_port)),
+            proxy: None,
             finnhub: String::new(),
             dashboard: format!("{}/", url(ports.dashboard)),
-            metrics: metrics::url(ports.metrics),
+            metrics: metrics_url(ports.metrics),
             has_own_aws: false,
             polling,
             feed: None,
@@ -198,22 +203,24 @@ impl Servers {
             broker: None,
             children: Vec::new(),
         };
-        servers.s3 = given.s3.unwrap_or_else(|| servers.aws.clone());
-        if given.aws.is_none() {
+        servers.s3 = external.s3.unwrap_or_else(|| servers.aws.clone());
+        if external.aws.is_none() {
             let child = start_aws(data, python, &servers, ports.aws)?;
             servers.has_own_aws = true;
             servers.children.push((child, format!("{}/_ministack/health", servers.aws)));
         }
-        if given.bigquery.is_none() {
+        if external.bigquery.is_none() {
             let child = start_bigquery(data, project, python, bigquery_port).await?;
             servers.children.push((child, format!("{}/readyz", servers.bigquery_itself)));
         }
-        let proxy = format!("127.0.0.1:{}", ports.bigquery);
-        servers.cloud =
-            Cloud::start(options, servers.polling.symbols.len(), proxy, servers.bigquery_itself.clone())
-                .await?;
-        servers.bigquery = servers.cloud.as_ref().map_or_else(|| servers.bigquery_itself.clone(), Cloud::url);
-        if given.kafka.is_none() {
+        if let Some(speed) = options.cloud_latency {
+            let address = format!("127.0.0.1:{}", ports.bigquery);
+            let upstream = servers.bigquery_itself.clone();
+            let config = ProxyConfig { address, upstream, speed, seed: options.cloud_seed };
+            servers.proxy = Some(Proxy::start(config).await?);
+        }
+        servers.bigquery = servers.proxy.as_ref().map_or_else(|| servers.bigquery_itself.clone(), Proxy::url);
+        if external.kafka.is_none() {
             let broker = start_broker(data, ports.kafka).await?;
             servers.kafka = broker.bootstrap_servers();
             servers.broker = Some(broker);
@@ -229,7 +236,7 @@ impl Servers {
                 rate_limit_per_minute: servers.polling.rate_limit_per_minute,
                 start_position: match options.start_at {
                     Some(position) => position,
-                    None => history::begins_at(&Recording::embedded()?),
+                    None => history::first_position(&Recording::embedded()?),
                 },
                 state_file: Some(data.join("feed.json")),
             };
@@ -240,10 +247,36 @@ impl Servers {
         Ok(servers)
     }
 
+    /// What a client needs to use each part itself.
+    pub(crate) fn endpoints(&self) -> Endpoints {
+        let dataset = |layer| format!("{}{layer}", names::DATASET);
+        Endpoints {
+            kafka_bootstrap_servers: self.kafka.clone(),
+            kafka_topic: names::TOPIC.to_owned(),
+            kafka_group: names::GROUP.to_owned(),
+            aws_endpoint_url: self.aws.clone(),
+            s3_endpoint_url: self.s3.clone(),
+            aws_region: names::REGION.to_owned(),
+            bronze_bucket: names::BRONZE_BUCKET.to_owned(),
+            quarantine_bucket: names::QUARANTINE_BUCKET.to_owned(),
+            archived_queue: names::ARCHIVED_QUEUE.to_owned(),
+            dead_letter_queue: names::DEAD_LETTER_QUEUE.to_owned(),
+            bigquery_endpoint: self.bigquery.clone(),
+            bigquery_project: names::PROJECT.to_owned(),
+            bigquery_dataset: dataset(""),
+            bigquery_bronze_dataset: dataset("_bronze"),
+            bigquery_silver_dataset: dataset("_silver"),
+            bigquery_gold_dataset: dataset("_gold"),
+            finnhub_base_url: self.finnhub.clone(),
+            dashboard_url: self.dashboard.clone(),
+            metrics_url: self.metrics.clone(),
+        }
+    }
+
     /// Notes what a live Finnhub said before anything was started.
-    pub(crate) fn opening(&self, opening: Option<Opening>) {
-        if let (Some(relay), Some(opening)) = (&self.relay, opening) {
-            relay.knows(opening);
+    pub(crate) fn note_first_answer(&self, answer: Option<FirstAnswer>) {
+        if let (Some(relay), Some(answer)) = (&self.relay, answer) {
+            relay.note_first_answer(answer);
         }
     }
 
@@ -283,7 +316,10 @@ impl Servers {
 
     /// Where the function finds BigQuery.
     pub(crate) fn bigquery_of(&self, function: &str) -> String {
-        self.cloud.as_ref().map_or_else(|| self.bigquery.clone(), |cloud| cloud.url_of(function))
+        match &self.proxy {
+            Some(proxy) => format!("{}/{function}", proxy.url()),
+            None => self.bigquery.clone(),
+        }
     }
 
     /// Waits until the Python stand-ins answer.
@@ -346,7 +382,7 @@ async fn start_broker(data: &DataDir, port: u16) -> anyhow::Result<Broker> {
 }
 
 fn start_aws(data: &DataDir, python: &Path, servers: &Servers, port: u16) -> anyhow::Result<Child> {
-    let passed_on = functions::passed_on();
+    let passed_on = child::passed_on();
     // Functions inherit all of it.
     let mut env: Vec<_> = passed_on.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
     env.extend([

@@ -4,11 +4,7 @@
 use aws_sdk_sqs::Client;
 use axum::{Router, extract::State, http::StatusCode, routing::post};
 
-/// Where events are posted to.
-pub(crate) const PATH: &str = "/object-events";
-/// The webhook in `MinIO`'s notifications: `MINIO_NOTIFY_WEBHOOK_ENDPOINT_QUOTEFLOW`.
-/// <https://docs.min.io/community/minio-object-store/reference/minio-server/settings/notifications/webhook-service.html>
-pub(crate) const ARN: &str = "arn:minio:sqs::QUOTEFLOW:webhook";
+use crate::servers::provision::WEBHOOK_PATH;
 
 #[derive(Clone)]
 struct Queue {
@@ -16,10 +12,10 @@ struct Queue {
     url: String,
 }
 
-/// Takes events in S3's format at [`PATH`] and sends each to the queue as it is. It answers 502 where the queue did not
+/// Takes events in S3's format at [`WEBHOOK_PATH`] and sends each to the queue as it is. It answers 502 where the queue did not
 /// take the event, so that it is posted again.
 pub(crate) fn router(sqs: Client, queue_url: String) -> Router {
-    Router::new().route(PATH, post(forward)).with_state(Queue { sqs, url: queue_url })
+    Router::new().route(WEBHOOK_PATH, post(forward)).with_state(Queue { sqs, url: queue_url })
 }
 
 async fn forward(State(queue): State<Queue>, event: String) -> StatusCode {

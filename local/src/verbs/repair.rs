@@ -3,14 +3,18 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use clap::Args;
 use jiff::{Timestamp, civil, tz::TimeZone};
 use quotes::Symbol;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    base::{endpoints::Endpoints, names},
-    cli::ReplayOptions,
+    base::{
+        endpoints::Endpoints,
+        names,
+        options::{DataDirOption, symbol},
+    },
     servers::aws::Aws,
 };
 
@@ -30,6 +34,21 @@ impl std::str::FromStr for Moment {
         let wanted = "seconds since 1970, a time such as 2024-01-01T12:00:00Z, or a date such as 2024-01-01";
         seconds.map(Self).ok_or_else(|| format!("{text:?} is not one of: {wanted}"))
     }
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct ReplayOptions {
+    #[command(flatten)]
+    pub data: DataDirOption,
+    /// The first `fetched_at`: seconds since 1970, a time (2024-01-01T12:00:00Z) or a UTC date (2024-01-01).
+    #[arg(long, value_name = "MOMENT")]
+    pub from: Moment,
+    /// The last `fetched_at` [default: now].
+    #[arg(long, value_name = "MOMENT")]
+    pub to: Option<Moment>,
+    /// One symbol only.
+    #[arg(long, value_name = "SYMBOL", value_parser = symbol)]
+    pub symbol: Option<Symbol>,
 }
 
 /// Queues archived quotes for load-quotes again, whether bronze has them or not.

@@ -19,17 +19,17 @@ use warehouse::{Warehouse, WarehouseConfig, statements};
 
 use crate::{
     base::{
-        data_dir::DataDir,
-        endpoints::{Endpoints, write_json},
+        clock::{MINUTE_MS, now_ms},
+        data_dir::{DataDir, write_json},
+        endpoints::Endpoints,
         hint, names,
+        options::RunOptions,
     },
-    cli::RunOptions,
     finnhub::{market::Closed, preflight, relay::Relay},
     servers::{
         aws::Aws,
-        cloud::{self, CloudReport, Fetching},
         functions, history, provision,
-        stand_ins::{Given, Servers, python},
+        stand_ins::{ExternalServers, Servers, python},
     },
     triggers::{
         bridge::Bridge,
@@ -39,11 +39,12 @@ use crate::{
     },
     verbs::send_again::SendAgain,
     watch::{
-        latencies::{Latencies, Stage, now_ms},
-        logs::Logs,
+        bill::{self, Billing, CloudReport, Fetching},
+        latencies::{Latencies, Stage},
+        logs::{self, Logs},
         metrics::{self, Metrics},
         observe::Observer,
-        pipeline::{Look, Pipeline},
+        pipeline::{Pipeline, Snapshot},
         report::{Phase, Report},
         screen::{self, Progress, Screen, stopping, summary},
         stall::Stall,
@@ -58,7 +59,6 @@ const REPORT_EVERY: Duration = Duration::from_secs(2);
 const DRAIN: Duration = Duration::from_mins(1);
 /// How long an invocation that failed is shown: what is tried again usually succeeds.
 const FAILURE_SHOWN: Duration = Duration::from_mins(2);
-const MINUTE_MS: u64 = 60_000;
 /// The schedule of reconcile-quotes if S3 may send no events.
 const EVERY_FIVE_MINUTES: &str = "rate(5 minutes)";
 /// The Scheduler fills it in.
@@ -86,6 +86,7 @@ struct Flow {
     observer: Observer,
     started: Timestamp,
     fetching: Fetching,
+    billing: Option<Billing>,
     /// How many invocations have failed, and since when that is known.
     failed: (u64, Instant),
     stall: Stall,
@@ -130,10 +131,11 @@ impl Flow {
             bail!("{} is not the project's folder: pass --project DIR", project.display());
         }
         let python = python(&project)?;
-        let given = Given::read();
-        let polling = given.polling(&options)?;
-        let upstream = given.upstream()?;
-        let opening = preflight::opening(upstream.as_ref(), &polling.symbols).await?;
+        let external = ExternalServers::read();
+        let polling = external.polling(&options)?;
+        let billing = Billing::new(&options, polling.symbols.len())?;
+        let upstream = external.upstream()?;
+        let first_answer = preflight::first_answer(upstream.as_ref(), &polling.symbols).await?;
         let data = DataDir::open(&options.data.data_dir)?;
         let started = Timestamp::now();
         let progress = Progress::start();
@@ -142,20 +144,27 @@ impl Flow {
             screen::say(&format!("the recording does not have {}: not polled", polling.unknown.join(", ")));
         }
         let mut servers =
-            Servers::start(given, polling, upstream, &options, &data, &project, &python).await?;
+            Servers::start(external, polling, upstream, &options, &data, &project, &python).await?;
         provision::topic(&servers.kafka).await?;
         progress.done("kafka", &format!("{}, topic {}", servers.kafka, names::TOPIC));
         say_source(&progress, &servers);
-        servers.opening(opening);
+        servers.note_first_answer(first_answer);
         let metrics = Arc::new(Metrics::new()?);
-        for (function, limits) in functions::DEPLOYED.into_iter().chain(functions::HOSTED) {
+        for (function, limits) in names::DEPLOYED.into_iter().chain(names::HOSTED) {
             metrics.set_timeout(function, limits.timeout());
         }
-        let transform = functions::start_transform(&data, &project, &python, &servers, &metrics)?;
+        let transform = functions::start_transform(
+            &data,
+            &project,
+            &python,
+            &servers,
+            logs::of_hosted(&data, names::TRANSFORM, &metrics)?,
+        )?;
         // dbt takes seconds to start, and so do the stand-ins.
         transform.warm();
         servers.ready().await?;
-        let dashboard = functions::start_dashboard(&data, &servers, &metrics)?;
+        let dashboard =
+            functions::start_dashboard(&servers, logs::of_hosted(&data, names::SERVE, &metrics)?)?;
         let dashboard = Dashboard::start(&servers.dashboard, dashboard, Arc::clone(&metrics)).await?;
         dashboard.warm();
         let stand_in = WarehouseConfig::stand_in(&servers.bigquery_itself, names::PROJECT, names::DATASET);
@@ -173,12 +182,12 @@ impl Flow {
             anyhow::Ok((has_gold, first))
         };
         let aws = Aws::new(&servers.aws, &servers.s3);
-        let s3_is_other = servers.s3 != servers.aws;
+        let s3_is_separate = servers.s3 != servers.aws;
         let storage = async {
             let feed = servers.feed.as_ref().filter(|_| options.start_at.is_none());
-            let delay = servers.cloud.is_some();
+            let delay = servers.proxy.is_some();
             let (queues, history) =
-                history::storage(&aws, s3_is_other, delay, feed, &servers.polling.symbols).await?;
+                history::storage(&aws, s3_is_separate, delay, feed, &servers.polling.symbols).await?;
             if history > 0 {
                 progress
                     .done("history", &format!("{history} quotes of the days before, to be loaded at once"));
@@ -191,10 +200,10 @@ impl Flow {
         };
         let ((has_gold, first), (queues, history)) = tokio::try_join!(tables, storage)?;
         aws.queue_trigger(&queues.archived).await?;
-        if s3_is_other {
+        if s3_is_separate {
             progress.done("s3", &format!("{}, buckets", servers.s3));
         }
-        let webhook = if s3_is_other {
+        let webhook = if s3_is_separate {
             object_events::router(aws.sqs.clone(), queues.archived.clone())
         } else {
             Router::new()
@@ -202,10 +211,10 @@ impl Flow {
         let pipeline = Pipeline::new();
         let also = webhook.merge(pipeline.router());
         let metrics_server = metrics::Server::start(&servers.metrics, Arc::clone(&metrics), also).await?;
-        let endpoints = Endpoints::new(&servers);
+        let endpoints = servers.endpoints();
         endpoints.save(data.path())?;
         let latencies = Arc::new(Latencies::new(Arc::clone(&metrics))?);
-        let logs = Logs::new(aws.clone(), &data, &functions::DEPLOYED, started)?;
+        let logs = Logs::new(aws.clone(), &data, &names::DEPLOYED, started)?;
         let store_counts =
             StoreCounts::new(data.path(), &servers.kafka, aws.clone(), queues.clone(), warehouse, has_gold)?;
         store_counts.list_buckets().await?;
@@ -231,6 +240,7 @@ impl Flow {
             observer,
             started,
             fetching: Fetching::start(),
+            billing,
             failed: (0, Instant::now()),
             stall,
         };
@@ -248,7 +258,7 @@ impl Flow {
         if history == 0 {
             flow.aws.invoke_soon(names::RECONCILE, &json!({ "grace_seconds": 0 })).await?;
         }
-        let schedule = if s3_is_other { EVERY_FIVE_MINUTES } else { names::RECONCILE_SCHEDULE };
+        let schedule = if s3_is_separate { EVERY_FIVE_MINUTES } else { names::RECONCILE_SCHEDULE };
         flow.aws.schedule(names::RECONCILE, schedule, "{}").await?;
         progress.done("triggers", "Kafka -> archive-quotes, every 3 minutes -> transform-quotes (dbt)");
         progress.done("dashboard", &flow.endpoints.dashboard_url);
@@ -292,7 +302,7 @@ impl Flow {
         if self.options.open_page {
             let symbol = self.servers.polling.symbols.first().cloned().unwrap_or_default();
             let (url, page) = (self.endpoints.dashboard_url.clone(), self.fetching.lasting());
-            self.tasks.spawn(cloud::open_page(url, symbol, page));
+            self.tasks.spawn(bill::open_page(url, symbol, page));
         }
         let status = hint::command("status", self.data.path());
         println!(
@@ -343,7 +353,7 @@ impl Flow {
             &self.store_counts.prices().await?,
         );
         if let Some(report) = self.cloud_report() {
-            cloud::print(&report);
+            bill::print(&report);
         }
         Ok(())
     }
@@ -356,7 +366,7 @@ impl Flow {
                 let taken = latencies.get(&Stage::KafkaAck).map_or(0, |latency| latency.quotes);
                 let stall = self.stall.look(fetched, taken, Instant::now());
                 let trouble = self.trouble(counts, stall);
-                self.pipeline.note(&Look {
+                self.pipeline.note(&Snapshot {
                     fetched,
                     counts,
                     latencies: &latencies,
@@ -472,8 +482,8 @@ impl Flow {
     }
 
     fn cloud_report(&self) -> Option<CloudReport> {
-        let cloud = self.servers.cloud.as_ref()?;
-        Some(cloud.report(&self.metrics.functions(), self.fetching.lasted()))
+        let (billing, proxy) = (self.billing.as_ref()?, self.servers.proxy.as_ref()?);
+        Some(billing.report(proxy.usage(), &self.metrics.functions(), self.fetching.lasted()))
     }
 
     /// Stops fetching and waits until everything fetched has arrived.

@@ -3,7 +3,8 @@
 //! running one ends.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>
 
-const MINUTE_MS: u64 = 60_000;
+use crate::base::clock::MINUTE_MS;
+
 const PAUSE_MS: u64 = 1000;
 
 /// What is known of a function's throttled invocations.

@@ -11,15 +11,12 @@ use warehouse::{Warehouse, WarehouseConfig, statements};
 use crate::{
     base::{
         data_dir::{self, Latest},
-        endpoints::Endpoints,
+        endpoints::{Endpoints, FUNCTIONS_PATH, beside_metrics},
         hint, names,
     },
     servers::aws::Aws,
     verbs::run,
-    watch::{
-        metrics::{self, FunctionMetrics},
-        store_counts::topic_depth,
-    },
+    watch::{metrics::FunctionMetrics, pipeline::in_words, store_counts::topic_depth},
 };
 
 /// Prints what the stores of the running flow hold, and what its functions did.
@@ -43,7 +40,7 @@ pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
     );
     println!("dashboard  {}", endpoints.dashboard_url);
     println!("metrics    {}", endpoints.metrics_url);
-    let url = metrics::json_url(&endpoints.metrics_url);
+    let url = beside_metrics(&endpoints.metrics_url, FUNCTIONS_PATH);
     println!("kafka      {}  {records} records, {lag} not archived", endpoints.kafka_topic);
 
     let aws = Aws::new(&endpoints.aws_endpoint_url, &endpoints.s3_endpoint_url);
@@ -123,23 +120,6 @@ async fn functions(url: &str) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// What fetch-quotes' reasons mean; another function's are words already.
-pub(crate) fn in_words(reason: &str) -> &str {
-    match reason {
-        "no_data" => "Finnhub had no data",
-        "network" => "Finnhub did not answer",
-        "status" => "Finnhub answered with an error",
-        "body" => "Finnhub's answer was not a quote",
-        "refused" => "Finnhub refused the key",
-        "rate_limited" => "Finnhub's limit was reached",
-        "no_turn" => "the rate limit allowed no request",
-        "breaker_open" => "skipped while Finnhub did not answer",
-        "late" => "the schedule's event came late or not at all",
-        "no_time" => "the function's time was over",
-        other => other,
-    }
 }
 
 /// `Archived 60, Retried 1`: what is not 0.

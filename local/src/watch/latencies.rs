@@ -4,14 +4,13 @@ use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound::{Excluded, Included, Unbounded},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use hdrhistogram::Histogram;
 use quotes::QuoteId;
 use serde::Serialize;
 
-use crate::watch::metrics::Metrics;
+use crate::{base::clock::now_ms, watch::metrics::Metrics};
 
 /// An hour, in milliseconds: a longer latency counts as one.
 const LONGEST: u64 = 3_600_000;
@@ -94,7 +93,7 @@ impl Latencies {
                 seen.histograms.range_mut((known.map_or(Unbounded, Excluded), Included(stage)))
             {
                 histogram.saturating_record(latency);
-                self.metrics.add_latency(*passed, latency);
+                self.metrics.add_latency(passed.name(), latency);
             }
         }
         if seen.latest.len() > FORGET_ABOVE {
@@ -125,11 +124,6 @@ impl Latencies {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-pub(crate) fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
-//! The logs of the functions behind the AWS endpoint: read from its CloudWatch into the data folder, and evaluated for
-//! invocations and metrics.
+//! The functions' logs, which are kept in the data folder and evaluated for metrics. Those of the functions behind the AWS
+//! endpoint are read from its CloudWatch, and evaluated for invocations too.
 
 use std::{
     collections::{HashMap, HashSet},
     fs::File,
     io::Write,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use anyhow::Context;
 use jiff::Timestamp;
+use runtime_api::LogSink;
 use serde_json::Value;
 
 use crate::{
@@ -25,6 +27,27 @@ use crate::{
 const OVERLAP_MS: i64 = 10_000;
 /// The most lines of an answer. From a server without a token for the rest, the lines after the last one are requested again.
 const FULL: usize = 10_000;
+
+/// A new log in the data folder for the lines of a function behind this process, from which its metrics are read too.
+///
+/// # Errors
+/// When the log cannot be made.
+pub(crate) fn of_hosted(
+    data: &DataDir,
+    name: &'static str,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<LogSink> {
+    let log = Mutex::new(File::create(data.log(name))?);
+    let metrics = Arc::clone(metrics);
+    Ok(Arc::new(move |line| {
+        if let Ok(line) = serde_json::from_str(line) {
+            metrics.add_line(name, &line);
+        }
+        if let Ok(mut log) = log.lock() {
+            let _ = writeln!(log, "{line}");
+        }
+    }))
+}
 
 /// Reads what the functions log from the start of the run on.
 pub(crate) struct Logs {

@@ -6,7 +6,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::Ipv4Addr,
     num::NonZeroU32,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -24,19 +23,18 @@ use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 
 use crate::{
-    base::names,
+    base::{
+        endpoints::{FUNCTIONS_PATH, METRICS_PATH},
+        names,
+    },
     watch::{
         emf::{self, Sample},
-        latencies::Stage,
         store_counts::Counts,
     },
 };
 
 /// Prometheus' text format. <https://prometheus.io/docs/instrumenting/exposition_formats/>
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// The paths of the server.
-const TEXT_PATH: &str = "/metrics";
-const JSON_PATH: &str = "/metrics.json";
 /// Summaries cover the last 5 minutes, in parts of 30 s of which the oldest is dropped.
 const PARTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(10);
 const PART: Duration = Duration::from_secs(30);
@@ -248,8 +246,8 @@ impl Metrics {
     }
 
     /// Notes that a quote was seen at a stage so long after its fetch.
-    pub(crate) fn add_latency(&self, stage: Stage, milliseconds: u64) {
-        let labels = vec![Label::new("stage", stage.name())];
+    pub(crate) fn add_latency(&self, stage: &'static str, milliseconds: u64) {
+        let labels = vec![Label::new("stage", stage)];
         self.add_seconds("latency_seconds", labels, Duration::from_millis(milliseconds).as_secs_f64());
     }
 
@@ -378,18 +376,18 @@ pub(crate) struct Server(JoinHandle<std::io::Result<()>>);
 
 impl Server {
     /// Listens at `url` (`http://127.0.0.1:14505/metrics`), whose text is Prometheus'. What is known of the functions
-    /// is at [`json_url`].
+    /// is at [`FUNCTIONS_PATH`].
     ///
     /// `also` is served beside them.
     pub(crate) async fn start(url: &str, metrics: Arc<Metrics>, also: Router) -> anyhow::Result<Self> {
-        let address = url.trim_start_matches("http://").trim_end_matches(TEXT_PATH);
+        let address = url.trim_start_matches("http://").trim_end_matches(METRICS_PATH);
         let cannot = || format!("the metrics cannot be served on {address}");
         let listener = TcpListener::bind(address).await.with_context(cannot)?;
         let text = async |State(metrics): State<Arc<Metrics>>| ([(CONTENT_TYPE, TEXT)], metrics.text());
         let json = async |State(metrics): State<Arc<Metrics>>| Json(metrics.functions());
         let router = Router::new()
-            .route(TEXT_PATH, get(text))
-            .route(JSON_PATH, get(json))
+            .route(METRICS_PATH, get(text))
+            .route(FUNCTIONS_PATH, get(json))
             .with_state(metrics)
             .merge(also);
         Ok(Self(tokio::spawn(async move { axum::serve(listener, router).await })))
@@ -400,16 +398,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// The address of the metrics at a port of this machine.
-pub(crate) fn url(port: u16) -> String {
-    format!("http://{}:{port}{TEXT_PATH}", Ipv4Addr::LOCALHOST)
-}
-
-/// The address of the functions' metrics as JSON, beside the metrics' own address.
-pub(crate) fn json_url(url: &str) -> String {
-    format!("{}{JSON_PATH}", url.trim_end_matches(TEXT_PATH))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What a run shows: counts, latencies, logs, metrics and reports.
 
+pub(crate) mod bill;
 pub(crate) mod emf;
 pub(crate) mod latencies;
 pub(crate) mod logs;

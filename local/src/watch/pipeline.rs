@@ -1,4 +1,4 @@
-//! The figures of each station of the flow for the page, which serve-dashboard requests at [`url`]. The format is its
+//! The figures of each station of the flow for the page, which serve-dashboard requests at [`PIPELINE_PATH`]. The format is its
 //! `pipeline::Report`.
 
 use std::{
@@ -12,9 +12,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    base::names,
+    base::{endpoints::PIPELINE_PATH, names},
     finnhub::client::MarketStatus,
-    verbs::status::in_words,
     watch::{
         latencies::{Latency, Stage},
         metrics::FunctionMetrics,
@@ -22,7 +21,6 @@ use crate::{
     },
 };
 
-const PATH: &str = "/pipeline.json";
 /// The time over which rates are taken: ten polls of the usual interval. Prices that are older are called stale.
 const WINDOW: Duration = Duration::from_mins(1);
 /// A rate over less than this would say more of the moment than of the flow.
@@ -30,11 +28,6 @@ const LEAST: Duration = Duration::from_secs(10);
 /// Measured every 2 s; what is much older says that a store does not answer.
 const OLD: Duration = Duration::from_secs(15);
 const MINUTE: f64 = 60.0;
-
-/// Where the figures are served, beside the metrics at `metrics_url`.
-pub(crate) fn url(metrics_url: &str) -> String {
-    format!("{}{PATH}", metrics_url.trim_end_matches("/metrics"))
-}
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 struct Measured {
@@ -69,8 +62,8 @@ struct Station {
 
 type Shared = Arc<Mutex<(Instant, Measured)>>;
 
-/// What one look at the flow found.
-pub(crate) struct Look<'a> {
+/// The state of the flow at one moment.
+pub(crate) struct Snapshot<'a> {
     /// Quotes fetched in this run.
     pub fetched: u64,
     pub counts: Counts,
@@ -100,7 +93,7 @@ impl Pipeline {
     /// Answers with what was measured last.
     pub(crate) fn router(&self) -> Router {
         let answer = async |State(shared): State<Shared>| Json(current(&shared));
-        Router::new().route(PATH, get(answer)).with_state(Arc::clone(&self.shared))
+        Router::new().route(PIPELINE_PATH, get(answer)).with_state(Arc::clone(&self.shared))
     }
 
     /// Notes that polling begins, every `interval`: the first poll's quotes are an interval's, and at no station can more
@@ -110,17 +103,17 @@ impl Pipeline {
         self.samples = [(now.checked_sub(interval.min(WINDOW)).unwrap_or(now), [0; 5])].into();
     }
 
-    pub(crate) fn note(&mut self, look: &Look) {
-        let measured = self.measured(look, Instant::now());
+    pub(crate) fn note(&mut self, snapshot: &Snapshot) {
+        let measured = self.measured(snapshot, Instant::now());
         *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), measured);
     }
 
-    fn measured(&mut self, look: &Look, now: Instant) -> Measured {
-        let reached = |stage| look.latencies.get(&stage).map_or(0, |latency| latency.quotes);
+    fn measured(&mut self, snapshot: &Snapshot, now: Instant) -> Measured {
+        let reached = |stage| snapshot.latencies.get(&stage).map_or(0, |latency| latency.quotes);
         self.samples.push_back((
             now,
             [
-                look.fetched,
+                snapshot.fetched,
                 reached(Stage::KafkaAck),
                 reached(Stage::Object),
                 reached(Stage::BronzeRow),
@@ -130,7 +123,7 @@ impl Pipeline {
         while self.samples.front().is_some_and(|(at, _)| now.duration_since(*at) > WINDOW) {
             self.samples.pop_front();
         }
-        let known = |function: &str| look.functions.get(function).cloned().unwrap_or_default();
+        let known = |function: &str| snapshot.functions.get(function).cloned().unwrap_or_default();
         let settled = known(names::TRANSFORM);
         let runs = settled.invocations - settled.errors.min(settled.invocations);
         if runs > self.settled.0 {
@@ -138,7 +131,8 @@ impl Pipeline {
             self.settled = (runs, second);
         }
         let station = |number: usize, stage: Option<Stage>, function: Option<&str>| {
-            let latency = stage.and_then(|stage| look.latencies.get(&stage)).filter(|known| known.quotes > 0);
+            let latency =
+                stage.and_then(|stage| snapshot.latencies.get(&stage)).filter(|known| known.quotes > 0);
             let function = function.map(known);
             Station {
                 quotes_per_minute: self.rate(number),
@@ -152,10 +146,10 @@ impl Pipeline {
         let missed = known(names::FETCH).reasons.remove("Missed").unwrap_or_default();
         let missed = missed.into_iter().filter(|(_, times)| *times > 0);
         let missed = missed.map(|(reason, times)| (in_words(&reason).to_owned(), times)).collect();
-        let Counts { lag, to_load, quarantined, dead_letters, .. } = look.counts;
+        let Counts { lag, to_load, quarantined, dead_letters, .. } = snapshot.counts;
         Measured {
-            market: look.market.clone(),
-            trouble: look.trouble.clone(),
+            market: snapshot.market.clone(),
+            trouble: snapshot.trouble.clone(),
             settled_at: self.settled.1,
             stations: Stations {
                 fetch: Station { missed: Some(missed), ..station(0, None, Some(names::FETCH)) },
@@ -204,6 +198,23 @@ fn seconds(milliseconds: u64) -> f64 {
     milliseconds as f64 / 1000.0
 }
 
+/// What fetch-quotes' reasons mean; another function's are words already.
+pub(crate) fn in_words(reason: &str) -> &str {
+    match reason {
+        "no_data" => "Finnhub had no data",
+        "network" => "Finnhub did not answer",
+        "status" => "Finnhub answered with an error",
+        "body" => "Finnhub's answer was not a quote",
+        "refused" => "Finnhub refused the key",
+        "rate_limited" => "Finnhub's limit was reached",
+        "no_turn" => "the rate limit allowed no request",
+        "breaker_open" => "skipped while Finnhub did not answer",
+        "late" => "the schedule's event came late or not at all",
+        "no_time" => "the function's time was over",
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,7 +230,7 @@ mod tests {
         let counts = Counts { lag: 3, quarantined: 1, ..Counts::default() };
         let latencies = latencies(quotes);
         let functions = BTreeMap::new();
-        let look = Look {
+        let snapshot = Snapshot {
             fetched: quotes,
             counts,
             latencies: &latencies,
@@ -227,7 +238,7 @@ mod tests {
             market: None,
             trouble: None,
         };
-        pipeline.measured(&look, at)
+        pipeline.measured(&snapshot, at)
     }
 
     #[test]
@@ -247,13 +258,13 @@ mod tests {
         let mut pipeline = Pipeline::new();
         pipeline.begin(Duration::from_secs(6));
         let (start, _) = pipeline.samples[0];
-        // Five quotes every 6 s; the first look comes when they are fetched already, and nowhere else.
+        // Five quotes every 6 s; the first snapshot comes when they are fetched already, and nowhere else.
         let mut rates = Vec::new();
         for (second, fetched, others) in [(6, 5, 0), (12, 10, 5), (18, 15, 15)] {
             let (at, latencies, functions) =
                 (start + Duration::from_secs(second), latencies(others), BTreeMap::new());
             let counts = Counts::default();
-            let look = Look {
+            let snapshot = Snapshot {
                 fetched,
                 counts,
                 latencies: &latencies,
@@ -261,7 +272,7 @@ mod tests {
                 market: None,
                 trouble: None,
             };
-            let Stations { fetch, kafka, .. } = pipeline.measured(&look, at).stations;
+            let Stations { fetch, kafka, .. } = pipeline.measured(&snapshot, at).stations;
             rates.push((fetch.quotes_per_minute, kafka.quotes_per_minute));
         }
         assert_eq!(rates, [(None, None), (Some(50.0), Some(25.0)), (Some(50.0), Some(50.0))]);

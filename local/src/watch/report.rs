@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::{
     base::endpoints::Endpoints,
-    servers::cloud::CloudReport,
     watch::{
+        bill::CloudReport,
         latencies::{Latency, Stage},
         metrics::FunctionMetrics,
         store_counts::Counts,

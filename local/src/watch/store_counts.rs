@@ -17,20 +17,17 @@ use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
 };
-use serde::{Deserialize, Serialize};
 use warehouse::{
     Parameter, Warehouse,
     statements::{self, Statement},
 };
 
 use crate::{
-    base::{endpoints::write_json, names},
+    base::{data_dir, names},
     servers::{aws::Aws, provision::Queues},
 };
 
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(5);
-/// The file in the data folder with what cannot be read from the stores.
-pub(crate) const STATE: &str = "state.json";
 /// How far back the tables are searched for new rows, in seconds: longer than a load takes to commit.
 const OVERLAP_SECONDS: i64 = 120;
 
@@ -39,8 +36,8 @@ pub(crate) struct StoreCounts {
     data_dir: PathBuf,
     kafka: BaseConsumer,
     aws: Aws,
-    to_load: Watched,
-    dead_letters: Watched,
+    to_load: WatchedQueue,
+    dead_letters: WatchedQueue,
     warehouse: Warehouse,
     fetched_before: u64,
     archived: AtomicU64,
@@ -94,12 +91,12 @@ pub(crate) struct Depth {
 }
 
 /// Since when a queue may have had its messages.
-struct Watched {
+struct WatchedQueue {
     url: String,
     empty_at: Mutex<Instant>,
 }
 
-impl Watched {
+impl WatchedQueue {
     fn new(url: String) -> Self {
         Self { url, empty_at: Mutex::new(Instant::now()) }
     }
@@ -113,11 +110,6 @@ impl Watched {
         }
         Depth { messages, oldest: empty_at.elapsed() }
     }
-}
-
-#[derive(Default, Serialize, Deserialize)]
-struct State {
-    fetched: u64,
 }
 
 impl StoreCounts {
@@ -136,10 +128,10 @@ impl StoreCounts {
                 .set("group.id", names::GROUP)
                 .create()?,
             aws,
-            to_load: Watched::new(queues.archived),
-            dead_letters: Watched::new(queues.dead_letter),
+            to_load: WatchedQueue::new(queues.archived),
+            dead_letters: WatchedQueue::new(queues.dead_letter),
             warehouse,
-            fetched_before: kept(data_dir),
+            fetched_before: data_dir::fetched(data_dir),
             archived: AtomicU64::new(0),
             quarantined: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -185,7 +177,7 @@ impl StoreCounts {
         let dead_letters = self.depth(&self.dead_letters).await?;
         let loaded = self.warehouse.run(&statements::COUNT_BRONZE, &[]).await?.count();
         let silver = self.silver(loaded, is_over).await?;
-        write_json(&self.data_dir.join(STATE), &State { fetched })?;
+        data_dir::note_fetched(&self.data_dir, fetched)?;
         Ok(Counts {
             fetched,
             published,
@@ -204,7 +196,7 @@ impl StoreCounts {
         topic_depth(&self.kafka)
     }
 
-    async fn depth(&self, queue: &Watched) -> anyhow::Result<Depth> {
+    async fn depth(&self, queue: &WatchedQueue) -> anyhow::Result<Depth> {
         let (queue_url, asked) = (&queue.url, Instant::now());
         let waiting =
             self.aws.queue_attribute(queue_url, QueueAttributeName::ApproximateNumberOfMessages).await?;
@@ -265,12 +257,6 @@ impl StoreCounts {
         }
         Ok(self.warehouse.run(&statements::LATEST_PRICES, &[]).await?.rows)
     }
-}
-
-/// How many quotes the runs on a data folder have fetched; 0 where none has noted it.
-pub(crate) fn kept(data_dir: &Path) -> u64 {
-    let state = std::fs::read(data_dir.join(STATE)).unwrap_or_default();
-    serde_json::from_slice::<State>(&state).unwrap_or_default().fetched
 }
 
 /// How many records the topic holds, and how many of them the consumer group has not committed.

@@ -1,9 +1,9 @@
-//! `--cloud-latency`: BigQuery at the cloud's pace, and the bill of what a run used.
+//! `--cloud-latency`: the bill of what a run used.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use cloud::{
-    ClientUsage, LEAST_BYTES, Proxy, ProxyConfig, Speed, Usage,
+    ClientUsage, LEAST_BYTES, Speed, Usage,
     bill::{Bill, DAYS, Grows, Prices, Used},
 };
 use serde::Serialize;
@@ -11,9 +11,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    base::names::{self, Limits},
-    cli::RunOptions,
-    servers::functions,
+    base::{
+        names::{self, Limits},
+        options::RunOptions,
+    },
     watch::metrics::FunctionMetrics,
 };
 
@@ -32,9 +33,8 @@ const SQS_BATCH: f64 = 10.0;
 /// How often an open page asks for each of its figures.
 const PAGE_EVERY: Duration = Duration::from_secs(5);
 
-/// The proxy before BigQuery's stand-in, and what the bill must know beside it.
-pub(crate) struct Cloud {
-    proxy: Proxy,
+/// What the bill must know beside what BigQuery's proxy counts.
+pub(crate) struct Billing {
     speed: Speed,
     prices: Prices,
     symbols: f64,
@@ -52,42 +52,24 @@ pub(crate) struct CloudReport {
     bill: Bill,
 }
 
-impl Cloud {
-    /// Starts the proxy at `address` before `upstream`, if the options ask for it.
-    pub(crate) async fn start(
-        options: &RunOptions,
-        symbols: usize,
-        address: String,
-        upstream: String,
-    ) -> anyhow::Result<Option<Self>> {
+impl Billing {
+    /// The bill of a run with so many symbols, if the options ask for it.
+    ///
+    /// # Errors
+    /// When the prices cannot be read.
+    pub(crate) fn new(options: &RunOptions, symbols: usize) -> anyhow::Result<Option<Self>> {
         let Some(speed) = options.cloud_latency else { return Ok(None) };
-        let config = ProxyConfig { address, upstream, speed, seed: options.cloud_seed };
-        Ok(Some(Self {
-            proxy: Proxy::start(config).await?,
-            speed,
-            prices: Prices::read()?,
-            symbols: float(symbols as u64),
-            is_page_open: options.open_page,
-        }))
+        let symbols = float(symbols as u64);
+        Ok(Some(Self { speed, prices: Prices::read()?, symbols, is_page_open: options.open_page }))
     }
 
-    /// Where a client without a name finds BigQuery.
-    pub(crate) fn url(&self) -> String {
-        self.proxy.url()
-    }
-
-    /// Where the client of this name finds BigQuery.
-    pub(crate) fn url_of(&self, client: &str) -> String {
-        format!("{}/{client}", self.proxy.url())
-    }
-
-    /// The bill so far. `fetched_for` is how long quotes have been fetched, with a page open if the options say so.
+    /// The bill so far. `usage` is what BigQuery was asked, and `fetched_for` is how long quotes have been fetched, with a page open if the options say so.
     pub(crate) fn report(
         &self,
+        usage: Usage,
         functions: &BTreeMap<String, FunctionMetrics>,
         fetched_for: Duration,
     ) -> CloudReport {
-        let usage = self.proxy.usage();
         let run = Run {
             usage: &usage,
             functions,
@@ -112,7 +94,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn used(&self) -> Vec<Used> {
         let mut used = Vec::new();
-        for (function, limits) in functions::DEPLOYED.into_iter().chain(functions::HOSTED) {
+        for (function, limits) in names::DEPLOYED.into_iter().chain(names::HOSTED) {
             used.extend(self.bigquery(function));
             used.extend(self.lambda(function, limits));
         }
