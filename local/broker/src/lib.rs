@@ -27,10 +27,14 @@
 //! One node on 127.0.0.1 without authentication, all data in memory. A topic is never created by asking for it.
 
 mod api;
+mod engine;
 mod fetch;
 mod groups;
 mod log;
+mod replay;
+mod router;
 mod server;
+mod snapshot;
 mod state;
 
 use std::{
@@ -189,7 +193,7 @@ impl Broker {
         let port = listener.local_addr().map_err(|source| BrokerError::Listen { port, source })?.port();
 
         let path = data_dir.join("broker.log");
-        state::remove_leftovers(&path).map_err(|error| BrokerError::io(&path, error))?;
+        log::remove_leftovers(&path).map_err(|error| BrokerError::io(&path, error))?;
         let mut core = Core::open(&path, rewrite_bytes)?;
         core.engine.host = "127.0.0.1".into();
         core.engine.port = port.into();

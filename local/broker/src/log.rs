@@ -107,7 +107,7 @@ pub(crate) struct Rewrite {
 
 impl Rewrite {
     pub(crate) fn begin(path: &Path) -> io::Result<Self> {
-        let temporary = path.with_extension("tmp");
+        let temporary = temporary(path);
         let file = BufWriter::with_capacity(1 << 20, File::create(&temporary)?);
         Ok(Self { file, temporary, path: path.to_path_buf(), len: 0, buffer: Vec::new() })
     }
@@ -222,6 +222,19 @@ impl Reader {
             }
         }
     }
+}
+
+/// Removes the files of an unfinished rewrite.
+pub(crate) fn remove_leftovers(path: &Path) -> io::Result<()> {
+    match fs::remove_file(temporary(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Where a rewrite is written until it is whole.
+fn temporary(path: &Path) -> PathBuf {
+    path.with_extension("tmp")
 }
 
 #[cfg(test)]

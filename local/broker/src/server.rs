@@ -19,7 +19,8 @@ use crate::{
     api::{self, Request},
     fetch,
     groups::{self, Progress},
-    state::{self, Core, Unanswered},
+    router,
+    state::{Core, Unanswered},
 };
 
 /// The longest request, in bytes.
@@ -197,7 +198,7 @@ impl Shared {
             _ => {
                 let mut core = self.lock();
                 core.check()?;
-                Ok(Some(state::read(&mut core.engine, request)?))
+                Ok(Some(router::read(&mut core.engine, request)?))
             }
         }
     }

@@ -1,8 +1,7 @@
 //! The engine and its log under one lock: requests are applied and logged in the same order.
 
 use std::{
-    collections::{HashMap, HashSet},
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -11,24 +10,20 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::BytesMut;
 use kafka_protocol::{
-    messages::{ApiKey, InitProducerIdRequest, MetadataRequest, TransactionalId},
+    messages::{ApiKey, InitProducerIdRequest, TransactionalId},
     protocol::StrBytes,
 };
-use noida::kafka::{
-    engine::{EngineState, PendingTxnOffset, Snapshot, TxnInfo},
-    log::LogConfig,
-};
-use serde::{Deserialize, Serialize};
+use noida::kafka::engine::EngineState;
 
 use crate::{
     BrokerError,
     api::{self, BadRequest, Origin, Request},
-    log::{Kind, Log, Next, Reader, Rewrite},
+    engine,
+    log::{Kind, Log, Reader},
+    replay, snapshot,
 };
-
-const FORMAT: u32 = 1;
 
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -65,13 +60,13 @@ impl Core {
         let fail = |error| BrokerError::io(path, error);
         let (engine, log, snapshot_len) = if path.try_exists().map_err(fail)? {
             let mut reader = Reader::open(path).map_err(fail)?;
-            let (mut engine, snapshot_len) = load_snapshot(&mut reader, &clock)?;
-            replay(&mut reader, &mut engine, &clock)?;
+            let (mut engine, snapshot_len) = snapshot::load(&mut reader, &clock)?;
+            replay::replay(&mut reader, &mut engine, &clock)?;
             (engine, Log::open(path, reader.offset()).map_err(fail)?, snapshot_len)
         } else {
             let mut engine = EngineState::new(String::new(), 0);
-            set_clock(&mut engine, &clock);
-            let log = save_snapshot(path, &mut engine).map_err(fail)?;
+            engine::set_clock(&mut engine, &clock);
+            let log = snapshot::save(path, &mut engine).map_err(fail)?;
             let len = log.len();
             (engine, log, len)
         };
@@ -127,7 +122,7 @@ impl Core {
     pub(crate) fn clean(&mut self) -> Result<(), Unanswered> {
         self.check()?;
         self.guarded(|core| {
-            if clean(&mut core.engine) {
+            if engine::clean(&mut core.engine) {
                 let time = core.clock.load(Ordering::Relaxed).to_be_bytes();
                 core.log.append(Kind::Clean, &[&time])?;
             }
@@ -185,7 +180,7 @@ impl Core {
             return Err(BrokerError::Failed { reason });
         }
         if self.log.len() > self.snapshot_len {
-            self.log = save_snapshot(&self.path, &mut self.engine)
+            self.log = snapshot::save(&self.path, &mut self.engine)
                 .map_err(|error| BrokerError::io(&self.path, error))?;
         }
         Ok(())
@@ -193,7 +188,7 @@ impl Core {
 
     /// Replaces the log by a snapshot. The old log is whole until the new one is, so a failure costs nothing but its growth.
     fn rewrite(&mut self) {
-        match save_snapshot(&self.path, &mut self.engine) {
+        match snapshot::save(&self.path, &mut self.engine) {
             Ok(log) => {
                 self.snapshot_len = log.len();
                 self.log = log;
@@ -211,258 +206,9 @@ impl Core {
     }
 }
 
-/// All of a snapshot but the records, which follow one by one: JSON would blow them up fourfold.
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    format: u32,
-    engine: Snapshot,
-    // What the engine's own snapshot leaves out and a restart of ours keeps.
-    producer_epochs: Vec<(i64, i16)>,
-    txn_producers: HashMap<String, (i64, i16)>,
-    txn_partitions: HashMap<String, HashSet<(String, i32)>>,
-    txn_offsets: Vec<(String, Partition, i64, Option<String>)>,
-    txn_info: Vec<(String, String, i32, i64)>,
-    active_txns: Vec<(String, i32, OpenTxns)>,
-}
-
-/// Producers and the offsets at which their open transactions begin.
-type OpenTxns = Vec<(i64, i64)>;
-
-/// Group, topic, partition.
-type Partition = (String, String, i32);
-
-const TXN_STATES: [&str; 4] = ["Empty", "Ongoing", "CompleteCommit", "CompleteAbort"];
-
-fn set_clock(engine: &mut EngineState, clock: &Arc<AtomicU64>) {
-    let clock = clock.clone();
-    engine.clock = Some(Arc::new(move || clock.load(Ordering::Relaxed)));
-}
-
-fn save_snapshot(path: &Path, engine: &mut EngineState) -> io::Result<Log> {
-    let mut rewrite = Rewrite::begin(path)?;
-    // The engine's snapshot copies all it holds; without the records that is little.
-    let mut records = Vec::new();
-    for (name, topic) in &mut engine.topics {
-        for (id, part) in &mut topic.partitions {
-            if !part.record_batches.is_empty() {
-                records.push((name.clone(), *id, std::mem::take(&mut part.record_batches)));
-            }
-        }
-    }
-    let saved = serde_json::to_vec(&saved(engine));
-    let mut result = saved.map_err(io::Error::from).and_then(|saved| rewrite.entry(Kind::State, &[&saved]));
-    for (name, id, batches) in records {
-        if result.is_ok() {
-            result = batches.iter().try_for_each(|(base, batch)| {
-                let length = u16::try_from(name.len()).map_err(io::Error::other)?.to_be_bytes();
-                rewrite.entry(
-                    Kind::Batch,
-                    &[&length, name.as_bytes(), &id.to_be_bytes(), &base.to_be_bytes(), batch],
-                )
-            });
-        }
-        // They are put back in any case: the snapshot may fail, and the broker continues.
-        if let Some(part) = engine.topics.get_mut(&name).and_then(|topic| topic.partitions.get_mut(&id)) {
-            part.record_batches = batches;
-        }
-    }
-    result?;
-    rewrite.entry(Kind::SnapshotEnd, &[])?;
-    rewrite.finish()
-}
-
-fn saved(engine: &EngineState) -> Saved {
-    let partitions = engine
-        .topics
-        .iter()
-        .flat_map(|(name, topic)| topic.partitions.iter().map(move |(id, part)| (name, id, part)));
-    Saved {
-        format: FORMAT,
-        engine: engine.to_snapshot(),
-        producer_epochs: engine.producer_epochs.iter().map(|(id, epoch)| (*id, *epoch)).collect(),
-        txn_producers: engine.txn_producers.clone(),
-        txn_partitions: engine.txn_partitions.clone(),
-        txn_offsets: engine
-            .txn_pending_offsets
-            .iter()
-            .flat_map(|(txn, offsets)| {
-                offsets.iter().map(|pending| {
-                    (txn.clone(), pending.key.clone(), pending.offset, pending.metadata.clone())
-                })
-            })
-            .collect(),
-        txn_info: engine
-            .txn_info
-            .iter()
-            .map(|(txn, info)| (txn.clone(), info.state.to_owned(), info.timeout_ms, info.start_ms))
-            .collect(),
-        active_txns: partitions
-            .filter(|(_, _, part)| !part.active_txns.is_empty())
-            .map(|(name, id, part)| {
-                (name.clone(), *id, part.active_txns.iter().map(|(id, at)| (*id, *at)).collect())
-            })
-            .collect(),
-    }
-}
-
-fn restored(saved: Saved) -> EngineState {
-    let mut engine = EngineState::from_snapshot(saved.engine);
-    engine.producer_epochs = saved.producer_epochs.into_iter().collect();
-    engine.txn_producers = saved.txn_producers;
-    engine.txn_partitions = saved.txn_partitions;
-    for (txn, key, offset, metadata) in saved.txn_offsets {
-        engine.txn_pending_offsets.entry(txn).or_default().push(PendingTxnOffset { key, offset, metadata });
-    }
-    for (txn, state, timeout_ms, start_ms) in saved.txn_info {
-        if let Some(state) = TXN_STATES.into_iter().find(|known| *known == state) {
-            engine.txn_info.insert(txn, TxnInfo { state, timeout_ms, start_ms });
-        }
-    }
-    for (topic, id, open) in saved.active_txns {
-        if let Some(part) = engine.topics.get_mut(&topic).and_then(|topic| topic.partitions.get_mut(&id)) {
-            part.active_txns = open.into_iter().collect();
-        }
-    }
-    engine
-}
-
-/// The engine as it was when the file was begun, and the offset behind it.
-fn load_snapshot(reader: &mut Reader, clock: &Arc<AtomicU64>) -> Result<(EngineState, u64), BrokerError> {
-    let mut loaded: Option<EngineState> = None;
-    loop {
-        let offset = reader.offset();
-        match (reader.next()?, loaded.as_mut()) {
-            (Next::Entry(Kind::State, json), None) => {
-                let saved: Saved = serde_json::from_slice(&json).map_err(|error| {
-                    reader.corrupt(offset, format!("the snapshot cannot be read: {error}"))
-                })?;
-                if saved.format != FORMAT {
-                    return Err(
-                        reader.corrupt(offset, format!("the format is {}, not {FORMAT}", saved.format))
-                    );
-                }
-                let mut engine = restored(saved);
-                set_clock(&mut engine, clock);
-                loaded = Some(engine);
-            }
-            (Next::Entry(Kind::Batch, entry), Some(engine)) => {
-                restore_batch(engine, entry)
-                    .ok_or_else(|| reader.corrupt(offset, "the record batch has no partition"))?;
-            }
-            (Next::Entry(Kind::SnapshotEnd, _), Some(_)) => break,
-            _ => return Err(reader.corrupt(offset, "the snapshot is not whole")),
-        }
-    }
-    let offset = reader.offset();
-    loaded.map(|engine| (engine, offset)).ok_or_else(|| reader.corrupt(0, "the snapshot is missing"))
-}
-
-fn restore_batch(engine: &mut EngineState, mut entry: Bytes) -> Option<()> {
-    let length = entry.try_get_u16().ok()?;
-    let name = (entry.len() >= usize::from(length)).then(|| entry.split_to(usize::from(length)))?;
-    let (id, base) = (entry.try_get_i32().ok()?, entry.try_get_i64().ok()?);
-    let topic = engine.topics.get_mut(std::str::from_utf8(&name).ok()?)?;
-    topic.partitions.get_mut(&id)?.record_batches.push((base, entry.to_vec()));
-    Some(())
-}
-
-/// Does again what was done since the snapshot, at the times it was done.
-fn replay(reader: &mut Reader, engine: &mut EngineState, clock: &AtomicU64) -> Result<(), BrokerError> {
-    loop {
-        let offset = reader.offset();
-        let (kind, mut entry) = match reader.next()? {
-            Next::Entry(kind, entry) => (kind, entry),
-            Next::End { torn } => {
-                if torn {
-                    tracing::warn!(
-                        offset,
-                        "the broker's log ends in an unfinished entry, which was never acknowledged; it is removed"
-                    );
-                }
-                return Ok(());
-            }
-        };
-        let time = entry.try_get_u64().map_err(|error| reader.corrupt(offset, error.to_string()))?;
-        clock.store(time, Ordering::Relaxed);
-        match kind {
-            Kind::Request => {
-                Request::parse(entry)
-                    .and_then(|request| api::apply(engine, &request, Origin::Log))
-                    .map_err(|error| reader.corrupt(offset, error.to_string()))?;
-            }
-            Kind::Clean => {
-                clean(engine);
-            }
-            Kind::State | Kind::Batch | Kind::SnapshotEnd => {
-                return Err(reader.corrupt(offset, "a second snapshot"));
-            }
-        }
-    }
-}
-
-/// The engine's log cleaner, run only where it may find something: it is quadratic in a partition's segments. Tells whether
-/// anything was removed.
-fn clean(engine: &mut EngineState) -> bool {
-    let now = engine.now_ms();
-    let mut changed = false;
-    for topic in engine.topics.values_mut().filter(|topic| !topic.is_internal) {
-        let config = LogConfig::of(&topic.configs);
-        for part in topic.partitions.values_mut().filter(|part| !part.record_batches.is_empty()) {
-            if config.compact {
-                changed |= part.compact(&config, now);
-            }
-            if config.retention_ms >= 0
-                || (config.retention_bytes >= 0 && part.size_bytes() > config.retention_bytes)
-            {
-                changed |= part.apply_retention(&config, now);
-            }
-        }
-    }
-    changed
-}
-
-/// Removes the files of an unfinished rewrite.
-pub(crate) fn remove_leftovers(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path.with_extension("tmp")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Whether a request only reads the engine, or changes nothing that must survive, so that it is answered without logging.
-pub(crate) fn read(engine: &mut EngineState, request: &Request) -> Result<BytesMut, BadRequest> {
-    macro_rules! handle {
-        ($handler:ident) => {
-            request.answer(&engine.$handler(&request.decode()?, request.version))
-        };
-    }
-    match request.key {
-        ApiKey::ApiVersions => request.answer_versions(),
-        ApiKey::Metadata => {
-            let mut body: MetadataRequest = request.decode()?;
-            // A mistyped name must be an error, not a topic.
-            body.allow_auto_topic_creation = false;
-            request.answer(&engine.handle_metadata(&body, request.version))
-        }
-        ApiKey::ListOffsets => handle!(handle_list_offsets),
-        ApiKey::FindCoordinator => handle!(handle_find_coordinator),
-        ApiKey::OffsetFetch => handle!(handle_offset_fetch),
-        ApiKey::DescribeGroups => handle!(handle_describe_groups),
-        ApiKey::ListGroups => handle!(handle_list_groups),
-        ApiKey::DescribeConfigs => handle!(handle_describe_configs),
-        ApiKey::DescribeCluster => handle!(handle_describe_cluster),
-        ApiKey::OffsetForLeaderEpoch => handle!(handle_offset_for_leader_epoch),
-        ApiKey::DescribeTransactions => handle!(handle_describe_transactions),
-        ApiKey::ListTransactions => handle!(handle_list_transactions),
-        ApiKey::DescribeProducers => handle!(handle_describe_producers),
-        ApiKey::DescribeLogDirs => handle!(handle_describe_log_dirs),
-        key => Err(BadRequest::UnknownApi(key as i16)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use bytes::BufMut;
+    use bytes::{Buf, BufMut, Bytes};
     use kafka_protocol::{
         messages::{
             AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, CreateTopicsRequest, DeleteGroupsRequest,
@@ -596,7 +342,7 @@ mod tests {
                 _ => {}
             }
         }
-        let mut value = serde_json::to_value(saved(&core.engine)).unwrap();
+        let mut value = serde_json::to_value(snapshot::saved(&core.engine)).unwrap();
         sorted(&mut value);
         value
     }
