@@ -17,6 +17,9 @@ METRICS = {metric["name"]: metric for metric in CATALOGUE["metrics"]}
 ALARMS = {alarm["name"]: alarm for alarm in CATALOGUE["alarms"]}
 ALERTS = ROOT / "localstack/prometheus/alerts.yml"
 
+BEGIN, END = "<!-- Written by `make catalogue`: -->", "<!-- End -->"
+MARKED = re.compile(rf"{BEGIN}\n.*?{END}\n", re.S)
+
 ALERTS_HEADER = """\
 # The alarms for Prometheus. Written by `make catalogue` from infra/metrics.json, which Terraform makes CloudWatch's
 # alarms of; alerts_test.yml says when each fires.
@@ -150,9 +153,101 @@ def alerts() -> str:
     return ALERTS_HEADER + yaml.safe_dump(groups, sort_keys=False, width=10_000)
 
 
+def table(columns: list[str], rows: list[list[str]]) -> str:
+    """Write a Markdown table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def code(names: list[str]) -> str:
+    """Write names as code."""
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def own_metrics() -> str:
+    """Write the table of the metrics that functions write."""
+    own = [metric for metric in METRICS.values() if "functions" in metric]
+    columns = ["metric", "function", "by", "meaning"]
+    return table(
+        columns,
+        [
+            [
+                code([one["name"]]),
+                ", ".join(one["functions"]),
+                code([label for label in labels(one) if label != "function"]),
+                one["help"],
+            ]
+            for one in own
+        ],
+    )
+
+
+def other_metrics() -> str:
+    """Write the table of the metrics that `quoteflow` and AWS measure."""
+    rows = []
+    for metric in METRICS.values():
+        if "functions" not in metric:
+            there = metric.get("cloudwatch")
+            rows.append(
+                [
+                    code([exposed(metric)]),
+                    code(labels(metric)),
+                    f"`{there['namespace']}` `{there['name']}`" if there else "",
+                    metric["help"],
+                ]
+            )
+    return table(["metric", "by", "in CloudWatch", "meaning"], rows)
+
+
+def alarms() -> str:
+    """Write the table of the alarms."""
+    rows = []
+    for alarm in ALARMS.values():
+        metric, minutes = METRICS.get(alarm.get("metric")), alarm["minutes"]
+        if metric:
+            name = metric.get("cloudwatch", metric)["name"]
+            condition = (
+                f"`{name}` is more than {alarm['above']} {alarm.get('unit', '').replace('percent', '%')}".rstrip()
+            )
+        else:
+            condition = "see below"
+        if "datapoints" in alarm:
+            condition += f", in {alarm['datapoints']} of {alarm['periods']} periods of {minutes} minutes"
+        elif alarm["periods"] > 1:
+            condition += f", for {minutes * alarm['periods']} minutes"
+        elif metric and metric["type"] == "counter":
+            condition += f", in {minutes // 60} hours" if minutes > 60 else f", in {minutes} minutes"
+        of = (
+            alarm.get("queues")
+            or alarm.get("functions")
+            or (metric or {}).get("functions")
+            or ["FUNCTION"] * bool(metric)
+        )
+        suffix = alarm.get("suffix", alarm["name"])
+        names = [f"NAME-{one}-{suffix}" for one in of] or [f"NAME-{suffix}"]
+        link = f"[{rule_name(alarm)}](#{rule_name(alarm).lower()})"
+        rows.append([link, code(names), alarm["severity"], condition])
+    return table(["section", "alarm in CloudWatch", "severity", "fires when"], rows)
+
+
+def document(path: str, *tables: str) -> tuple[Path, str]:
+    """Give a document with its tables, in their order, between the lines that mark them."""
+    parts = MARKED.split((ROOT / path).read_text())
+    if len(parts) != len(tables) + 1:
+        raise SystemExit(f"{path} must have {len(tables)} tables between {BEGIN} and {END}")
+    text = parts[0] + "".join(
+        f"{BEGIN}\n\n{made}\n{END}\n{after}" for made, after in zip(tables, parts[1:], strict=True)
+    )
+    return ROOT / path, text
+
+
 def written() -> dict[Path, str]:
     """Give each file with what it must contain."""
-    return {ALERTS: alerts()}
+    documents = [
+        document("docs/OBSERVABILITY.md", own_metrics(), other_metrics()),
+        document("docs/RUNBOOK.md", alarms()),
+    ]
+    return {ALERTS: alerts(), **dict(documents)}
 
 
 if __name__ == "__main__":

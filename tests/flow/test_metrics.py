@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
+from catalogue import CATALOGUE, exposed, labels, snake
 from conftest import OnOtherServers
 from flowkit import (
     ARCHIVED_QUEUE,
@@ -30,20 +31,22 @@ from prometheus_client.parser import text_string_to_metric_families
 
 POLLS, SYMBOLS = 12, 5
 QUOTES = POLLS * SYMBOLS
+
+
+def own(kind: str) -> dict[str, list[str]]:
+    """Function → what it counts, or which durations it measures, as they are exposed; without those by reason."""
+    return {
+        function: [
+            snake(metric["name"])
+            for metric in CATALOGUE["metrics"]
+            if metric["type"] == kind and function in metric.get("functions", ()) and "reason" not in labels(metric)
+        ]
+        for function in FUNCTIONS
+    }
+
+
 # A function's counters exist from the start, except those with a reason.
-COUNTERS = {
-    "fetch-quotes": ("fetched", "partial", "stale", "published", "undelivered", "retried"),
-    "archive-quotes": ("archived", "already_archived", "quarantined", "retried"),
-    "load-quotes": ("loaded", "failed", "retried"),
-    "reconcile-quotes": ("queued",),
-    "transform-quotes": ("transformed", "transform_failed", "tests_failed"),
-}
-SUMMARIES = {
-    "fetch-quotes": ("publish",),
-    "archive-quotes": ("archive",),
-    "load-quotes": ("freshness", "load"),
-    "transform-quotes": ("transform",),
-}
+COUNTERS, SUMMARIES = own("counter"), own("summary")
 
 # What is passed on to the functions, and may be a secret.
 MARK = "deployment.environment.name=marked-3d1f"
@@ -243,29 +246,24 @@ def test_fetch_quotes_is_invoked_once_for_ten_polls(seen: Seen) -> None:
 def test_every_metric_has_its_kind_and_a_help(seen: Seen) -> None:
     metrics = seen.metrics
     assert metrics.content_type == "text/plain; version=0.0.4; charset=utf-8"
-    counters = {"invocations", "errors", "throttles"}.union(*COUNTERS.values())
-    gauges = {"timeout_seconds", "topic_records", "topic_lag", "queue_messages", "queue_oldest_message_age_seconds",
-              "objects", "rows"}  # fmt: skip
-    summaries = {"duration_seconds", "latency_seconds"}
-    summaries |= {f"{name}_seconds" for names in SUMMARIES.values() for name in names}
-    kinds = dict.fromkeys(counters, "counter") | dict.fromkeys(gauges, "gauge") | dict.fromkeys(summaries, "summary")
-    expected = {f"quoteflow_{name}": kind for name, kind in kinds.items()}
-    assert {name: metrics.kinds.get(name) for name in expected} == expected
-    assert all(metrics.helps.values()), metrics.helps
+    known = {exposed(one).removesuffix("_total"): (one["type"], one["help"]) for one in CATALOGUE["metrics"]}
+    seldom = {exposed(one).removesuffix("_total") for one in CATALOGUE["metrics"] if "reason" in labels(one)}
+    shown = {name: (kind, metrics.helps[name]) for name, kind in metrics.kinds.items()}
+    assert known == shown | {name: known[name] for name in seldom}
 
 
 def test_every_count_of_a_function_is_there_whether_it_is_0_or_not(seen: Seen) -> None:
     for function in FUNCTIONS:
-        for name in ("invocations", "errors", "throttles", *COUNTERS.get(function, ())):
+        for name in ("invocations", "errors", "throttles", *COUNTERS[function]):
             assert seen.metrics(f"{name}_total", function=function) >= 0
 
 
 def test_durations_that_functions_measure_are_summaries(seen: Seen) -> None:
     for function, names in SUMMARIES.items():
         for name in names:
-            assert seen.metrics(f"{name}_seconds_count", function=function) > 0
-            longest = seen.metrics(f"{name}_seconds", function=function, quantile="1")
-            assert 0 <= longest <= seen.metrics(f"{name}_seconds_sum", function=function) * 1.001
+            assert seen.metrics(f"{name}_count", function=function) > 0
+            longest = seen.metrics(name, function=function, quantile="1")
+            assert 0 <= longest <= seen.metrics(f"{name}_sum", function=function) * 1.001
 
 
 def test_latencies_are_those_of_the_report(seen: Seen) -> None:

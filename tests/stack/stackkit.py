@@ -50,15 +50,15 @@ def check_expression(expression: str, legend: str = "") -> None:
     }
     for rule in rules():
         if "record" in rule:
-            used = [known[name] for name in _names(rule["expr"]) if name in known]
+            used = [known[name] for name in names_of(rule["expr"]) if name in known]
             known[rule["record"]] = used[0] if used else {}
-    used = _names(expression)
+    used = names_of(expression)
     unknown = used - known.keys()
     assert not unknown, f"{unknown} in {expression}"
     for name, selector in re.findall(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}", expression):
         for label, operator, value in re.findall(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"', selector):
             _check_matcher(known[name], name, label, operator, value)
-    labels = set().union(*(known[name] for name in used))
+    labels = {"__name__"}.union(*(known[name] for name in used))
     grouped = re.findall(r"\bby \(([^)]*)\)", expression)
     by = {label.strip() for group in grouped for label in group.split(",")}
     assert by <= labels, f"{by - labels} in {expression}"
@@ -67,8 +67,12 @@ def check_expression(expression: str, legend: str = "") -> None:
     assert shown <= (by if aggregated else labels), f"{legend} of {expression}"
 
 
-def _names(expression: str) -> set[str]:
-    return set(re.findall(r"\b(?:ALERTS|quoteflow_\w+|[a-z]+:[\w:]+)", re.sub(r'"[^"]*"', '""', expression)))
+def names_of(expression: str) -> set[str]:
+    """Give the names of the metrics and sums that an expression asks for."""
+    patterns = re.findall(r'__name__=~"([^"]+)"', expression)
+    matched = {name for name in METRICS if any(re.fullmatch(pattern, name) for pattern in patterns)}
+    assert bool(matched) == bool(patterns), expression
+    return matched | set(re.findall(r"\b(?:ALERTS|quoteflow_\w+|[a-z]+:[\w:]+)", re.sub(r'"[^"]*"', '""', expression)))
 
 
 def _check_matcher(labels: Labels, name: str, label: str, operator: str, value: str) -> None:

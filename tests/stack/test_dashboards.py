@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import catalogue
 import pytest
 from contract import BY_REASON, METRICS
 from flowkit import ROOT, Flow, wait_until
 from prometheus_client.parser import text_string_to_metric_families
-from stackkit import COMPOSE, GRAFANA, check_expression, program, read_yaml
+from stackkit import COMPOSE, GRAFANA, check_expression, names_of, program, read_yaml
 
 BOARDS = {file.stem: json.loads(file.read_text()) for file in sorted((GRAFANA / "dashboards").glob("*.json"))}
 OPENAPI = json.loads((ROOT / "functions/serve-dashboard/openapi.json").read_text())
@@ -168,8 +169,18 @@ def test_every_query_is_promql(tmp_path: Path) -> None:
 
 
 def test_every_metric_is_on_a_dashboard() -> None:
-    shown = " ".join(param.values[0] for param in QUERIES)
-    assert {name for name in METRICS if not re.search(rf"\b{name}\b", shown)} == set()
+    assert METRICS.keys() <= set().union(*(names_of(param.values[0]) for param in QUERIES))
+
+
+@pytest.mark.parametrize(("board", "panel"), PANELS)
+def test_a_panel_turns_red_at_its_alerts_limit(board: dict[str, Any], panel: dict[str, Any]) -> None:
+    alarms = {catalogue.rule_name(alarm): alarm for alarm in catalogue.ALARMS.values()}
+    for name in re.findall(r"\balert (\w+)", panel["description"]):
+        limit, unit = alarms[name]["above"], alarms[name].get("unit")
+        limit = {None: limit, "minutes": limit * 60, "percent of the timeout": limit / 100}[unit]
+        steps = panel["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", [])
+        # A number turns red above the limit, a line lies on it.
+        assert not steps or steps[-1]["value"] == limit + (panel["type"] == "stat"), f"{board['title']}: {name}"
 
 
 @pytest.mark.parametrize("request_of", REQUESTS)

@@ -143,7 +143,7 @@ impl Intercept for CountRetries {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         if config.load::<RequestAttempts>().is_some_and(|attempts| attempts.attempts() > 1) {
-            metrics::count("Retried", 1);
+            metrics::RETRIED.add(1);
         }
         Ok(())
     }

@@ -12,28 +12,44 @@ use std::{
 
 use metrics_cloudwatch_embedded::{Builder, Collector};
 
-const NAMESPACE: &str = "Quoteflow";
+include!(concat!(env!("OUT_DIR"), "/metrics.rs"));
+
 /// The most values of a metric on one line; the collector drops further ones.
 const LINE_VALUES: usize = 100;
 
 /// What was noted and not yet written.
 static SECONDS: Mutex<BTreeMap<&'static str, Vec<f64>>> = Mutex::new(BTreeMap::new());
 
-/// Adds to a count of this invocation, such as `Loaded`; nothing is written where it stays 0.
-pub fn count(name: &'static str, count: u64) {
-    metrics::counter!(name).increment(count);
+/// A count of this invocation, such as [`LOADED`].
+pub struct Count(&'static str);
+
+impl Count {
+    /// Adds to it; nothing is written where it stays 0.
+    pub fn add(&self, count: u64) {
+        metrics::counter!(self.0).increment(count);
+    }
 }
 
-/// As [`count`], with the reason as a dimension.
-pub fn count_by_reason(name: &'static str, reason: &'static str, count: u64) {
-    metrics::counter!(name, "reason" => reason).increment(count);
+/// As [`Count`], with the reason as a dimension.
+pub struct CountByReason(&'static str);
+
+impl CountByReason {
+    /// Adds to the count of a reason.
+    pub fn add(&self, reason: &'static str, count: u64) {
+        metrics::counter!(self.0, "reason" => reason).increment(count);
+    }
 }
 
-/// Notes a duration of this invocation, such as `FreshnessSeconds`, in seconds. It is written in tenths of a
-/// millisecond, each value separately: a hundred of them take 700 bytes.
-pub fn seconds(name: &'static str, seconds: f64) {
-    let seconds = (seconds * 1e4).round() / 1e4;
-    SECONDS.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default().push(seconds);
+/// A duration of this invocation, such as [`FRESHNESS_SECONDS`].
+pub struct Seconds(&'static str);
+
+impl Seconds {
+    /// Notes a value in seconds. It is written in tenths of a millisecond, each value separately: a hundred of them take
+    /// 700 bytes.
+    pub fn add(&self, seconds: f64) {
+        let seconds = (seconds * 1e4).round() / 1e4;
+        SECONDS.lock().unwrap_or_else(PoisonError::into_inner).entry(self.0).or_default().push(seconds);
+    }
 }
 
 /// Where the process's metrics are gathered; without it, in tests, they go nowhere.

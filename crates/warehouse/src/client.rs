@@ -299,7 +299,7 @@ impl Warehouse {
             .retry(backoff)
             .when(is_in_time)
             .notify(|error, pause| {
-                metrics::count("Retried", 1);
+                metrics::RETRIED.add(1);
                 if matches!(error, WarehouseError::Refused { .. }) {
                     *id.lock().unwrap_or_else(PoisonError::into_inner) = Uuid::now_v7();
                 }

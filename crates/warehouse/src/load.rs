@@ -99,7 +99,7 @@ impl Warehouse {
         ];
         let start = Instant::now();
         let merged = self.run(&statements::MERGE_BRONZE, &parameters).await?;
-        metrics::seconds("LoadSeconds", start.elapsed().as_secs_f64());
+        metrics::LOAD_SECONDS.add(start.elapsed().as_secs_f64());
         Ok(merged.changed)
     }
 }

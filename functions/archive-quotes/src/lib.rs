@@ -211,9 +211,9 @@ impl<S: Store> ArchiveQuotes<S> {
         let outcome = tokio::time::timeout(remaining.saturating_sub(MARGIN), store)
             .await
             .map_err(|_| ArchiveError::Deadline { records: count })??;
-        metrics::count("Archived", outcome.archived as u64);
-        metrics::count("AlreadyArchived", outcome.already_archived as u64);
-        metrics::count("Quarantined", outcome.quarantined as u64);
+        metrics::ARCHIVED.add(outcome.archived as u64);
+        metrics::ALREADY_ARCHIVED.add(outcome.already_archived as u64);
+        metrics::QUARANTINED.add(outcome.quarantined as u64);
         tracing::info!(
             archived = outcome.archived,
             already_archived = outcome.already_archived,
@@ -263,7 +263,7 @@ impl<S: Store> ArchiveQuotes<S> {
                 span.set("aws.s3.key", &key);
                 tracing::debug!(key, quote_id = %quote.id(), trace_id = span.trace_id(), written, "archived");
                 if written && let Some(age) = age(quote.id()) {
-                    metrics::seconds("ArchiveSeconds", age.as_secs_f64());
+                    metrics::ARCHIVE_SECONDS.add(age.as_secs_f64());
                 }
                 Ok(Ok(if written { Stored::Archived(1) } else { Stored::AlreadyArchived(1) }))
             }
@@ -299,7 +299,7 @@ impl<S: Store> ArchiveQuotes<S> {
         };
         tracing::debug!(%key, quotes, written = matches!(stored, Stored::Archived(_)), "archived a batch");
         if let (Stored::Archived(_), Some(age)) = (&stored, age(slice.oldest_id())) {
-            metrics::seconds("ArchiveSeconds", age.as_secs_f64());
+            metrics::ARCHIVE_SECONDS.add(age.as_secs_f64());
         }
         Ok(stored)
     }

@@ -275,7 +275,7 @@ impl Finnhub {
         }
         let turn = self.pace.turn(which, until).await.ok_or(NoQuote::NoTurn)?;
         if which == Try::Again {
-            metrics::count("Retried", 1);
+            metrics::RETRIED.add(1);
         }
         let asked_at_ms = u64::try_from(since_1970().as_millis()).unwrap_or_default();
         let timeout = until.saturating_duration_since(Instant::now()).min(TIMEOUT);

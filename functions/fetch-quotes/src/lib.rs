@@ -56,7 +56,7 @@ const MARKET_STATUS: Duration = Duration::from_secs(2);
 const LEAST_POLL: Duration = Duration::from_secs(1);
 /// How far a US symbol's last trade may be behind an open market. Busy symbols trade every second; this is
 /// long enough for quiet ones, and short of the reported case: Friday's close during Monday's session.
-const STALE_AFTER: Duration = Duration::from_mins(15);
+const UNTRADED_AFTER: Duration = Duration::from_mins(15);
 /// How often a closed market's symbols are polled, each time by another invocation: the official close comes some seconds
 /// after the bell.
 const CLOSING_ROUNDS: u32 = 2;
@@ -79,7 +79,7 @@ pub struct Outcome {
     /// How many of them have numbers that are 0 or missing. Silver rejects them.
     pub partial: u64,
     /// How many of them have a last trade of more than 15 minutes ago although the market is open.
-    pub stale: u64,
+    pub untraded: u64,
     /// Quotes that Kafka acknowledged.
     pub published: u64,
     /// Quotes that Kafka did not acknowledge.
@@ -154,8 +154,8 @@ struct Run {
     /// The symbols of a closed market that have been polled.
     closed: HashSet<Symbol>,
     missed: Missed,
-    /// A US symbol's trade before it is stale, in seconds since 1970; none where the market is not open.
-    stale_before: Option<i64>,
+    /// A US symbol whose last trade was before it is untraded; in seconds since 1970, none while the market is not open.
+    untraded_before: Option<i64>,
 }
 
 impl FetchQuotes {
@@ -279,7 +279,7 @@ impl FetchQuotes {
             deliveries: Vec::new(),
             closed: HashSet::new(),
             missed: BTreeMap::new(),
-            stale_before: now.map(|now| now.saturating_sub_unsigned(STALE_AFTER.as_secs())),
+            untraded_before: now.map(|now| now.saturating_sub_unsigned(UNTRADED_AFTER.as_secs())),
         }
     }
 
@@ -328,15 +328,16 @@ impl FetchQuotes {
         for ((symbol, reason), (times, error)) in &missed {
             tracing::warn!(%symbol, reason, times, "no quote: {error}");
         }
-        let Outcome { polls, us_market, fetched, partial, stale, published, undelivered, cut_short, .. } =
-            outcome;
-        metrics::count("Fetched", fetched);
-        metrics::count("Partial", partial);
-        metrics::count("Stale", stale);
-        metrics::count("Published", published);
-        metrics::count("Undelivered", undelivered);
+        let Outcome {
+            polls, us_market, fetched, partial, untraded, published, undelivered, cut_short, ..
+        } = outcome;
+        metrics::FETCHED.add(fetched);
+        metrics::PARTIAL.add(partial);
+        metrics::UNTRADED.add(untraded);
+        metrics::PUBLISHED.add(published);
+        metrics::UNDELIVERED.add(undelivered);
         for (reason, times) in &outcome.failed {
-            metrics::count_by_reason("Missed", reason, *times);
+            metrics::MISSED.add(reason, *times);
         }
         let failed: u64 = outcome.failed.values().sum();
         let reasons = &outcome.failed;
@@ -345,7 +346,7 @@ impl FetchQuotes {
             ?us_market,
             fetched,
             partial,
-            stale,
+            untraded,
             published,
             undelivered,
             failed,
@@ -395,9 +396,10 @@ impl Run {
         self.outcome.partial += u64::from(quote.completeness() == Completeness::Partial);
         let traded_at = quote.market_time().ok().flatten();
         // Other markets have hours of their own, which Finnhub does not tell.
-        let stale_before = self.stale_before.filter(|_| !quote.symbol().has_exchange());
-        let is_stale = traded_at.zip(stale_before).is_some_and(|(traded_at, before)| traded_at < before);
-        self.outcome.stale += u64::from(is_stale);
+        let untraded_before = self.untraded_before.filter(|_| !quote.symbol().has_exchange());
+        let is_untraded =
+            traded_at.zip(untraded_before).is_some_and(|(traded_at, before)| traded_at < before);
+        self.outcome.untraded += u64::from(is_untraded);
     }
 
     /// Counts polls of symbols that were not requested.

@@ -146,7 +146,7 @@ impl Stream {
             Ok(acknowledgement) => match tokio::time::timeout(patience, acknowledgement).await {
                 Ok(Ok(Acknowledgement { result: Some(Ok(_)), at, took })) => {
                     self.link.works();
-                    metrics::seconds("PublishSeconds", took.as_secs_f64());
+                    metrics::PUBLISH_SECONDS.add(took.as_secs_f64());
                     tracing::debug!(key = symbol, %quote_id, trace_id = span.trace_id(), "published");
                     span.end_at(at);
                     return Ok(());

@@ -342,7 +342,7 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
         self.flush(&mut pending, &mut tally).await?;
         let (Loaded { inserted: loaded, already_there: already_loaded }, gone) = (tally.loaded, tally.gone);
         let (failed, later) = (failures.messages.len(), failures.later.len());
-        metrics::count("Failed", failed as u64);
+        metrics::FAILED.add(failed as u64);
         if failed == 0 && later == 0 && failures.event.is_none() {
             tracing::info!(loaded, already_loaded, gone, failed, "loaded every quote");
         } else {
@@ -432,10 +432,10 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
             }
         }
         let loaded = loaded.map_err(|source| LoadError::Warehouse { rows: rows.len(), source })?;
-        metrics::count("Loaded", loaded.inserted);
+        metrics::LOADED.add(loaded.inserted);
         if let Some(newest) = rows.iter().map(BronzeRow::fetched_at).max() {
             let age = SignedDuration::from_secs(Timestamp::now().as_second() - newest);
-            metrics::seconds("FreshnessSeconds", age.as_secs_f64());
+            metrics::FRESHNESS_SECONDS.add(age.as_secs_f64());
         }
         tally.loaded.inserted += loaded.inserted;
         tally.loaded.already_there += loaded.already_there;

@@ -258,7 +258,7 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
             .await
             .map_err(|_| ReconcileError::Deadline)??;
         let Outcome { symbols, objects, queued, raised } = outcome;
-        metrics::count("Queued", queued as u64);
+        metrics::QUEUED.add(queued as u64);
         if queued > 0 && !event.payload.all {
             tracing::warn!(symbols, objects, queued, raised, "queued objects that are not in bronze");
         } else {

@@ -6,11 +6,14 @@ import json
 import time
 
 import pytest
+from catalogue import METRICS
 from conftest import epoch
 from transform_quotes.config import Config
 from transform_quotes.transformer import Transformer
 
 MODELS, VIEWS = 16, 12
+# The metrics that the catalogue has of this function.
+KNOWN = {name: metric for name, metric in METRICS.items() if "transform-quotes" in metric.get("functions", ())}
 NOON = epoch("2024-01-02T17:00:00Z")
 
 
@@ -40,6 +43,7 @@ def written(capsys) -> tuple[list[dict], dict[str, list]]:
             assert line["function"] == "transform-quotes"
             [dimensions] = group["Dimensions"]
             for metric in group["Metrics"]:
+                assert dimensions == KNOWN[metric["Name"]].get("labels", ["function"])
                 by = " ".join(line[name] for name in dimensions if name != "function")
                 metrics[f"{metric['Name']} {by}".strip()] = line[metric["Name"]]
     return [line for line in lines if "_aws" not in line], metrics

@@ -46,60 +46,50 @@ const QUANTILES: [f64; 3] = [0.5, 0.95, 1.0];
 const LONGEST: u64 = 900_000;
 const METADATA: Metadata<'static> = Metadata::new("quoteflow", Level::INFO, None);
 
-/// What each function counts. The series exist from the start, so that no alert reads a missing one.
-const COUNTS: [(&str, &[&str]); 5] = [
-    (names::FETCH, &["Fetched", "Partial", "Stale", "Published", "Undelivered", "Retried"]),
-    (names::ARCHIVE, &["Archived", "AlreadyArchived", "Quarantined", "Retried"]),
-    (names::LOAD, &["Loaded", "Failed", "Retried"]),
-    (names::RECONCILE, &["Queued"]),
-    (names::TRANSFORM, &["Transformed", "TransformFailed", "TestsFailed"]),
-];
+/// The metrics, which Terraform and the functions read too.
+const CATALOGUE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/metrics.json"));
 
-const COUNTERS: [(&str, &str); 20] = [
-    ("invocations", "Invocations that have ended."),
-    ("errors", "Invocations that failed, according to the function's log or its caller."),
-    ("throttles", "Invocations that were throttled, according to the AWS endpoint's CloudWatch."),
-    ("fetched", "Quotes that Finnhub returned."),
-    ("partial", "Quotes with some numbers 0 or missing."),
-    ("stale", "Quotes whose last trade was more than 15 minutes old although the US market was open."),
-    ("published", "Quotes that Kafka acknowledged."),
-    ("undelivered", "Quotes that Kafka did not acknowledge."),
-    ("missed", "Symbols of a poll without a quote, by reason."),
-    ("retried", "Attempts of calls after the first."),
-    ("archived", "Quotes stored as new objects."),
-    ("already_archived", "Records whose object existed already."),
-    ("quarantined", "Records that are not valid quotes."),
-    ("loaded", "Rows added to bronze."),
-    ("failed", "Messages that load-quotes could not load; SQS delivers them again."),
-    ("queued", "Objects that were missing in bronze and were queued again."),
-    ("transformed", "Runs of dbt."),
-    ("transform_failed", "Runs of dbt that failed."),
-    ("tests_failed", "Tests of dbt that failed."),
-    ("rejected", "Rows that silver rejected, by reason."),
-];
+#[derive(Deserialize)]
+struct Catalogue {
+    metrics: Vec<Metric>,
+}
 
-const GAUGES: [(&str, &str); 7] = [
-    ("timeout_seconds", "How long an invocation may take."),
-    ("topic_records", "Records in the topic."),
-    ("topic_lag", "Records that the group has not committed."),
-    ("queue_messages", "Messages in the queue, including those in flight."),
-    (
-        "queue_oldest_message_age_seconds",
-        "Time since the queue was last seen empty, checked every 2 s. An upper bound of the oldest message's age.",
-    ),
-    ("objects", "Objects in the bucket."),
-    ("rows", "Rows in the table."),
-];
+#[derive(Deserialize)]
+struct Metric {
+    name: String,
+    #[serde(rename = "type")]
+    kind: Kind,
+    /// Those that write it; none for what is measured here.
+    #[serde(default)]
+    functions: Vec<String>,
+    #[serde(default = "by_function")]
+    labels: Vec<String>,
+    help: String,
+}
 
-const SUMMARIES: [(&str, &str); 7] = [
-    ("duration_seconds", "Time that an invocation took."),
-    ("publish_seconds", "Time from a record to Kafka's acknowledgement."),
-    ("archive_seconds", "Time from the fetch to the object."),
-    ("freshness_seconds", "Age of the newest quote of a load."),
-    ("load_seconds", "Time that a MERGE took."),
-    ("transform_seconds", "Time that a run of dbt took."),
-    ("latency_seconds", "Time from the fetch to the stage, as a client sees it."),
-];
+#[derive(Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Counter,
+    Gauge,
+    Summary,
+}
+
+impl Metric {
+    /// Whether each of its series is known beforehand.
+    fn is_a_functions_count(&self) -> bool {
+        self.kind == Kind::Counter && self.labels == by_function()
+    }
+}
+
+fn by_function() -> Vec<String> {
+    vec!["function".to_owned()]
+}
+
+fn catalogue() -> anyhow::Result<Vec<Metric>> {
+    let Catalogue { metrics } = serde_json::from_str(CATALOGUE).context("infra/metrics.json is not valid")?;
+    Ok(metrics)
+}
 
 /// Every metric of a run.
 pub(crate) struct Metrics {
@@ -150,14 +140,14 @@ impl Metrics {
             .set_bucket_count(PARTS)
             .idle_timeout(MetricKindMask::HISTOGRAM, Some(IDLE))
             .build_recorder();
-        for (name, help) in COUNTERS {
-            recorder.describe_counter(full_name(name, "_total").into(), None, help.into());
-        }
-        for (name, help) in GAUGES {
-            recorder.describe_gauge(full_name(name, "").into(), None, help.into());
-        }
-        for (name, help) in SUMMARIES {
-            recorder.describe_histogram(full_name(name, "").into(), None, help.into());
+        let catalogue = catalogue()?;
+        for Metric { name, kind, help, .. } in &catalogue {
+            let (name, help) = (snake_case(name), help.clone().into());
+            match kind {
+                Kind::Counter => recorder.describe_counter(full_name(&name, "_total").into(), None, help),
+                Kind::Gauge => recorder.describe_gauge(full_name(&name, "").into(), None, help),
+                Kind::Summary => recorder.describe_histogram(full_name(&name, "").into(), None, help),
+            }
         }
         let tally = |function| {
             let durations = Histogram::new_with_max(LONGEST, 3)?;
@@ -165,13 +155,13 @@ impl Metrics {
         };
         let functions = names::FUNCTIONS.into_iter().map(tally).collect::<anyhow::Result<_>>()?;
         let metrics = Self { recorder, functions: Mutex::new(functions) };
-        for function in names::FUNCTIONS {
-            let counts = COUNTS.iter().filter(|(of, _)| *of == function).flat_map(|(_, counts)| *counts);
-            for count in counts {
-                metrics.count(function, count, None, 0);
+        // The series exist from the start, so that no alert reads a missing one.
+        for Metric { name, functions, .. } in catalogue.iter().filter(|one| one.is_a_functions_count()) {
+            for function in functions {
+                metrics.count(function, name, None, 0);
             }
-            for count in ["invocations", "errors", "throttles"] {
-                metrics.counter(count, function, None).absolute(0);
+            for function in names::FUNCTIONS.iter().filter(|_| functions.is_empty()) {
+                metrics.counter(&snake_case(name), function, None).absolute(0);
             }
         }
         Ok(metrics)
@@ -439,18 +429,20 @@ mod tests {
     #[test]
     fn every_known_count_is_there_before_anything_happens_and_no_summary_is() {
         let metrics = Metrics::new().unwrap();
-        for (function, counts) in COUNTS {
-            for count in counts {
-                let name = snake_case(count);
+        for Metric { name, functions, .. } in
+            catalogue().unwrap().iter().filter(|one| one.is_a_functions_count())
+        {
+            let all = names::FUNCTIONS.map(str::to_owned).to_vec();
+            for function in if functions.is_empty() { &all } else { functions } {
+                let name = snake_case(name);
                 let zero = format!(r#"quoteflow_{name}_total{{function="{function}"}} 0"#);
                 assert!(shows(&metrics, &zero), "{zero}\n{}", metrics.text());
             }
         }
-        for function in names::FUNCTIONS {
-            for count in ["invocations", "errors", "throttles"] {
-                let zero = format!(r#"quoteflow_{count}_total{{function="{function}"}} 0"#);
-                assert!(shows(&metrics, &zero), "{zero}\n{}", metrics.text());
-            }
+        for known in
+            [r#"loaded_total{function="load-quotes"}"#, r#"errors_total{function="serve-dashboard"}"#]
+        {
+            assert!(shows(&metrics, &format!("quoteflow_{known} 0")), "{}", metrics.text());
         }
         assert!(!metrics.text().contains("summary"), "{}", metrics.text());
     }

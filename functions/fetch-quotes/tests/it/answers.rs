@@ -30,7 +30,7 @@ async fn every_symbol_of_every_poll_is_published() {
         [("POLL_INTERVAL_SECONDS", "0.2"), ("RATE_LIMIT_PER_MINUTE", "6000"), ("SYMBOLS", "AAPL,MSFT,TSLA")];
     let outcome = run(&function(&feed.base_url(), &kafka.servers(), &more), 4).await.unwrap();
     assert_eq!((outcome.polls, outcome.fetched, outcome.published), (4, 12, 12));
-    assert_eq!((outcome.us_market, outcome.partial, outcome.stale), (Market::Open, 0, 0));
+    assert_eq!((outcome.us_market, outcome.partial, outcome.untraded), (Market::Open, 0, 0));
     assert!(outcome.failed.is_empty() && !outcome.cut_short, "{outcome:?}");
     for symbol in ["AAPL", "MSFT", "TSLA"] {
         assert_eq!(kafka.count(symbol), 4, "{symbol}");
@@ -63,7 +63,7 @@ async fn partial_is_published_as_it_came_and_counted() {
 }
 
 #[tokio::test]
-async fn stale_is_published_and_counted_where_the_us_market_is_open() {
+async fn untraded_is_published_and_counted_where_the_us_market_is_open() {
     const HOURS: u64 = 3 * 24 * 3600;
     for (market_says, expected) in [(Some(true), (Market::Open, 4, 1)), (None, (Market::Unknown, 4, 0))] {
         let kafka = Kafka::start();
@@ -79,7 +79,7 @@ async fn stale_is_published_and_counted_where_the_us_market_is_open() {
         .await;
         let more = [("SYMBOLS", "AAPL,MSFT,TSLA,BINANCE:BTCUSDT")];
         let outcome = run(&function(&finnhub.base_url, &kafka.servers(), &more), 1).await.unwrap();
-        assert_eq!((outcome.us_market, outcome.published, outcome.stale), expected);
+        assert_eq!((outcome.us_market, outcome.published, outcome.untraded), expected);
         assert_eq!(kafka.count("AAPL"), 1);
     }
 }
@@ -233,7 +233,7 @@ async fn a_closed_market_is_polled_once_in_two_invocations_and_what_never_closes
     let function = function(&finnhub.base_url, &kafka.servers(), &more);
     for round in 1..=3 {
         let outcome = run(&function, 3).await.unwrap();
-        assert_eq!((outcome.us_market, outcome.polls, outcome.stale), (Market::Closed, 3, 0));
+        assert_eq!((outcome.us_market, outcome.polls, outcome.untraded), (Market::Closed, 3, 0));
         let asked = ["AAPL", "MSFT", "BINANCE:BTCUSDT"].map(|symbol| finnhub.times_asked(symbol));
         assert_eq!(asked, [round.min(2), round.min(2), 3 * round]);
     }
