@@ -611,6 +611,9 @@ def test_a_panel_that_waits_for_its_figures_says_so_where_it_is_seen(
         return document.elementFromPoint(x + width / 2, y + height / 2) === note;
     }"""
     assert note.evaluate(seen)
+    if slow == "health":
+        last = page.locator(".station").last.bounding_box() or {}
+        assert (note.bounding_box() or {})["y"] >= last["y"] + last["height"]
 
 
 CLOSED = {"state": "closed", "next_open": "2026-11-27T14:30:00Z", "holiday": "Thanksgiving Day"}
@@ -731,6 +734,12 @@ def test_the_page_says_why_no_quotes_come(api: FakeApi, open_page: Opener, keep:
     expect(panel(page, "Pipeline").locator(".trouble")).to_have_text(f"{reason}.")
     keep(page, "trouble")
     assert violations(page) == []
+    # Also while it is not known how fresh the quotes are.
+    api.slow = {"health"}
+    page = loaded(open_page(api.url))
+    expect(page.locator(".notice")).to_have_text(f"{reason}.")
+    expect(panel(page, "Pipeline").locator(".trouble")).to_have_text(f"{reason}.")
+    api.slow = set()
     api.empty = True
     page = open_page(api.url)
     expect(page.get_by_role("region", name="No quotes yet")).to_contain_text(f"{reason}.")

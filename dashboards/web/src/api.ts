@@ -26,9 +26,9 @@ export const NO_SERVER = "The server does not answer";
 /** Why a request has no figures. A permanent failure stays until the request is another one. */
 export class Failure extends Error {
   /**
-   * @param message What is said to the reader: a sentence without its full stop.
+   * @param message What the reader is shown: a sentence without its full stop.
    * @param permanent Whether asking again cannot help.
-   * @param retryAfterSeconds When the server wants to be asked again, where it says so.
+   * @param retryAfterSeconds When the server wants to be asked again, if it says so.
    */
   constructor(
     message: string,
@@ -43,21 +43,21 @@ export class Failure extends Error {
 /** An answer, and what its headers say of it. */
 export interface Answered {
   body: unknown;
-  /** Up to when everything that was loaded is in each part of it, in milliseconds since 1970. */
+  /** For each part, the time up to which it has everything that was loaded, in milliseconds since 1970. */
   asOf: ReadonlyMap<string, number>;
-  /** The server's clock less ours, in milliseconds; none where it says nothing. */
+  /** The server's clock less ours, in milliseconds; undefined if it does not say its time. */
   clockOffset: number | undefined;
   /** When it is worth asking again. */
   maxAgeSeconds: number | undefined;
 }
 
-/** Asks the API, and not for bytes that it has: an answer that did not change is the same object again. */
+/** Asks the API. An answer that has not changed is not sent again: it is the same object as before. */
 export class Client {
   readonly #known = new Map<string, { etag: string; body: unknown }>();
 
   /**
    * @param path Path and query, such as `/api/kpi`.
-   * @throws {Failure} where no figures come; the signal's reason where it was aborted.
+   * @throws {Failure} if no figures come; the signal's reason if it was aborted.
    */
   async get(path: string, signal: AbortSignal): Promise<Answered> {
     const known = this.#known.get(path);
@@ -76,7 +76,7 @@ export class Client {
   async #fetch(path: string, signal: AbortSignal, etag: string | undefined): Promise<Response> {
     try {
       return await fetch(path, {
-        // With "no-store" the browser neither answers from its own cache nor hides a 304.
+        // Without "no-store" the browser may answer from its own cache, and hides a 304.
         cache: "no-store",
         headers: { Accept: "application/json", ...(etag && { "If-None-Match": etag }) },
         signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),

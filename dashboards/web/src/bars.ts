@@ -50,7 +50,7 @@ export function joinLive(
   return [...candles, next];
 }
 
-/** What a candle's close adds to the close before it, to its own open where it is the first. */
+/** What a candle's close adds to the close before it, or to its own open if it is the first. */
 export function changeOf(bars: readonly Candle[], index: number): { amount: number; percent: number | null } {
   const bar = bars[index];
   if (!bar) return { amount: 0, percent: null };
@@ -58,7 +58,7 @@ export function changeOf(bars: readonly Candle[], index: number): { amount: numb
   return { amount: bar.close - before, percent: before > 0 ? (100 * (bar.close - before)) / before : null };
 }
 
-/** Whether most candles are of one quote each: dashes, which a line shows better. */
+/** Whether most candles have one quote each. They are dashes, which a line shows better. */
 export function areDashes(bars: readonly Candle[]): boolean {
   return bars.length > 1 && bars.filter((bar) => bar.quotes <= 1).length > bars.length / 2;
 }
@@ -72,7 +72,7 @@ export function percentLine(bars: readonly Candle[]): { time: Candle["time"]; va
 
 /**
  * Where a series that is drawn as `before` has to be drawn again to show `after`: an index of `after` from which on each
- * item is the drawn series' last one or comes behind it; 0 means all of it; none means that nothing changed.
+ * item is the drawn series' last one or comes after it; 0 means all of it; undefined means that nothing changed.
  */
 export function changedFrom<Item extends { time: unknown }>(
   before: readonly Item[],

@@ -282,7 +282,7 @@ interface CanvasProps {
   chart: { current: IChartApi | null };
   bars: readonly Candle[];
   kind: Kind;
-  /** Whom the bars are compared with, in percent; none: prices are shown. */
+  /** The symbols that the bars are compared with, in percent; undefined: prices are shown. */
   compared: readonly CandlesAnswer[] | undefined;
   previousClose: number | undefined;
   /** What the bars are of: when it changes, the chart shows the latest of them. */
@@ -328,7 +328,7 @@ function Canvas({ chart, bars, kind, compared, previousClose, of, label, point, 
   useEffect(() => {
     if (!chart.current) return;
     const made: AnySeries = chart.current.addSeries(SERIES[kind], {
-      // The line of the previous close is always to be seen.
+      // The line of the previous close is always visible.
       autoscaleInfoProvider: (of: () => AutoscaleInfo | null) => withPrice(of(), shownPrevious.current),
     });
     main.current = made;
@@ -401,7 +401,7 @@ function Canvas({ chart, bars, kind, compared, previousClose, of, label, point, 
   return <div ref={element} class="canvas" role="img" aria-label={label} />;
 }
 
-/** A scale that has room for a price, too. */
+/** The scale, extended to a price. */
 function withPrice(scale: AutoscaleInfo | null, extra: number | undefined): AutoscaleInfo | null {
   if (!scale?.priceRange || extra === undefined) return scale;
   const { minValue, maxValue } = scale.priceRange;

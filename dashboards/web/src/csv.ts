@@ -2,7 +2,7 @@
 
 export type Cell = string | number | null | undefined;
 
-/** The lines of a table; what is not known is empty. */
+/** The lines of a table; an unknown figure is empty. */
 export function csvOf(head: readonly string[], rows: readonly (readonly Cell[])[]): string {
   return [head, ...rows].map((row) => `${row.map(cellOf).join(",")}\r\n`).join("");
 }
@@ -12,7 +12,7 @@ function cellOf(cell: Cell): string {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** Gives the reader a file. */
+/** Downloads a file. */
 export function download(name: string, text: string) {
   const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
   const link = document.createElement("a");

@@ -31,7 +31,7 @@ export interface Figures {
   sparklines: ReadonlyMap<string, Sparkline>;
   health: Asked<HealthAnswer>;
   pipeline: PipelineAnswer | undefined;
-  /** The symbol that the candles are of: the one asked for, else the first there is. */
+  /** The symbol that is shown: the chosen one, else the first. */
   symbol: string | undefined;
   /** Whether the quotes were read after the candles. */
   quotesAreNewer: boolean;
@@ -39,7 +39,7 @@ export interface Figures {
   asOf: number | undefined;
   /** The server's clock less ours, in milliseconds. */
   clockOffset: number;
-  /** Why the latest figures are not there, while that may pass. */
+  /** Why there are no newer figures, if that may pass. */
   outage: Failure | undefined;
 }
 
@@ -47,7 +47,7 @@ type Part = "kpi" | "candles" | "compared" | "treemap" | "sparklines" | "health"
 type Parts = Pick<SnapshotAnswer, Part>;
 
 export interface Known {
-  /** What was asked for: the candles of another symbol are not shown. */
+  /** The question that was answered last. */
   path: string;
   parts: Partial<Parts>;
   missing: SnapshotAnswer["missing"];
@@ -59,7 +59,7 @@ export interface Known {
 
 const NOTHING: Known = { path: "", parts: {}, missing: {}, symbol: undefined, asOf: new Map(), clockOffset: 0 };
 
-/** The parts that a new snapshot leaves: those that it has, and of the others what was there before. */
+/** The parts after a new snapshot: its own, and those that it misses as they were before. */
 export function joined(before: Partial<Parts>, { missing, ...snapshot }: SnapshotAnswer): Partial<Parts> {
   const parts: Partial<Parts> = { ...before };
   for (const name of ["kpi", "candles", "compared", "treemap", "sparklines", "health", "pipeline"] as const) {
@@ -68,14 +68,14 @@ export function joined(before: Partial<Parts>, { missing, ...snapshot }: Snapsho
   return parts;
 }
 
-/** Keeps what is asked for up to date, and gives a way to ask at once. */
+/** Keeps the figures up to date, and gives a way to ask at once. */
 export function useFigures(asked: AskedFor): [Figures, () => void] {
   const [known, setKnown] = useState(NOTHING);
   const client = useRef(new Client());
   const poller = useRef<Poller>(undefined);
   const path = snapshotPath(asked);
 
-  // Not useEffect: until it runs, the answer to the question before would be taken for one to this.
+  // Not useEffect: it runs later, and until then an answer to the former question would count as one to this.
   useLayoutEffect(() => {
     const current = new Poller(async (signal) => {
       try {
@@ -108,13 +108,13 @@ export function useFigures(asked: AskedFor): [Figures, () => void] {
 
 const PENDING = "it is still being read";
 
-/** What is known for a question, which may not have been answered yet. */
+/** The figures for a question, which may not have been answered yet. */
 export function figuresOf(known: Known, asked: AskedFor): Figures {
   const { parts, missing, asOf, clockOffset } = known;
   const isAnswered = known.path === snapshotPath(asked);
-  // The answer to another question is of another symbol; one without the quotes cannot name any.
+  // The former answer may be of another symbol, and an answer without quotes names none.
   const shown = asked.symbol ?? (isAnswered ? known.symbol : undefined) ?? parts.kpi?.quotes[0]?.symbol;
-  // Another question may be a better one.
+  // A question that is refused says nothing about the next one.
   const failure = isAnswered || known.failure?.permanent === false ? known.failure : undefined;
   const of = <Answer>(name: Part, answer: Answer | null | undefined): Asked<Answer> => {
     const reason = missing[name];

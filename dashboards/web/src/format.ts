@@ -1,9 +1,9 @@
-// Figures and times as text. Times are New York's, or the reader's where that is chosen; dates of candles are always New
+// Figures and times as text. Times are New York's, or the reader's if that is chosen. Dates of candles are always New
 // York's.
 
 const LOCALE = "en-US";
 const NEW_YORK = "America/New_York";
-/** Stands where there is no figure. */
+/** Shown if there is no figure. */
 export const NONE = "–";
 
 const percentFormat = new Intl.NumberFormat(LOCALE, {
@@ -63,7 +63,7 @@ function priceFormat(decimals: number, signDisplay: "auto" | "exceptZero", isHug
   return format;
 }
 
-/** From which amount on its digits say nothing, and would fill the page. */
+/** Amounts from here on are shown as powers: their digits would fill the page. */
 const HUGE = 1e12;
 
 /** Decimals that a price is shown with: cents, and four significant digits below 1. */
@@ -140,7 +140,7 @@ export function duration(seconds: number): string {
 
 export type Direction = "up" | "down" | "level";
 
-/** Where a change goes, as far as its text shows it: what is shown as 0.00 % goes nowhere. */
+/** The direction of a change as its text shows it: 0.00 % is level. */
 export function direction(changePercent: number | null): Direction {
   const shown = Math.round((changePercent ?? 0) * 100);
   if (shown === 0) return "level";
@@ -167,7 +167,7 @@ export function momentWithZone(at: Date): string {
   return `${moment(at)} ${zoneName(at)}`.trimEnd();
 }
 
-/** A moment, as short as it can be beside another one: without the date where it is the same day. */
+/** A moment, as short as it can be beside another one: without the date if it is the same day. */
 export function momentBeside(at: Date, other: Date): string {
   return dateOf(at) === dateOf(other) ? clock(at) : moment(at);
 }

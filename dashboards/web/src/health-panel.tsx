@@ -33,9 +33,9 @@ export function HealthPanel({ asked, pipeline, quotes, clockOffset }: Props) {
       id="health"
       title="Pipeline"
       tools={
-        answer && (
-          <>
-            {pipeline?.trouble && <p class="trouble">{sentence(pipeline.trouble)}</p>}
+        <>
+          {pipeline?.trouble && <p class="trouble">{sentence(pipeline.trouble)}</p>}
+          {answer && (
             <CsvButton
               name="pipeline"
               head={[
@@ -59,8 +59,8 @@ export function HealthPanel({ asked, pipeline, quotes, clockOffset }: Props) {
                 ])
               }
             />
-          </>
-        )
+          )}
+        </>
       }
       asked={asked}
     >
@@ -76,7 +76,7 @@ export function HealthPanel({ asked, pipeline, quotes, clockOffset }: Props) {
               {one.reason && <span class="reason">: {one.reason}</span>}
             </span>,
             one.status === "unknown" ? NONE : duration(age(one.last_fetched_at)),
-            // The rate up to the last load: of quotes that no longer come it says nothing.
+            // The rate is that up to the last load. It says nothing if no quotes come.
             one.quotes_per_minute === null || !COMES.has(one.status) ? NONE : rate(one.quotes_per_minute),
             share(one.rejected_share),
             at(one.last_fetched_at),

@@ -1,4 +1,4 @@
-// What keys do. None does anything while the reader types or moves within a control that uses it.
+// What keys do. A key does nothing while the reader is in a control that uses it.
 
 import { useLayoutEffect } from "preact/hooks";
 import type { Kpi } from "./api";
@@ -23,7 +23,7 @@ interface Actions {
 }
 
 export function useKeyboard(actions: Actions) {
-  // Not useEffect: it runs after the paint, and a key pressed before would act on what the page showed before.
+  // Not useEffect: it runs after the paint. A key pressed before that would act on what the page showed before.
   useLayoutEffect(() => {
     const act = (event: KeyboardEvent) => {
       if (event.ctrlKey || event.metaKey || event.altKey || isTyped(event)) return;
@@ -43,7 +43,7 @@ function isTyped({ target, key }: KeyboardEvent): boolean {
   return target.closest(takes) !== null;
 }
 
-/** The symbol before (-1) or after (1) another one, round the ends; from an unknown one, the first or the last. */
+/** The symbol before (-1) or after (1) another one. After the last comes the first; an unknown one is before the first. */
 function neighbourOf(symbol: string | undefined, quotes: readonly Kpi[], step: 1 | -1): string | undefined {
   const at = quotes.findIndex((quote) => quote.symbol === symbol);
   return quotes.at(at < 0 && step < 0 ? -1 : (at + step) % quotes.length)?.symbol;
@@ -54,7 +54,7 @@ export function actOn(key: string, { quotes, symbol, select, toggleTheme, toggle
   const interval = INTERVALS[Number(key) - 1];
   if (key === "ArrowLeft" || key === "ArrowRight") {
     if (quotes.length === 0) return false;
-    // Of two keys pressed at once, the second begins where the first has gone.
+    // The selection may be newer than the page: two keys may be pressed before it is drawn again.
     select((current) => ({ symbol: neighbourOf(current.symbol ?? symbol, quotes, key === "ArrowRight" ? 1 : -1) }));
     return true;
   }

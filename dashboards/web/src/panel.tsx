@@ -28,7 +28,7 @@ export function Panel({ id, title, tools, asked, children }: PanelProps) {
   );
 }
 
-/** Says that figures are on their way, or do not come. */
+/** Says that figures are being loaded, or why they are missing. */
 export function Note({ asked: { answer, failure } }: { asked: Asked<unknown> }) {
   if (answer) return null;
   return failure ? <p class="note">{failure.message}.</p> : <p class="note loading">Loading…</p>;
@@ -64,7 +64,7 @@ interface FiguresTableProps {
   rows: readonly (readonly ComponentChildren[])[];
 }
 
-/** A table whose first column names the row. It scrolls by itself where it is too wide or too long. */
+/** A table whose first column names the row. It scrolls by itself if it is too wide or too long. */
 export function FiguresTable({ caption, head, rows }: FiguresTableProps) {
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
@@ -102,7 +102,7 @@ interface CsvProps {
   rows: () => readonly (readonly Cell[])[];
 }
 
-/** Gives a table as a file. */
+/** Downloads a table as a file. */
 export function CsvButton({ name, head, rows }: CsvProps) {
   return (
     <button
@@ -118,7 +118,7 @@ export function CsvButton({ name, head, rows }: CsvProps) {
 
 type AlternativeProps = Omit<FiguresTableProps, "rows"> & { rows: () => FiguresTableProps["rows"]; csv: CsvProps };
 
-/** A chart's figures for those who do not see it, or want the numbers. The rows are made when they are asked for. */
+/** A chart's figures, for readers who do not see it or want the numbers. The rows are made when the table is opened. */
 export function TableAlternative({ csv, ...table }: AlternativeProps) {
   const [open, setOpen] = useState(false);
   return (

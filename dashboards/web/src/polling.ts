@@ -8,8 +8,8 @@ const LONGEST_MS = 60_000;
  * How long to wait before the next cycle.
  *
  * @param failures Cycles that failed in a row; 0 after a success.
- * @param maxAgeSeconds For how long the answer serves, where the server said so.
- * @param retryAfterSeconds What the server asked for, where it did.
+ * @param maxAgeSeconds How long the answer may be used, if the server said so.
+ * @param retryAfterSeconds How long the server asked to wait, if it did.
  * @param random From 0 to 1: spreads many pages' tries over time.
  * @returns Milliseconds.
  */
@@ -21,14 +21,14 @@ export function delayAfter(
 ): number {
   if (failures === 0) {
     const asked = maxAgeSeconds === undefined ? INTERVAL_MS : maxAgeSeconds * 1_000;
-    // A little later: the answers of all pages end at one moment.
+    // A little later, each page at another moment: their answers expire at the same one.
     return Math.min(Math.max(asked, SHORTEST_MS), LONGEST_MS) + 250 * random;
   }
   const backOff = Math.min(1_000 * 2 ** failures, LONGEST_MS) * (0.75 + 0.25 * random);
   return Math.max(backOff, Math.min(retryAfterSeconds * 1_000, LONGEST_MS));
 }
 
-/** What a cycle came to. */
+/** The result of a cycle. */
 export interface Outcome {
   failed: boolean;
   retryAfterSeconds?: number | undefined;

@@ -11,16 +11,16 @@ export const SUITABLE: Record<Range, readonly Interval[]> = {
   "5d": ["5m", "15m", "1h", "1d"],
   all: ["15m", "1h", "1d"],
 };
-/** The API compares with no more. */
+/** The API compares with no more symbols. */
 export const MOST_COMPARED = 4;
 
-/** What the API takes for a symbol. */
+/** What the API accepts as a symbol. */
 const SYMBOL = /^(?!.*\.\.)[A-Za-z0-9^:\-_=+&$!@](?:[A-Za-z0-9 .^:\-_=+&$!@]{0,62}[A-Za-z0-9.^:\-_=+&$!@])?$/;
 
-/** No symbol: the first there is. No interval or range: what suits the quotes. */
+/** Without a symbol, the first one is shown; without an interval or range, what suits the quotes. */
 export type Selection = Asked;
 
-/** The selection of a URL's query; what it lacks or gets wrong is the default. */
+/** The selection of a URL's query. What is missing or wrong is the default. */
 export function selectionOf(search: string): Selection {
   const query = new URLSearchParams(search);
   const compared = (query.get("compare") ?? "").split(",").filter((symbol) => SYMBOL.test(symbol));
@@ -45,7 +45,7 @@ export function searchOf({ symbol, interval, range, compared }: Selection): stri
   return `?${query}`;
 }
 
-/** What is to be changed, or how it follows from the selection at that moment, which may be newer than the one shown. */
+/** A change, or a function that makes it from the current selection, which may be newer than the one shown. */
 export type Change = Partial<Selection> | ((current: Selection) => Partial<Selection>);
 
 /** The URL's selection, and a way to change it. */

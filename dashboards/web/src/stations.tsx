@@ -19,10 +19,10 @@ const UNKNOWN = "not known here";
 interface Told {
   name: string;
   does: string;
-  /** What is waited for, and what is put aside there. */
+  /** What waits there, and what is put aside there. */
   waiting?: string;
   deadLetters?: string;
-  /** The latter in the row. */
+  /** The word for what is put aside, in the row. */
   aside?: string;
 }
 
@@ -130,7 +130,7 @@ function factsOf(id: Name, { pipeline, quotes, now }: Known): string[] {
   const station = pipeline.stations[id];
   const facts: string[] = [];
   const fetched = lastFetch(quotes);
-  // The warehouse's newest quote says nothing of a fetch that is under way.
+  // The warehouse's newest quote says nothing about a fetch that is running.
   if (station.missed !== null) facts.push(`${Object.values(station.missed).reduce((sum, one) => sum + one, 0)} missed`);
   else if (id === "fetch" && fetched !== undefined) facts.push(`last ${ago(fetched, now)}`);
   if (station.p50_seconds !== null) facts.push(`p50 ${brief(station.p50_seconds)}`);

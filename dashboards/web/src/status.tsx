@@ -106,6 +106,15 @@ export function ConnectionNotice({ figures, retry }: { figures: Figures; retry: 
       </div>
     );
   }
+  if (!health.answer && kpi.answer && pipeline?.trouble) {
+    return (
+      <div class="notice stale">
+        <p>
+          <strong>{sentence(pipeline.trouble)}</strong>
+        </p>
+      </div>
+    );
+  }
   const bad = (health.answer?.symbols ?? []).filter((one) => one.status === health.answer?.status);
   if (health.answer?.status === "unknown") {
     return (
@@ -135,7 +144,7 @@ export function ConnectionNotice({ figures, retry }: { figures: Figures; retry: 
   );
 }
 
-/** Tells a screen reader what changed for the reader, and never each new price. */
+/** What a screen reader says when the state or the symbol changes, but not at each new price. */
 export function Announcement({ figures, quote }: { figures: Figures; quote: Kpi | undefined }) {
   const state = stateOf(figures);
   const told: Record<State, string> = {

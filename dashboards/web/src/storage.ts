@@ -1,4 +1,4 @@
-// What the reader chose, kept in the browser. It may forbid that; then a choice lasts as long as the page.
+// What the reader chose, kept in the browser. If the browser forbids that, a choice lasts as long as the page.
 
 export function stored(key: string): string | undefined {
   try {

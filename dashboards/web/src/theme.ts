@@ -55,7 +55,7 @@ const NAMES = [
 ] as const;
 export type Colours = Record<(typeof NAMES)[number], string>;
 
-/** The style sheet's colours under the theme in use, as `rgb(…)`: a canvas knows no CSS variables. */
+/** The style sheet's colours under the theme in use, as `rgb(…)`: a canvas does not understand CSS variables. */
 export function currentColours(): Colours {
   const probe = document.createElement("span");
   document.documentElement.append(probe);

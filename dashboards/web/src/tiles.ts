@@ -5,10 +5,10 @@ import type { Tile } from "./api";
 
 export type Size = "equal" | "volatility";
 
-/** The smallest tile's part of the largest one: a price that never moved would have no area, and no label. */
+/** The smallest tile's part of the largest one. Without it a price that never moved would have no area. */
 export const SMALLEST = 0.05;
 
-/** Between two tiles, in pixels. */
+/** The space between two tiles, in pixels. */
 const GAP = 2;
 
 /** The day change, in percent, from which on a colour does not get stronger. A fixed scale: colours compare across days. */
@@ -55,7 +55,7 @@ export function boxesOf(areas: readonly number[], width: number, height: number)
 const TEXT_HEIGHT = 12;
 const LETTER_WIDTH = 7;
 
-/** Whether a name can be read in a tile. Half a name would be another one. */
+/** Whether a name can be read in a tile. A part of a name may be the name of another symbol. */
 export function hasRoom({ x0, y0, x1, y1 }: Box, name: string): boolean {
   return y1 - y0 >= TEXT_HEIGHT && x1 - x0 >= LETTER_WIDTH * name.length;
 }
@@ -68,7 +68,7 @@ export function rgbOf(colour: string): Rgb {
   return [red, green, blue];
 }
 
-/** The colour of a day change: from `down` over `neutral` to `up`; neutral where the change is not known. */
+/** The colour of a day change: from `down` over `neutral` to `up`; neutral if the change is not known. */
 export function fillOf(changePercent: number | null, colours: { up: string; neutral: string; down: string }): string {
   const strength = Math.min(Math.abs(changePercent ?? 0) / STRONGEST_PERCENT, 1);
   const from = rgbOf(colours.neutral);

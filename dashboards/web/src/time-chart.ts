@@ -86,10 +86,10 @@ function isoDate(time: Exclude<Time, number>): string {
 
 /** How narrow bars may be, in pixels, for all of them to be shown. */
 const NARROWEST = 1.8;
-/** How wide they are where not all of them are. */
+/** How wide they are if not all of them are shown. */
 const READABLE = 4;
 
-/** Shows all bars, or the latest where they would be too narrow. */
+/** Shows all bars, or only the latest if they would be too narrow. */
 export function showLatest(chart: IChartApi, count: number) {
   const width = chart.timeScale().width();
   if (count * NARROWEST <= width) chart.timeScale().fitContent();
@@ -104,7 +104,7 @@ export function zoom(chart: IChartApi, factor: number) {
   chart.timeScale().setVisibleLogicalRange({ from: range.to - (range.to - range.from) / factor, to: range.to });
 }
 
-/** Brings a drawn series from `before` to `after`: in place where only its end changed, so that nothing jumps. */
+/** Changes a drawn series from `before` to `after`: in place if only its end changed, so that nothing jumps. */
 export function drawChanges<Item extends { time: Time }>(
   series: { setData: (items: Item[]) => void; update: (item: Item) => void },
   before: readonly Item[],

@@ -105,7 +105,7 @@ function TreeMap({ tiles, areas, size, select }: MapProps) {
   }, []);
   const boxes = useMemo(() => boxesOf(areas, width, height), [areas, width, height]);
   const colours = currentColours();
-  // Of one price each, no tile has a volatility: all have the same size.
+  // While each symbol has one price, no tile has a volatility, and all have the same size.
   const isSized = size === "volatility" && tiles.some((tile) => (tile.relative_volatility ?? 0) > 0);
   return (
     // biome-ignore lint/a11y/useKeyWithClickEvents: the arrow keys choose a symbol on the whole page
@@ -149,7 +149,7 @@ function TreeMap({ tiles, areas, size, select }: MapProps) {
   );
 }
 
-/** The text below a name is as wide as so many letters of it. */
+/** The text below a name is as wide as this many of its letters. */
 const SHORTEST = 6;
 
 function detailsOf(tile: Tile): string {

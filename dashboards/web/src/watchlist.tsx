@@ -1,4 +1,4 @@
-// Each symbol's latest quote: tiles of a few symbols, a table of many, chips on a phone.
+// Each symbol's latest quote: tiles for a few symbols, a table for many, chips on a phone.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Kpi, KpiAnswer, Market, Sparkline } from "./api";
@@ -19,7 +19,7 @@ import { CsvButton, Note } from "./panel";
 import { type Selection, searchOf } from "./selection";
 import { SparklineSvg } from "./sparkline";
 
-/** From how many symbols on they are a table. */
+/** From this many symbols on they are a table. */
 const MANY = 8;
 
 interface Props {
@@ -124,7 +124,7 @@ const COLUMNS = [
 ] as const;
 type Column = (typeof COLUMNS)[number][0];
 
-/** The quotes in the order of a column; what is not known comes last. */
+/** The quotes in the order of a column; unknown figures come last. */
 export function sorted(quotes: readonly Kpi[], column: Column, isDescending: boolean): Kpi[] {
   const sign = isDescending ? -1 : 1;
   return quotes.toSorted((one, other) => {
@@ -134,7 +134,7 @@ export function sorted(quotes: readonly Kpi[], column: Column, isDescending: boo
   });
 }
 
-/** The quotes whose symbol has the text in it. */
+/** The quotes whose symbol contains the text. */
 function matching(quotes: readonly Kpi[], text: string): Kpi[] {
   const wanted = text.trim().toLowerCase();
   return quotes.filter((quote) => quote.symbol.toLowerCase().includes(wanted));
@@ -265,7 +265,7 @@ function Traded({ quote, now }: { quote: Kpi; now: Date | undefined }) {
   );
 }
 
-/** The price. It lights up when it changes, where motion is welcome. */
+/** The price. It lights up when it changes, unless the reader wants less motion. */
 export function Price({ value }: { value: number }) {
   const element = useRef<HTMLSpanElement>(null);
   const before = useRef(value);

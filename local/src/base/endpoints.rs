@@ -73,7 +73,7 @@ impl Endpoints {
         let bytes = match std::fs::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let start = hint::command("run", data_dir);
-                bail!("nothing has run in {} yet. Start it: {start}", data_dir.display());
+                bail!("nothing has run in {} yet. {}{start}", data_dir.display(), hint::START_IT);
             }
             read => read.with_context(|| format!("{} cannot be read", path.display()))?,
         };

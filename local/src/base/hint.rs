@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// What comes before the command that a message ends with.
+pub(crate) const START_IT: &str = "Start it: ";
 /// What `--data-dir` is by default.
 pub(crate) const DATA_DIR: &str = ".local";
 

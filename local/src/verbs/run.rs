@@ -305,10 +305,9 @@ impl Flow {
             self.tasks.spawn(bill::open_page(url, symbol, page));
         }
         let status = hint::command("status", self.data.path());
-        println!(
-            "\nThe page:   {}\nMore:       {status}\nTo stop:    Ctrl-C\n",
-            self.endpoints.dashboard_url
-        );
+        screen::say(&format!("\nThe page:   {}", self.endpoints.dashboard_url));
+        screen::say_command("More:       ", &status);
+        screen::say("To stop:    Ctrl-C\n");
         self.say_market();
         let end = self.options.duration.map(|duration| Instant::now() + duration);
         let mut reports = tokio::time::interval(REPORT_EVERY);
@@ -378,7 +377,8 @@ impl Flow {
             }
             Err(error) => {
                 tracing::warn!("no report now: {error:#}");
-                error.to_string()
+                // The log has the rest.
+                error.to_string().split(": ").next().unwrap_or_default().to_owned()
             }
         };
         write_json(&self.data.join(STATE), &state)?;

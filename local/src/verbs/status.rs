@@ -77,11 +77,14 @@ fn is_running(data_dir: &Path) -> anyhow::Result<()> {
     let (folder, start) = (data_dir.display(), hint::command("run", data_dir));
     match data_dir::latest(data_dir)? {
         Latest::Running => Ok(()),
-        Latest::None => bail!("nothing has run in {folder} yet. Start it: {start}"),
+        Latest::None => bail!("nothing has run in {folder} yet. {}{start}", hint::START_IT),
         Latest::Ended { at, quotes } => {
             let at = at.map(|at| at.to_zoned(TimeZone::system()).strftime("%a %b %-d %H:%M").to_string());
             let at = at.map_or_else(String::new, |at| format!(" (its last run ended {at})"));
-            bail!("the flow of {folder} is not running{at}; {quotes} quotes are kept. Start it: {start}")
+            bail!(
+                "the flow of {folder} is not running{at}; {quotes} quotes are kept. {}{start}",
+                hint::START_IT
+            )
         }
     }
 }

@@ -11,10 +11,14 @@ use std::{
 use tokio::time::Instant;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::watch::{
-    latencies::{Latency, Stage},
-    metrics::FunctionMetrics,
-    store_counts::Counts,
+use crate::{
+    base::{hint, names},
+    verbs::status::in_words,
+    watch::{
+        latencies::{Latency, Stage},
+        metrics::FunctionMetrics,
+        store_counts::Counts,
+    },
 };
 
 /// How often a line is printed where there is no terminal to rewrite one on.
@@ -88,7 +92,34 @@ pub(crate) fn say(text: &str) {
 /// Prints why the command fails.
 pub(crate) fn complain(error: &anyhow::Error) {
     clear();
-    eprintln!("{}", wrapped(&format!("error: {error:#}"), width_of(std::io::stderr()), 0));
+    eprintln!("{}", complaint(&format!("error: {error:#}"), width_of(std::io::stderr())));
+}
+
+/// The message in lines, and the command that it ends with in one.
+fn complaint(text: &str, width: usize) -> String {
+    match text.split_once(hint::START_IT) {
+        Some((why, command)) if text.chars().count() > width => {
+            let why = format!("{why}{}", hint::START_IT.trim_end());
+            format!("{}\n{command}", wrapped(&why, width, 0))
+        }
+        _ => wrapped(text, width, 0),
+    }
+}
+
+/// Prints a command behind a label.
+pub(crate) fn say_command(label: &str, command: &str) {
+    clear();
+    println!("{}", command_line(label, command, width_of(std::io::stdout())));
+}
+
+/// A command in lines that a shell reads as one, unless a quoted word could be broken.
+fn command_line(label: &str, command: &str, width: usize) -> String {
+    let line = format!("{label}{command}");
+    if line.chars().count() <= width || command.contains(['\'', '"']) {
+        return line;
+    }
+    let end = " \\";
+    wrapped(&line, width.saturating_sub(end.len()), label.chars().count()).replace('\n', &format!("{end}\n"))
 }
 
 /// How many columns a terminal has; where there is none, lines may have any length.
@@ -215,6 +246,15 @@ pub(crate) fn failures(functions: &BTreeMap<String, FunctionMetrics>) -> Vec<Str
     failed.map(text).collect()
 }
 
+/// Polls of a symbol that gave no quote: how many, and why.
+fn missed(functions: &BTreeMap<String, FunctionMetrics>) -> Option<String> {
+    let reasons = functions.get(names::FETCH)?.reasons.get("Missed")?;
+    let reasons = reasons.iter().filter(|(_, times)| **times > 0);
+    let said: Vec<_> =
+        reasons.map(|(reason, times)| format!("{times} because {}", in_words(reason))).collect();
+    (!said.is_empty()).then(|| format!("quotes missed: {}", said.join(", ")))
+}
+
 /// Prints what the stores hold, what failed, how long the quotes took, and the latest prices.
 pub(crate) fn summary(
     counts: Counts,
@@ -243,8 +283,12 @@ pub(crate) fn summary(
     for failure in &failures {
         say(failure);
     }
+    let missed = missed(functions);
+    if let Some(missed) = &missed {
+        say(missed);
+    }
     let dead_letters = counts.dead_letters.messages;
-    if failures.is_empty() && dead_letters == 0 && quarantined == 0 {
+    if failures.is_empty() && missed.is_none() && dead_letters == 0 && quarantined == 0 {
         println!("nothing failed, nothing is in quarantine");
     } else {
         println!("dead letters: {dead_letters}; in quarantine: {quarantined}");
@@ -337,6 +381,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_fetched_is_said_with_its_reasons() {
+        let mut fetch = FunctionMetrics::default();
+        let reasons = [("refused".to_owned(), 6), ("late".to_owned(), 0), ("status".to_owned(), 9)];
+        fetch.reasons.insert("Missed".to_owned(), reasons.into());
+        let functions = [(names::FETCH.to_owned(), fetch)].into();
+        let said =
+            "quotes missed: 6 because Finnhub refused the key, 9 because Finnhub answered with an error";
+        assert_eq!(missed(&functions).as_deref(), Some(said));
+        assert_eq!(missed(&BTreeMap::new()), None);
+    }
+
+    #[test]
     fn a_text_is_broken_between_words_and_a_path_is_not_broken() {
         let line = "    6.2 s  functions  fetch-quotes, archive-quotes, load-quotes, reconcile-quotes";
         for (width, shown) in [
@@ -350,6 +406,23 @@ mod tests {
         let path = format!("kept in /{}", "x".repeat(90));
         assert_eq!(wrapped(&path, 60, 0), path.replace(" /", "\n/"));
         assert_eq!(wrapped("\na b\n", 60, 0), "\na b\n");
+    }
+
+    #[test]
+    fn a_command_can_be_pasted_however_narrow_the_terminal_is() {
+        let command = "printf %s, one two three four five";
+        for width in [80, 30, 24] {
+            let shown = command_line("More: ", command, width);
+            assert!(shown.lines().all(|line| line.len() <= width), "{shown}");
+            let pasted = shown.strip_prefix("More: ").unwrap();
+            let printed = std::process::Command::new("sh").args(["-c", pasted]).output().unwrap();
+            assert_eq!(String::from_utf8(printed.stdout).unwrap(), "one,two,three,four,five,");
+        }
+        assert_eq!(command_line("More: ", "printf 'a b'", 10), "More: printf 'a b'");
+        let long =
+            format!("error: nothing has run in {} yet. Start it: make local DATA=/x y", "x".repeat(40));
+        assert!(complaint(&long, 60).ends_with("Start it:\nmake local DATA=/x y"));
+        assert_eq!(complaint(&long, 200), long);
     }
 
     #[test]
