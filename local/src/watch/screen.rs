@@ -13,10 +13,10 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::{
     base::{hint, names},
-    verbs::status::in_words,
     watch::{
         latencies::{Latency, Stage},
         metrics::FunctionMetrics,
+        pipeline::in_words,
         store_counts::Counts,
     },
 };
