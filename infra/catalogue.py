@@ -164,39 +164,16 @@ def code(names: list[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def own_metrics() -> str:
-    """Write the table of the metrics that functions write."""
-    own = [metric for metric in METRICS.values() if "functions" in metric]
-    columns = ["metric", "function", "by", "meaning"]
-    return table(
-        columns,
-        [
-            [
-                code([one["name"]]),
-                ", ".join(one["functions"]),
-                code([label for label in labels(one) if label != "function"]),
-                one["help"],
-            ]
-            for one in own
-        ],
-    )
-
-
-def other_metrics() -> str:
-    """Write the table of the metrics that `quoteflow` and AWS measure."""
+def metrics() -> str:
+    """Write the table of the metrics."""
     rows = []
     for metric in METRICS.values():
-        if "functions" not in metric:
-            there = metric.get("cloudwatch")
-            rows.append(
-                [
-                    code([exposed(metric)]),
-                    code(labels(metric)),
-                    f"`{there['namespace']}` `{there['name']}`" if there else "",
-                    metric["help"],
-                ]
-            )
-    return table(["metric", "by", "in CloudWatch", "meaning"], rows)
+        own, there = metric.get("functions"), metric.get("cloudwatch")
+        names = [metric["name"]] if own else [f"{there['namespace']} {there['name']}"] if there else []
+        by = [label for label in labels(metric) if label != "function" or not own]
+        of = " by ".join(part for part in (", ".join(own or ()), ", ".join(by)) if part)
+        rows.append([code(names), code([exposed(metric)]), of, metric["help"]])
+    return table(["in CloudWatch", "on this machine", "of", "meaning"], rows)
 
 
 def alarms() -> str:
@@ -230,23 +207,17 @@ def alarms() -> str:
     return table(["section", "alarm in CloudWatch", "severity", "fires when"], rows)
 
 
-def document(path: str, *tables: str) -> tuple[Path, str]:
-    """Give a document with its tables, in their order, between the lines that mark them."""
-    parts = MARKED.split((ROOT / path).read_text())
-    if len(parts) != len(tables) + 1:
-        raise SystemExit(f"{path} must have {len(tables)} tables between {BEGIN} and {END}")
-    text = parts[0] + "".join(
-        f"{BEGIN}\n\n{made}\n{END}\n{after}" for made, after in zip(tables, parts[1:], strict=True)
-    )
+def document(path: str, made: str) -> tuple[Path, str]:
+    """Give a document with its table, between the lines that mark it."""
+    text, count = MARKED.subn(lambda _: f"{BEGIN}\n\n{made}\n{END}\n", (ROOT / path).read_text())
+    if count != 1:
+        raise SystemExit(f"{path} must have one table between {BEGIN} and {END}")
     return ROOT / path, text
 
 
 def written() -> dict[Path, str]:
     """Give each file with what it must contain."""
-    documents = [
-        document("docs/OBSERVABILITY.md", own_metrics(), other_metrics()),
-        document("docs/RUNBOOK.md", alarms()),
-    ]
+    documents = [document("docs/OBSERVABILITY.md", metrics()), document("docs/RUNBOOK.md", alarms())]
     return {ALERTS: alerts(), **dict(documents)}
 
 

@@ -110,9 +110,9 @@ MUTATIONS = (
     ),
     Mutation(
         "alarms look at another namespace",
-        "metrics.json",
-        r'"namespace": "Quoteflow"',
-        '"namespace": "Quotflow"',
+        "modules/observability/main.tf",
+        r"namespace = local\.catalogue\.namespace, name",
+        'namespace = "AWS/Lambda", name',
     ),
     Mutation(
         "nobody may open the page",
@@ -125,7 +125,7 @@ MUTATIONS = (
 
 def suites(mutation: Mutation) -> list[str]:
     """The files of tests that are about a file: its module's own, and the whole flow's."""
-    module = re.match(r"modules/(\w+)/", mutation.file.replace("metrics.json", "modules/observability/"))
+    module = re.match(r"modules/(\w+)/", mutation.file)
     return [*([f"tests/{module[1]}.tftest.hcl"] if module else []), "tests/flow.tftest.hcl"]
 
 

@@ -77,11 +77,7 @@ def own_metrics() -> dict[str, Any]:
         labels |= {"quantile": "1"} if metric["type"] == "summary" else {}
         series = catalogue.exposed(metric) + catalogue.selector([f'{name}="{one}"' for name, one in labels.items()])
         end = alarm["minutes"] * alarm["periods"] + 2 * step
-        text = rule["annotations"]["description"].replace("{{ $labels.function }}", labels["function"])
-        fires = {
-            "exp_labels": {**labels, "severity": alarm["severity"]},
-            "exp_annotations": {**rule["annotations"], "description": text},
-        }
+        fires = {"exp_labels": {**labels, "severity": alarm["severity"]}}
         is_counter = metric["type"] == "counter"
         for values, alerts in (
             (f"0+{above + 1}x{end}" if is_counter else f"{above + 1}x{end}", [fires]),
@@ -90,13 +86,26 @@ def own_metrics() -> dict[str, Any]:
             case = {"eval_time": f"{end}m", "alertname": rule["alert"], "exp_alerts": alerts}
             one = {"interval": f"{step}m", "input_series": [{"series": series, "values": values}]}
             tests.append({**one, "alert_rule_test": [case]})
-    return {"rule_files": [str(catalogue.ALERTS)], "evaluation_interval": f"{step}m", "tests": tests}
+    return {"evaluation_interval": f"{step}m", "tests": tests}
+
+
+def complete(unit: dict[str, Any]) -> dict[str, Any]:
+    """Promtool's tests with the rules' path, and with the text of each alert that is expected."""
+    for case in (case for test in unit["tests"] for case in test["alert_rule_test"]):
+        for expected in case.get("exp_alerts", ()):
+            texts = dict(ALERTS[case["alertname"]]["annotations"])
+            for label, value in expected["exp_labels"].items():
+                texts["description"] = texts["description"].replace(f"{{{{ $labels.{label} }}}}", value)
+            expected.setdefault("exp_annotations", texts)
+    return {**unit, "rule_files": [str(catalogue.ALERTS)]}
 
 
 def test_each_rule_fires_when_it_should_and_not_before(tmp_path: Path) -> None:
-    (tmp_path / "own_test.json").write_text(json.dumps(own_metrics()))
-    files = [*sorted(PROMETHEUS.glob("*_test.yml")), tmp_path / "own_test.json"]
-    cases = [case for file in files for test in read_yaml(file)["tests"] for case in test["alert_rule_test"]]
+    units = [complete(unit) for unit in (*map(read_yaml, sorted(PROMETHEUS.glob("*_test.yml"))), own_metrics())]
+    cases = [case for unit in units for test in unit["tests"] for case in test["alert_rule_test"]]
+    files = [tmp_path / f"{number}.json" for number in range(len(units))]
+    for file, unit in zip(files, units, strict=True):
+        file.write_text(json.dumps(unit))
     for fires in (True, False):
         assert {case["alertname"] for case in cases if bool(case.get("exp_alerts")) == fires} == ALERTS.keys()
     done = subprocess.run(

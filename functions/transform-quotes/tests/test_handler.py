@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from catalogue import METRICS
+from catalogue import CATALOGUE, METRICS
 from conftest import epoch
 from transform_quotes.config import Config
 from transform_quotes.transformer import Transformer
@@ -39,7 +39,7 @@ def written(capsys) -> tuple[list[dict], dict[str, list]]:
     metrics = {}
     for line in lines:
         for group in line.get("_aws", {}).get("CloudWatchMetrics", []):
-            assert group["Namespace"] == "Quoteflow"
+            assert group["Namespace"] == CATALOGUE["namespace"]
             assert line["function"] == "transform-quotes"
             [dimensions] = group["Dimensions"]
             for metric in group["Metrics"]:
