@@ -47,6 +47,15 @@ pub(crate) struct Queues {
     pub dead_letter: String,
 }
 
+/// How many messages a queue holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Messages {
+    /// Those that nobody has received, also while the queue's delay hides them.
+    pub waiting: u64,
+    /// Those being worked on.
+    pub taken: u64,
+}
+
 /// A function to deploy.
 pub(crate) struct FunctionSpec {
     pub name: &'static str,
@@ -155,19 +164,35 @@ impl Aws {
         Ok(url)
     }
 
-    pub(crate) async fn queue_attribute(
-        &self,
-        queue_url: &str,
-        name: QueueAttributeName,
-    ) -> anyhow::Result<String> {
-        let asked = self.sqs.get_queue_attributes().queue_url(queue_url).attribute_names(name.clone());
-        let answer = asked.send().await.with_context(|| format!("{queue_url} does not answer"))?;
-        let attribute = answer.attributes.and_then(|mut attributes| attributes.remove(&name));
-        attribute.with_context(|| format!("{queue_url} has no {}", name.as_str()))
+    /// How many messages the queue holds.
+    ///
+    /// # Errors
+    /// When the queue does not answer, or does not report them.
+    pub(crate) async fn messages(&self, queue_url: &str) -> anyhow::Result<Messages> {
+        use QueueAttributeName::{
+            ApproximateNumberOfMessages as Visible, ApproximateNumberOfMessagesDelayed as Delayed,
+            ApproximateNumberOfMessagesNotVisible as Taken,
+        };
+        let attributes = self.queue_attributes(queue_url, [Visible, Taken, Delayed]).await?;
+        let known = |name: &QueueAttributeName| attributes.get(name)?.parse::<u64>().ok();
+        let count = |name| known(&name).with_context(|| format!("{queue_url} has no {}", name.as_str()));
+        Ok(Messages { waiting: count(Visible)? + known(&Delayed).unwrap_or(0), taken: count(Taken)? })
     }
 
     async fn queue_arn(&self, queue_url: &str) -> anyhow::Result<String> {
-        self.queue_attribute(queue_url, QueueAttributeName::QueueArn).await
+        let mut attributes = self.queue_attributes(queue_url, [QueueAttributeName::QueueArn]).await?;
+        attributes.remove(&QueueAttributeName::QueueArn).with_context(|| format!("{queue_url} has no ARN"))
+    }
+
+    async fn queue_attributes<const N: usize>(
+        &self,
+        queue_url: &str,
+        names: [QueueAttributeName; N],
+    ) -> anyhow::Result<HashMap<QueueAttributeName, String>> {
+        let asked =
+            self.sqs.get_queue_attributes().queue_url(queue_url).set_attribute_names(Some(names.into()));
+        let answer = asked.send().await.with_context(|| format!("{queue_url} does not answer"))?;
+        Ok(answer.attributes.unwrap_or_default())
     }
 
     /// Deploys a function: its code, its configuration and its concurrency.
@@ -315,4 +340,39 @@ fn zipped(executable: &Path, is_copied: bool) -> anyhow::Result<Vec<u8>> {
     zip.start_file("bootstrap", options)?;
     zip.write_all(&bootstrap)?;
     Ok(zip.finish()?.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Json, Router, routing::post};
+    use serde_json::json;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn messages(attributes: serde_json::Value) -> anyhow::Result<Messages> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().fallback(post(async move || Json(json!({ "Attributes": attributes }))));
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let messages = Aws::new(&url, &url).messages(&format!("{url}/0/queue")).await;
+        server.abort();
+        messages
+    }
+
+    #[tokio::test]
+    async fn messages_that_the_queues_delay_hides_wait_too() {
+        let attributes = json!({
+            "ApproximateNumberOfMessages": "1",
+            "ApproximateNumberOfMessagesNotVisible": "2",
+            "ApproximateNumberOfMessagesDelayed": "4",
+        });
+        assert_eq!(messages(attributes).await.unwrap(), Messages { waiting: 5, taken: 2 });
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_does_not_report_its_messages_is_not_read_as_empty() {
+        let error = messages(json!({ "ApproximateNumberOfMessages": "0" })).await.unwrap_err().to_string();
+        assert!(error.contains("ApproximateNumberOfMessagesNotVisible"), "{error}");
+    }
 }

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, bail};
-use aws_sdk_sqs::types::QueueAttributeName;
 use jiff::tz::TimeZone;
 use rdkafka::{ClientConfig, consumer::BaseConsumer};
 use warehouse::{Warehouse, WarehouseConfig, statements};
@@ -14,7 +13,7 @@ use crate::{
         endpoints::{Endpoints, FUNCTIONS_PATH, beside_metrics},
         hint, names,
     },
-    servers::aws::Aws,
+    servers::{aws::Aws, provision::Messages},
     verbs::run,
     watch::{metrics::FunctionMetrics, pipeline::in_words, store_counts::topic_depth},
 };
@@ -48,9 +47,7 @@ pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
         let asked = aws.sqs.get_queue_url().queue_name(queue).send().await;
         let url = asked.with_context(|| format!("the queue {queue} cannot be found"))?.queue_url;
         let url = url.unwrap_or_default();
-        let waiting = aws.queue_attribute(&url, QueueAttributeName::ApproximateNumberOfMessages).await?;
-        let taken =
-            aws.queue_attribute(&url, QueueAttributeName::ApproximateNumberOfMessagesNotVisible).await?;
+        let Messages { waiting, taken } = aws.messages(&url).await?;
         println!("queue      {queue}  {waiting} waiting, {taken} being worked on");
     }
 

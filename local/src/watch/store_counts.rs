@@ -11,7 +11,6 @@ use std::{
 
 use anyhow::Context;
 use aws_sdk_s3::types::Object;
-use aws_sdk_sqs::types::QueueAttributeName;
 use quotes::{ArchiveKey, QuoteId};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
@@ -24,7 +23,10 @@ use warehouse::{
 
 use crate::{
     base::{data_dir, names},
-    servers::{aws::Aws, provision::Queues},
+    servers::{
+        aws::Aws,
+        provision::{Messages, Queues},
+    },
 };
 
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(5);
@@ -198,14 +200,8 @@ impl StoreCounts {
 
     async fn depth(&self, queue: &WatchedQueue) -> anyhow::Result<Depth> {
         let (queue_url, asked) = (&queue.url, Instant::now());
-        let waiting =
-            self.aws.queue_attribute(queue_url, QueueAttributeName::ApproximateNumberOfMessages).await?;
-        let taken = self
-            .aws
-            .queue_attribute(queue_url, QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
-            .await?;
-        let messages = waiting.parse::<u64>().unwrap_or_default() + taken.parse::<u64>().unwrap_or_default();
-        Ok(queue.depth(messages, asked))
+        let Messages { waiting, taken } = self.aws.messages(queue_url).await?;
+        Ok(queue.depth(waiting + taken, asked))
     }
 
     /// The layers' views exist from dbt's first run on. Silver is counted while rows of bronze are missing in it, but not in the
