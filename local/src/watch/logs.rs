@@ -344,7 +344,7 @@ mod tests {
         let missed =
             format!(r#""message":"no quote: {status}","symbol":"AAPL","reason":"refused","times":5"#);
         let polled = concat!(
-            r#""message":"polled","polls":10,"us_market":"Open","fetched":5,"partial":0,"stale":0,"#,
+            r#""message":"polled","polls":10,"us_market":"Open","fetched":5,"partial":0,"untraded":0,"#,
             r#""published":5,"undelivered":0,"failed":5,"reasons":{"refused":5},"cut_short":false"#
         );
         let measured = concat!(
