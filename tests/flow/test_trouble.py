@@ -42,3 +42,6 @@ def test_a_recorded_run_whose_polls_all_fail_says_why_on_the_progress_line_and_o
         wait_until(lambda: f"; {LIMIT}" in flow.text(), f"the reason in {flow.text()}")
         assert "all well" not in flow.text().rstrip().splitlines()[-1]
         wait_until(lambda: trouble(report).startswith(LIMIT), "the reason on the page")
+        flow.interrupt()
+    assert f"\nat the stop: {LIMIT}" in flow.text()
+    assert "nothing failed" not in flow.text()

@@ -341,12 +341,15 @@ impl Flow {
             }
         }
         screen.end();
+        // From now on no quotes are given.
+        let trouble = self.servers.trouble();
         self.drain(interrupts, &mut screen).await?;
         self.store_counts.list_buckets().await?;
         let counts = self.report(Phase::Finished).await?;
         screen.end();
         summary(
             counts,
+            trouble.as_deref(),
             &self.metrics.functions(),
             &self.latencies.by_stage(),
             &self.store_counts.prices().await?,

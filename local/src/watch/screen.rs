@@ -258,6 +258,7 @@ fn missed(functions: &BTreeMap<String, FunctionMetrics>) -> Option<String> {
 /// Prints what the stores hold, what failed, how long the quotes took, and the latest prices.
 pub(crate) fn summary(
     counts: Counts,
+    trouble: Option<&str>,
     functions: &BTreeMap<String, FunctionMetrics>,
     latencies: &BTreeMap<Stage, Latency>,
     prices: &[Vec<Option<String>>],
@@ -287,8 +288,11 @@ pub(crate) fn summary(
     if let Some(missed) = &missed {
         say(missed);
     }
+    if let Some(trouble) = trouble {
+        say(&format!("at the stop: {trouble}"));
+    }
     let dead_letters = counts.dead_letters.messages;
-    if failures.is_empty() && missed.is_none() && dead_letters == 0 && quarantined == 0 {
+    if failures.is_empty() && missed.is_none() && trouble.is_none() && dead_letters == 0 && quarantined == 0 {
         println!("nothing failed, nothing is in quarantine");
     } else {
         println!("dead letters: {dead_letters}; in quarantine: {quarantined}");
