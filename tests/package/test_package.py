@@ -76,9 +76,7 @@ def test_a_zip_holds_one_executable_and_is_small(path):
         assert archive.testzip() is None
     assert entry.filename == "bootstrap"
     assert entry.external_attr >> 16 == 0o100755
-    # OpenSSL is in fetch-quotes, which is invoked every minute and seldom starts again.
-    limit_mb = 4.6 if path.stem == "fetch-quotes" else package.LIMIT_MB
-    assert path.stat().st_size <= limit_mb * package.MB
+    assert path.stat().st_size <= package.LIMIT_MB * package.MB
 
 
 @pytest.mark.parametrize("path", ZIPS, ids=name_of)
