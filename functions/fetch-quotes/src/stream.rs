@@ -187,7 +187,7 @@ fn producer(config: &KafkaConfig, link: &Link) -> Result<FutureProducer<Link>, K
     let producer = client_config(config)
         .set("acks", "all")
         .set("enable.idempotence", "true")
-        .set("linger.ms", "5")
+        .set("linger.ms", "1")
         .set("statistics.interval.ms", STATISTICS.as_millis().to_string())
         .set("message.timeout.ms", DELIVERY.as_millis().to_string())
         .create_with_context(link.clone());
