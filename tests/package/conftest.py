@@ -5,6 +5,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
 
@@ -44,8 +45,8 @@ class RuntimeApi:
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def start(self, executable: Path, environment: dict[str, str]) -> Start:
-        """Start the function, end it when it is ready or has ended, and tell how it was."""
+    def start(self, executable: Path, environment: dict[str, str], lines: int = 0) -> Start:
+        """Start the function, end it when it is ready and has logged `lines`, or has ended, and tell how it was."""
         host, port = self._server.server_address[:2]
         lambdas = {
             "AWS_LAMBDA_RUNTIME_API": f"{host}:{port}",
@@ -66,8 +67,12 @@ class RuntimeApi:
             if process.poll() is None:
                 pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
                 resident = pages * 4096 / 1e6
-                process.kill()
-            log = [json.loads(line) for line in process.stdout]
+            over = threading.Timer(PATIENCE_S, process.kill)
+            over.start()
+            log = [json.loads(line) for line in islice(process.stdout, lines)]
+            over.cancel()
+            process.kill()
+            log += [json.loads(line) for line in process.stdout]
         return Start(self._asked.is_set(), milliseconds, resident, log)
 
     def stop(self) -> None:

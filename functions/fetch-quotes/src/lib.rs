@@ -27,7 +27,10 @@ use jiff::Timestamp;
 use lambda_runtime::LambdaEvent;
 use quotes::{Completeness, Quote, Symbol};
 use serde::Serialize;
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, sleep_until},
+};
 
 pub use config::{Config, FinnhubConfig, KafkaConfig, Partitions, Polling, SECRETS};
 pub use finnhub::{Finnhub, FinnhubClientError, MarketStatus, NoQuote};
@@ -135,6 +138,7 @@ pub struct FetchQuotes {
     polling: Polling,
     finnhub: Finnhub,
     stream: Stream,
+    connected: OnceCell<()>,
     memory: Mutex<Memory>,
 }
 
@@ -162,7 +166,13 @@ impl FetchQuotes {
     /// The function, polling `finnhub` and publishing to `stream`.
     #[must_use]
     pub fn new(polling: Polling, finnhub: Finnhub, stream: Stream) -> Self {
-        Self { polling, finnhub, stream, memory: Mutex::default() }
+        Self { polling, finnhub, stream, connected: OnceCell::new(), memory: Mutex::default() }
+    }
+
+    /// Creates the topic if that is configured, and waits until the producer may send: once, for 6 s at most. The first
+    /// invocation's polls wait for it. What keeps it from that is logged; the polls show whether Kafka takes quotes.
+    pub async fn connect(&self) {
+        self.connected.get_or_init(|| self.stream.connect()).await;
     }
 
     /// Runs the polls of one event. With 5 seconds left it stops polling and waits for Kafka.
@@ -183,7 +193,7 @@ impl FetchQuotes {
             );
             return Ok(Outcome::default());
         }
-        let mut run = self.begin(stop_at).await;
+        let (mut run, ()) = tokio::join!(self.begin(stop_at), self.connect());
         self.count_late(&event.payload, plan, &mut run);
         for (index, at) in plan.polls() {
             let symbols = self.due(run.outcome.us_market, index, &run.closed);

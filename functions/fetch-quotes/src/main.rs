@@ -1,6 +1,6 @@
 //! The executable of fetch-quotes.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use fetch_quotes::{Config, FetchQuotes, Finnhub, Stream};
 
@@ -9,9 +9,10 @@ fn main() -> ExitCode {
         let config = Config::read(environment.with_secrets(&fetch_quotes::SECRETS).await?)?;
         let finnhub = Finnhub::new(&config.finnhub, config.polling.limits())?;
         let stream = Stream::new(&config.kafka)?;
-        stream.create_topic().await?;
-        stream.is_ready().await;
-        let handler = FetchQuotes::new(config.polling, finnhub, stream);
+        let handler = Arc::new(FetchQuotes::new(config.polling, finnhub, stream));
+        // Kafka takes half a second; Lambda hands over the first event meanwhile.
+        let connecting = Arc::clone(&handler);
+        tokio::spawn(async move { connecting.connect().await });
         Ok(async move |event| handler.handle(event).await)
     })
 }

@@ -27,7 +27,7 @@ use crate::{
 /// that every delivery is known before the function is frozen.
 const DELIVERY: Duration = Duration::from_secs(4);
 
-/// How long the producer may take to become ready: a part of the 10 s that Lambda gives a function to start.
+/// How long the first polls wait for the producer to become ready.
 const READY: Duration = Duration::from_secs(2);
 /// How often the producer reports its state.
 const STATISTICS: Duration = Duration::from_millis(100);
@@ -78,13 +78,11 @@ impl Stream {
         Ok(Self { producer: Mutex::new(producer(config, &link)?), config: config.clone(), link })
     }
 
-    /// Creates the topic where it is not there and `KAFKA_TOPIC_PARTITIONS` is set; waits at most 4 s. What keeps it
-    /// from that is logged: the polls show whether the topic exists.
-    ///
-    /// # Errors
-    /// [`KafkaClientError`] where librdkafka refuses the configuration.
-    pub async fn create_topic(&self) -> Result<(), KafkaClientError> {
-        create_topic(&self.config, &self.link).await
+    /// Creates the topic if it does not exist and `KAFKA_TOPIC_PARTITIONS` is set, which takes 4 s at most; then waits
+    /// until the producer is ready.
+    pub(crate) async fn connect(&self) {
+        create_topic(&self.config, &self.link).await;
+        self.is_ready().await;
     }
 
     /// Waits, for 2 s at most, until the producer has connected, knows the topic's partitions and has its id, which takes

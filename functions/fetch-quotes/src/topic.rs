@@ -21,27 +21,29 @@ use crate::{
     security::KafkaSecurity,
 };
 
-/// How long the brokers may take: a part of the 10 s that Lambda gives a function to start.
+/// How long the brokers may take: the first polls wait for them.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Creates the topic with the configured number of partitions and the brokers' default replication if it does not exist;
 /// does nothing if no number is configured. Brokers that cannot be reached, or refuse, get a WARN line: the polls
 /// show whether the topic exists. `producer` is the producer's link: it has the reason.
-///
-/// # Errors
-/// [`KafkaClientError`] where librdkafka refuses the configuration.
-pub(crate) async fn create_topic(config: &KafkaConfig, producer: &Link) -> Result<(), KafkaClientError> {
-    let Some(partitions) = config.topic_partitions else { return Ok(()) };
+pub(crate) async fn create_topic(config: &KafkaConfig, producer: &Link) {
+    let Some(partitions) = config.topic_partitions else { return };
     let topic = config.topic.as_str();
     let link = Link::new(config);
-    let admin: AdminClient<Link> = client_config(config)
-        .create_with_context(link.clone())
-        .map_err(|error| KafkaClientError::of(&error, &config.security))?;
+    let admin: AdminClient<Link> = match client_config(config).create_with_context(link.clone()) {
+        Ok(admin) => admin,
+        Err(error) => {
+            let error = KafkaClientError::of(&error, &config.security);
+            tracing::warn!(topic, "the topic was not created: {error}");
+            return;
+        }
+    };
     if matches!(config.security, KafkaSecurity::MskIam { .. })
         && let Err(error) = link.generate_oauth_token(None).and_then(|token| set_token(&admin, &token))
     {
         tracing::warn!(topic, "the topic was not created: {error}");
-        return Ok(());
+        return;
     }
     let default_replication = TopicReplication::Fixed(-1);
     let new = NewTopic::new(topic, partitions.0, default_replication);
@@ -59,7 +61,6 @@ pub(crate) async fn create_topic(config: &KafkaConfig, producer: &Link) -> Resul
     }
     // Its end waits for its threads.
     tokio::task::spawn_blocking(move || drop(admin));
-    Ok(())
 }
 
 /// Gives the client its access token. The client handles no events, so it would never see librdkafka's request for one.
