@@ -40,6 +40,7 @@ class Part:
     process: subprocess.Popen[bytes] | None = None
     began: float = 0.0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     outcome: str = ""
 
     @classmethod
@@ -63,6 +64,15 @@ class Part:
             self.process = subprocess.Popen(  # noqa: S603 - a verb of this repository's Makefile
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
             )
+
+    def status(self) -> int | None:
+        """Its exit status if it has ended; then its CPU time is known, with that of all that it waited for."""
+        if self.process and self.process.returncode is None:
+            pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
+            if pid:
+                self.process.returncode = os.waitstatus_to_exitcode(status)
+                self.cpu_seconds = usage.ru_utime + usage.ru_stime
+        return self.process.returncode if self.process else None
 
     def signal(self, number: int) -> None:
         """Send a signal to the verb and to all that it started."""
@@ -166,7 +176,7 @@ def run(parts: list[Part], at_once: int, *, stops: bool, has_table: bool) -> boo
                 part.start()
         time.sleep(0.1)
         for part in running():
-            status = part.process.poll() if part.process else None
+            status = part.status()
             if status is None:
                 continue
             part.seconds = time.monotonic() - part.began
@@ -193,15 +203,20 @@ def run(parts: list[Part], at_once: int, *, stops: bool, has_table: bool) -> boo
 
 
 def table(parts: list[Part], seconds: float) -> str:
-    """List what each took, the longest first. They run beside each other: their sum is more than the whole."""
+    """List what each took and used, the longest first. They run beside each other: their sum is more than the whole."""
     width = max(len(part.verb) for part in parts)
+
+    def row(name: str, seconds: float, cpu_seconds: float, end: str) -> str:
+        return f"  {name:{width}} {minutes(seconds):>6} {minutes(cpu_seconds):>6}  {end}"
+
     rows = [
-        f"  {part.verb:{width}} {minutes(part.seconds) if part.process else '':>6}  {part.outcome}"
+        row(part.verb, part.seconds, part.cpu_seconds, part.outcome)
         for part in sorted(parts, key=lambda part: -part.seconds)
     ]
     failed = sum(part.outcome != "ok" for part in parts)
     end = f"{failed} of {len(parts)} failed or did not run" if failed else "all passed"
-    return "\n".join(["", *rows, f"  {'together':{width}} {minutes(seconds):>6}  {end}"])
+    together = row("together", seconds, sum(part.cpu_seconds for part in parts), end)
+    return "\n".join(["", f"  {'':{width}} {'time':>6} {'CPU':>6}", *rows, together])
 
 
 def main() -> None:

@@ -18,6 +18,8 @@ broken:
 	@printf 'at 1%%\\rat 100%%\\n'; echo "the reason" >&2; exit 3
 after:
 	@touch $@
+busy:
+	@python3 -c 'while __import__("time").process_time() < 1.1: pass'
 waits:
 	@echo $$$$ > pid; exec sleep 600
 meets:
@@ -63,6 +65,13 @@ def test_a_failure_fails_the_whole_and_shows_its_output_while_the_others_go_on(f
     assert (folder / "after").exists()
     rows = {words[0]: words[-1] for words in map(str.split, ended.stdout.splitlines()[-4:])}
     assert rows == {"broken": "FAILED", "quick": "ok", "after": "ok", "together": "run"}, ended.stdout
+
+
+def test_the_table_has_the_cpu_time_of_all_that_a_verb_started(folder: Path) -> None:
+    ended = parts(folder, "--table", "busy", "quick")
+    used = {words[0]: words[2] for words in map(str.split, ended.stdout.splitlines()[-3:])}
+    assert used["busy"] not in {"0:00", ""}, ended.stdout
+    assert used["together"] >= used["busy"]
 
 
 def test_what_waits_for_a_failure_does_not_run(folder: Path) -> None:
