@@ -403,7 +403,7 @@ class Executables:
 
     functions: dict[str, Path]
     programs: Path
-    put_objects: Path
+    examples: Path
     profile: str
     zips: dict[str, Path] = field(default_factory=dict)
 
@@ -421,17 +421,17 @@ class Executables:
             with zipfile.ZipFile(path) as archive:
                 functions[name].write_bytes(archive.read("bootstrap"))
             functions[name].chmod(0o755)
-        program = ROOT / "target" / "package" / ".examples" / "put_objects" / "bootstrap"
-        if not program.exists():
-            raise BenchError(f"missing: {program}; run: make bench")
-        return cls(functions, ROOT / "target" / "debug", program, "release, as packaged", zips)
+        examples = ROOT / "target" / "package" / ".examples"
+        if not examples.exists():
+            raise BenchError(f"missing: {examples}; run: make bench")
+        return cls(functions, ROOT / "target" / "debug", examples, "release, as packaged", zips)
 
     @classmethod
     def of_tests(cls) -> Executables:
         """Take what `make build` has compiled."""
         folder = ROOT / "target" / "debug"
         functions = {name: folder / name for name in FUNCTIONS}
-        return cls(functions, folder, folder / "examples" / "put_objects", "as compiled for the tests")
+        return cls(functions, folder, folder / "examples", "as compiled for the tests")
 
 
 # --- servers
@@ -572,12 +572,14 @@ def bigquery_server(folder: Path) -> Iterator[BigQuery]:
     importer = ROOT / "localstack" / "import_duckdb_extension.py"
     subprocess.run([sys.executable, importer, home], check=True, timeout=PATIENCE_S)
     port = free_port()
-    command = [sys.executable, "-m", "bqemulator", "start", "--rest-port", str(port), "--grpc-port", "0"]
-    command += ["--persistent", "--data-dir", str(home / "data"), "--project", "bench"]
+    # As the local flow runs it: a statement's translation is kept.
+    program = ROOT / "localstack" / "bqemulator_cached.py"
+    command = [sys.executable, program, "start", "--rest-port", str(port), "--grpc-port", "0"]
+    command += ["--persistent", "--data-dir", str(home / "data"), "--project", "quoteflow-bench"]
     variables = {"BQEMU_ENABLE_FORMAT_EXTENSIONS": "false", "BQEMU_TIME_TRAVEL_RETENTION_DAYS": "0"}
     with process(command, home, **variables) as child:
         wait_until(lambda: listens(port), "BigQuery stand-in", pause=0.1)
-        big = BigQuery(f"http://127.0.0.1:{port}", "bench", child.pid)
+        big = BigQuery(f"http://127.0.0.1:{port}", "quoteflow-bench", child.pid)
 
         def answers() -> bool:
             try:

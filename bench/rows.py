@@ -19,9 +19,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from kit import (
     ACCESS,
+    BRONZE,
     FUNCTIONS,
     ROOT,
     S3,
@@ -189,7 +191,7 @@ def row_2_record_to_object(bench: Bench) -> Iterator[Figure]:
 
 def ceiling(bench: Bench, s3: S3, count: int, prefix: str) -> tuple[float, str, float]:
     """Write objects with the functions' own client alone: the best rate, at which concurrency, CPU seconds a PUT."""
-    program = bench.programs.put_objects
+    program = bench.programs.examples / "put_objects"
     at_once = ["16", "32", "64"] if not bench.short else ["16"]
     command = [program, "bronze", prefix, str(count), "250", *at_once]
     environment = {**ACCESS, "AWS_ENDPOINT_URL": s3.url}
@@ -349,6 +351,9 @@ def row_6_replay(bench: Bench) -> Iterator[Figure]:
             cpu = (function.cpu() - before) / total
             function.invoke(s3_event("bronze", keys[:step]))
         rows = big.rows("SELECT COUNT(*), COUNT(DISTINCT quote_id) FROM stock.bronze_stock_quotes_raw")[0]
+        # The week is of 2023.
+        dbt = Dbt(bench, big, "stock", is_bounded=False)
+        settling, reading = dbt.run(), statistics.median(dbt.read("gold_kpi") for _ in range(3))
         new_bronze(big)
         alone = merge_directly(big, merge_statement(big.project), week(0, size))
     note = f"{total:,} quotes in {len(keys)} objects, {big.name}"
@@ -361,6 +366,8 @@ def row_6_replay(bench: Bench) -> Iterator[Figure]:
     )
     yield Figure("rows too few, after a part was loaded twice", total - rows[1], "", at_most=0)
     yield Figure("rows too many, after a part was loaded twice", rows[0] - rows[1], "", at_most=0)
+    yield Figure("then dbt's run, which settles the week", settling, "s")
+    yield Figure("then gold_kpi's read, median of 3", reading * 1000, "ms")
 
 
 def merge_statement(project: str) -> str:
@@ -603,6 +610,7 @@ def row_8_fetch(bench: Bench) -> Iterator[Figure]:
             answer = function.invoke(json.dumps({"polls": bench.size(5, 1)}).encode()).body
             seconds, cpu = time.perf_counter() - begun, function.cpu() - before
             memory = memory_mb(function.pid)
+        published = publish(bench, address, bench.size(50_000, 100))
     finnhub.stop()
     if answer["published"] == 0:
         raise BenchError(f"fetch-quotes published nothing: {answer}")
@@ -611,6 +619,138 @@ def row_8_fetch(bench: Bench) -> Iterator[Figure]:
     yield Figure("500 symbols at the limit of 30 a second: of a core", cpu / seconds * 100, "%", at_most=5)
     yield Figure("500 symbols at the limit of 30 a second: CPU a quote", cpu / answer["published"] * 1e6, "µs")
     yield Figure("500 symbols: most memory", memory, "MB")
+    yield Figure("the producer alone: quotes that Kafka acknowledges a second", published, "/s", at_least=50_000)
+
+
+def publish(bench: Bench, address: str, count: int) -> float:
+    """Publish quotes as fetch-quotes does, without Finnhub: the median rate of five runs."""
+    rates = []
+    for _ in range(bench.size(5, 1)):
+        command = [bench.programs.examples / "publish", address, "stock-quotes", str(count)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ran.returncode:
+            raise BenchError(f"publish: {ran.stderr[-300:]}")
+        done = json.loads(ran.stdout)
+        rates.append(done["published"] / done["seconds"])
+    return statistics.median(rates)
+
+
+HISTORY = """INSERT INTO {dataset}.bronze_stock_quotes_raw
+  (c, d, dp, h, l, o, pc, t, symbol, fetched_at, quote_id, object_key, fetched_date, loaded_at)
+WITH numbers AS (
+  SELECT n, {begin} + 86400 * CAST(FLOOR(n / {a_day}) AS INT64) + 2 * (MOD(n, {a_day}) - MOD(n, 5)) AS t
+  FROM UNNEST(GENERATE_ARRAY({first}, {last})) AS n
+)
+SELECT 100.0 + MOD(n, 97), 1.0, 0.5, 200.0, 100.0, 150.0, 140.0, t,
+  ['AAPL', 'AMZN', 'JPM', 'MSFT', 'TSLA'][OFFSET(MOD(n, 5))], t + 1, CONCAT('quote-', CAST(n AS STRING)), '',
+  DATE(TIMESTAMP_SECONDS(t + 1)), {loaded_at}
+FROM numbers"""
+"""Quotes of five symbols, so many a day, from 14:30 UTC on."""
+
+READS = {
+    "gold_kpi": "",
+    "gold_kpi_latest": "",
+    "gold_kpi_history": "WHERE symbol = 'AAPL' AND market_date >= DATE_SUB(CURRENT_DATE(), INTERVAL 5 DAY) LIMIT 1000",
+    "gold_candlestick": "WHERE symbol = 'AAPL'",
+    "gold_candlestick_intraday": "WHERE symbol = 'AAPL' AND interval_minutes = 5",
+    "gold_treechart": "",
+    "gold_pipeline_health": "",
+}
+"""Each view of gold as the dashboard reads it."""
+
+
+class Dbt:
+    """The dbt project on a dataset that has bronze."""
+
+    def __init__(self, bench: Bench, big: BigQuery, dataset: str, *, is_bounded: bool) -> None:
+        sys.path.insert(0, str(ROOT / "functions" / "transform-quotes"))
+        from transform_quotes.config import Config
+        from transform_quotes.transformer import Transformer
+
+        self.big, self.dataset = big, dataset
+        big.rows(f"CREATE TABLE {dataset}.metadata_last_ts (symbol STRING, last_ts INT64)")
+        folder = bench.folder / dataset
+        self.variables = {
+            "BIGQUERY_ENDPOINT": big.url,
+            "BIGQUERY_PROJECT": big.project,
+            "BIGQUERY_DATASET": dataset,
+            "DBT_PROJECT_DIR": str(ROOT / "dbt_stocks"),
+            "DBT_TARGET_PATH": str(folder / "target"),
+            "DBT_LOG_PATH": str(folder / "logs"),
+            # As in the cloud, where a view reads the last days only.
+            "DBT_VARS": json.dumps({"bound_market_dates": is_bounded}),
+        }
+        with patch.dict(os.environ, self.variables):
+            self.transformer = Transformer(Config.from_env(os.environ))
+
+    def run(self) -> float:
+        """Do what transform-quotes does every 15 minutes; the seconds."""
+        begun = time.perf_counter()
+        # dbt's profile reads the environment.
+        with patch.dict(os.environ, self.variables):
+            self.transformer.run()
+        return time.perf_counter() - begun
+
+    def read(self, view: str) -> float:
+        """Read a view of gold as the dashboard does; the seconds."""
+        begun = time.perf_counter()
+        if not self.big.rows(f"SELECT * FROM {self.dataset}_gold.{view} {READS[view]}"):
+            raise BenchError(f"{view} has no rows")
+        return time.perf_counter() - begun
+
+
+class History(Dbt):
+    """Bronze with so many rows, and the dbt project on it."""
+
+    def __init__(self, bench: Bench, big: BigQuery, rows: int, a_day: int) -> None:
+        dataset = f"stock_{rows}"
+        big.client().create_dataset(dataset)
+        big.rows(f"CREATE TABLE {dataset}.bronze_stock_quotes_raw ({BRONZE}) PARTITION BY fetched_date")
+        super().__init__(bench, big, dataset, is_bounded=True)
+        self.rows, self.a_day, self.inserted = rows, a_day, 0
+        # What is new is yesterday's.
+        self.begin = (int(time.time()) // 86400 - 1 - rows // a_day) * 86400 + 52_200
+        # In steps: the stand-in's memory is not the question.
+        step = 1_000_000
+        for first in range(0, rows, step):
+            self.insert(first, min(first + step, rows), "TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 HOUR)")
+        self.run()
+
+    def insert(self, first: int, end: int, loaded_at: str) -> None:
+        """Insert the quotes `first` to `end`, which is not one of them."""
+        places = {"begin": self.begin, "a_day": self.a_day, "first": first, "last": end - 1}
+        self.big.rows(HISTORY.format(dataset=self.dataset, loaded_at=loaded_at, **places))
+
+    def run_for(self, new: int) -> float:
+        """Insert new quotes; the seconds that the scheduled run takes for them."""
+        first = self.rows + self.inserted
+        self.insert(first, first + new, "CURRENT_TIMESTAMP()")
+        self.inserted += new
+        return self.run()
+
+
+def row_9_history(bench: Bench) -> Iterator[Figure]:
+    """Run dbt for 1,000 new quotes, and read each view, on short and long histories."""
+    sizes = [100_000, 1_000_000, 10_000_000] if not bench.short else [2000, 4000]
+    a_day, new, turns = bench.size(10_000, 200), bench.size(1000, 100), bench.size(5, 1)
+    with bigquery_server(bench.folder / "history") as big:
+        histories = [History(bench, big, rows, a_day) for rows in sizes]
+        # The first of each differs: a full build is behind it, or its statements are new to the stand-in.
+        for history in histories:
+            history.run_for(new)
+            for view in READS:
+                history.read(view)
+        # Turn by turn, so that what else the machine does touches all.
+        runs = [[history.run_for(new) for history in histories] for _ in range(turns)]
+        reads = {view: [[history.read(view) for history in histories] for _ in range(turns)] for view in READS}
+        for history in histories:
+            settled = big.rows(f"SELECT COUNT(*) FROM {history.dataset}_silver.silver_stock_quotes_settled")[0][0]
+            if settled != history.rows + history.inserted:
+                raise BenchError(f"{settled} of {history.rows + history.inserted} quotes are settled")
+    for what, found in {"the scheduled run": runs, **reads}.items():
+        short, *_, long = (statistics.median(column) for column in zip(*found, strict=True))
+        yield Figure(f"{what} on {sizes[0]:,} rows", short * 1000, "ms", note=f"{new:,} new, {big.name}")
+        yield Figure(f"{what}: {sizes[-1]:,} rows ÷ {sizes[0]:,}", long / short, "×", at_most=1.5)
 
 
 FIRST_FIGURE = """new MutationObserver((_, observer) => {
@@ -810,10 +950,6 @@ ROWS: dict[str, tuple[str, Callable[[Bench], Iterator[Figure]]]] = {
     "6": ("replay of a week of 500 symbols", row_6_replay),
     "7": ("the whole flow", row_7_flow),
     "8": ("fetch-quotes", row_8_fetch),
+    "9": ("dbt's scheduled run and gold's views on long histories", row_9_history),
     "10": ("the page", row_10_page),
 }
-
-OPEN: list[dict[str, Any]] = [
-    {"row": "9", "title": "dbt's run and each view on 100 thousand to 10 million rows", "open": "the row is not built"},
-]
-"""Rows that are not built, each with the reason."""

@@ -89,16 +89,16 @@ def command(arch: str, packages: list[str], features: list[str], out: Path) -> l
     return [*arguments, "--features", ",".join(features), "--lambda-dir", str(out)]
 
 
-def build_example(name: str) -> None:
-    """Compile an example of function-kit for this machine exactly as the functions are compiled, for `make bench`."""
+def build_examples(names: list[str]) -> None:
+    """Compile examples for this machine exactly as the functions are compiled, for `make bench`."""
     arch = next(arch for arch, triple in TRIPLES.items() if triple.startswith(platform.machine()))
     features = [*FEATURES, "function-kit/s3"]
-    run([*command(arch, [*functions(), "function-kit"], features, EXAMPLES), "--example", name])
-    program = EXAMPLES / name / "bootstrap"
-    if not program.exists():
+    examples = [argument for name in names for argument in ("--example", name)]
+    run([*command(arch, [*functions(), "function-kit"], features, EXAMPLES), *examples])
+    EXAMPLES.mkdir(parents=True, exist_ok=True)
+    for name in names:
         # cargo lambda copies functions only.
-        program.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(TARGET / TRIPLES[arch] / "release/examples" / name, program)
+        shutil.copy(TARGET / TRIPLES[arch] / "release/examples" / name, EXAMPLES / name)
 
 
 def write_zip(executable: Path, package: Path) -> None:
@@ -161,10 +161,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", choices=TRIPLES, action="append", help="this only; otherwise all that can be built")
     parser.add_argument("--otel", action="store_true", help="let the functions export spans by OTLP: larger zips")
-    parser.add_argument("--example", help="compile this example of function-kit instead, for this machine")
+    parser.add_argument("--example", action="append", help="compile this example instead, for this machine")
     options = parser.parse_args()
     if options.example:
-        build_example(options.example)
+        build_examples(options.example)
         return
     wanted = options.arch
     features = FEATURES + (OTEL_FEATURES if options.otel else [])
