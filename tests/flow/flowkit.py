@@ -220,15 +220,24 @@ class Flow:
         """Wait for a report for which `condition` holds. It fails immediately if the flow ends without one."""
 
         def fitting() -> dict[str, Any] | None:
-            ended = self.process.poll()
             report = self.report()
-            if report and condition(report):
-                return report
+            return report if report and condition(report) else None
+
+        return self.wait_until(fitting, what)
+
+    def wait_until(self, condition: Callable[[], Any], what: str) -> Any:
+        """Wait for what holds beside the running flow. It fails immediately if the flow ends before."""
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while True:
+            ended = self.process.poll()
+            if held := condition():
+                return held
             if ended is not None:
                 pytest.fail(f"no {what}: the flow ended with {ended} and printed\n{self.text()}")
-            return None
-
-        return wait_until(fitting, f"{what}; the flow printed\n{self.text()}\n")
+            if time.monotonic() > deadline:
+                said = f"the last report is {self.report()}; the flow printed\n{self.text()}"
+                pytest.fail(f"no {what} within {LIMIT_SECONDS} s; {said}")
+            time.sleep(0.05)
 
     def finish(self) -> dict[str, Any]:
         """Wait until it ends by itself, as it must with status 0, and return its last report."""

@@ -31,12 +31,13 @@ def begun(new_data_dir: Callable[[str], Path]) -> Begun:
     cases = len(DAYS) * len(recorded.SYMBOLS)
     with Flow(data_dir, "--for", "10m", history=True) as flow:
 
-        def is_whole(report: dict[str, Any]) -> bool:
-            stages = counts(report)
-            is_loaded = stages["silver"] == stages["loaded"] >= HISTORY + POLLS * len(recorded.SYMBOLS)
-            return is_loaded and report["first_gold_at"] is not None
+        def is_loaded(report: dict[str, Any]) -> bool:
+            enough = HISTORY + POLLS * len(recorded.SYMBOLS)
+            return counts(report)["silver"] >= enough and report["first_gold_at"] is not None
 
-        clients = Clients.of(flow.await_report(is_whole, "history in gold"))
+        clients = Clients.of(flow.await_report(is_loaded, "quotes in gold"))
+        sql = f"SELECT COUNT(*) AS quotes FROM stock_silver.silver_stock_quotes WHERE market_date < '{DAYS[-1]}'"
+        flow.wait_until(lambda: clients.rows(sql)[0]["quotes"] == HISTORY, "whole history in silver")
         rows = clients.rows("SELECT * FROM stock_gold.gold_candlestick")
         candles = {(row["symbol"], row["candle_date"]): row for row in rows}
         assert len(candles) == cases, sorted(candles)
