@@ -187,6 +187,8 @@ impl FetchQuotes {
         let stop_at = Instant::now() + left.saturating_sub(MARGIN);
         let plan = event.payload.plan(Timestamp::now(), self.polling.interval, self.polling.polls());
         if plan.count == 0 {
+            // Terraform's event, which runs no poll, has the topic created: Lambda may freeze what goes on after the answer.
+            self.connect().await;
             tracing::warn!(
                 scheduled_time = event.payload.scheduled_time,
                 "the event's minute is over: nothing is polled"

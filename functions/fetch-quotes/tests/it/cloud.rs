@@ -221,6 +221,22 @@ async fn a_topic_that_is_not_there_is_created_once_with_its_partitions() {
 }
 
 #[tokio::test]
+async fn an_event_without_polls_is_answered_when_the_topic_was_created_or_could_not_be() {
+    // Terraform makes the trigger after it, and Lambda may freeze what a function does after its answer.
+    let function = executable(&[
+        ("FINNHUB_API_KEY", KEY),
+        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
+        ("KAFKA_TOPIC_PARTITIONS", "7"),
+    ]);
+    assert_eq!(function.invoke(r#"{"polls":0}"#).await.unwrap()["published"], 0);
+    let lines = function.stop().await;
+    let tried = |line: &Value| {
+        line["message"].as_str().is_some_and(|said| said.starts_with("the topic was not created"))
+    };
+    assert!(lines.iter().any(tried), "{lines:?}");
+}
+
+#[tokio::test]
 async fn brokers_that_cannot_create_the_topic_do_not_keep_the_function_from_starting() {
     let finnhub = Scripted::quotes(|_| quote("150.25", epoch())).await;
     let function = executable(&[
