@@ -181,21 +181,22 @@ impl FetchQuotes {
     /// [`FetchError`] where Kafka did not acknowledge a quote or Finnhub refused the key; every poll has
     /// been run by then.
     pub async fn handle(&self, event: LambdaEvent<Schedule>) -> Result<Outcome, FetchError> {
+        // Before the polls are planned, so that the first is not close to the second. Without polls, too: Terraform has
+        // the topic created by such an event, and Lambda may freeze what goes on after the answer.
+        self.connect().await;
         let left =
             event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default().min(LONGEST);
         let end = Instant::now() + left.saturating_sub(ANSWER);
         let stop_at = Instant::now() + left.saturating_sub(MARGIN);
         let plan = event.payload.plan(Timestamp::now(), self.polling.interval, self.polling.polls());
         if plan.count == 0 {
-            // Terraform's event, which runs no poll, has the topic created: Lambda may freeze what goes on after the answer.
-            self.connect().await;
             tracing::warn!(
                 scheduled_time = event.payload.scheduled_time,
                 "the event's minute is over: nothing is polled"
             );
             return Ok(Outcome::default());
         }
-        let (mut run, ()) = tokio::join!(self.begin(stop_at), self.connect());
+        let mut run = self.begin(stop_at).await;
         self.count_late(&event.payload, plan, &mut run);
         for (index, at) in plan.polls() {
             let symbols = self.due(run.outcome.us_market, index, &run.closed);

@@ -32,6 +32,8 @@ use crate::{
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(5);
 /// How far back the tables are searched for new rows, in seconds: longer than a load takes to commit.
 const OVERLAP_SECONDS: i64 = 120;
+/// How old silver's count may become while loads do not pause.
+const SILVER_AGE: Duration = Duration::from_secs(5);
 
 /// The stores of a run, and what no store tells.
 pub(crate) struct StoreCounts {
@@ -46,8 +48,16 @@ pub(crate) struct StoreCounts {
     quarantined: AtomicU64,
     failed: AtomicU64,
     has_gold: AtomicBool,
-    /// How many rows bronze and silver had at the last count.
-    rows: Mutex<(u64, u64)>,
+    last: Mutex<LastRows>,
+}
+
+/// How many rows there were at the last count.
+#[derive(Clone, Copy)]
+struct LastRows {
+    bronze: u64,
+    silver: u64,
+    /// When silver was counted.
+    at: Instant,
 }
 
 /// How many there are of what, at one moment.
@@ -138,7 +148,7 @@ impl StoreCounts {
             quarantined: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             has_gold: AtomicBool::new(has_gold),
-            rows: Mutex::default(),
+            last: Mutex::new(LastRows { bronze: 0, silver: 0, at: Instant::now() }),
         })
     }
 
@@ -204,18 +214,21 @@ impl StoreCounts {
         Ok(queue.depth(waiting + taken, asked))
     }
 
-    /// The layers' views exist from dbt's first run on. Silver is counted while rows of bronze are missing in it, but not in the
-    /// middle of loads: the stand-in answers one question after the other, and this one is among its longest.
+    /// The layers' views exist from dbt's first run on. Silver is counted while rows of bronze are missing in it, in the
+    /// middle of loads only now and then: the stand-in answers one question after the other, and this one is among its longest.
     async fn silver(&self, loaded: u64, is_over: bool) -> anyhow::Result<u64> {
         if !self.has_gold() {
             return Ok(0);
         }
-        let (was_loaded, mut silver) = *self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_over || (was_loaded == loaded && silver != loaded) {
-            silver = self.warehouse.run(&statements::COUNT_SILVER, &[]).await?.count();
+        let mut last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.bronze == loaded || last.at.elapsed() > SILVER_AGE;
+        if is_over || (is_due && last.silver != loaded) {
+            last.silver = self.warehouse.run(&statements::COUNT_SILVER, &[]).await?.count();
+            last.at = Instant::now();
         }
-        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = (loaded, silver);
-        Ok(silver)
+        last.bronze = loaded;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = last;
+        Ok(last.silver)
     }
 
     /// Told when dbt has made the layers' views.
