@@ -594,9 +594,9 @@ def bigquery_server(folder: Path) -> Iterator[BigQuery]:
         yield big
 
 
-def new_bronze(big: BigQuery) -> None:
+def new_bronze(big: BigQuery, dataset: str = "stock") -> None:
     """Make the bronze table again, empty."""
-    big.rows(f"CREATE OR REPLACE TABLE stock.bronze_stock_quotes_raw ({BRONZE}) PARTITION BY fetched_date")
+    big.rows(f"CREATE OR REPLACE TABLE {dataset}.bronze_stock_quotes_raw ({BRONZE}) PARTITION BY fetched_date")
 
 
 # --- figures

@@ -23,7 +23,6 @@ from unittest.mock import patch
 
 from kit import (
     ACCESS,
-    BRONZE,
     FUNCTIONS,
     ROOT,
     S3,
@@ -705,7 +704,7 @@ class History(Dbt):
     def __init__(self, bench: Bench, big: BigQuery, rows: int, a_day: int) -> None:
         dataset = f"stock_{rows}"
         big.client().create_dataset(dataset)
-        big.rows(f"CREATE TABLE {dataset}.bronze_stock_quotes_raw ({BRONZE}) PARTITION BY fetched_date")
+        new_bronze(big, dataset)
         super().__init__(bench, big, dataset, is_bounded=True)
         self.rows, self.a_day, self.inserted = rows, a_day, 0
         # What is new is yesterday's.

@@ -3,7 +3,7 @@
 
 const LOCALE = "en-US";
 const NEW_YORK = "America/New_York";
-/** Shown if there is no figure. */
+/** Shown if a figure is missing. */
 export const NONE = "–";
 
 const percentFormat = new Intl.NumberFormat(LOCALE, {

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// How often a line is printed where there is no terminal to rewrite one on.
+/// How often a line is printed if the output is not a terminal, on which one can be rewritten.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 /// Where the second column of [`Progress`] begins.
 const PART_WIDTH: usize = 22;
@@ -56,8 +56,8 @@ impl Screen {
         Self { is_terminal: std::io::stdout().is_terminal(), shown: None }
     }
 
-    /// Shows the first of the texts that fits; if none does, what fits of the last. Where there is no terminal a
-    /// new `state` is printed at once.
+    /// Shows the first of the texts that fits; if none does, what fits of the last. If the output is not a terminal,
+    /// a new `state` is printed at once.
     pub(crate) fn show(&mut self, texts: &[String], state: &str) {
         if self.is_terminal {
             // The last column stays free: a full line would wrap.
@@ -122,7 +122,7 @@ fn command_line(label: &str, command: &str, width: usize) -> String {
     wrapped(&line, width.saturating_sub(end.len()), label.chars().count()).replace('\n', &format!("{end}\n"))
 }
 
-/// How many columns a terminal has; where there is none, lines may have any length.
+/// How many columns the terminal has; if the output is not one, lines may have any length.
 fn width_of(stream: impl AsFd + IsTerminal) -> usize {
     if !stream.is_terminal() {
         return usize::MAX;
