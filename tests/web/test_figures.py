@@ -1,5 +1,7 @@
 """The figures on the page are the API's. These tests hold on any server that has quotes (QUOTEFLOW_DASHBOARD_URL)."""
 
+from datetime import datetime
+
 import pytest
 from conftest import Opener
 from pagekit import NONE, ask, await_equal, date, figure, moment, open_table, panel, percent, rows, share
@@ -134,7 +136,9 @@ def test_the_pipeline_table_shows_rates_and_times(dashboard: str, open_page: Ope
     expect(table).to_be_visible()
     await_equal(page, shown, expected)
     for row in ask(dashboard, "/api/health")["symbols"]:
-        assert row["last_loaded_at"] is None or row["last_fetched_at"] <= row["last_loaded_at"], "fetched, then loaded"
+        if row["last_loaded_at"] is not None:
+            fetched, loaded = (datetime.fromisoformat(row[key]) for key in ("last_fetched_at", "last_loaded_at"))
+            assert fetched <= loaded, "fetched, then loaded"
 
 
 def test_a_symbol_is_selected_by_its_tile_and_kept_in_the_url(dashboard: str, open_page: Opener) -> None:

@@ -161,11 +161,12 @@ async fn an_error_is_an_error_whatever_its_status_and_is_logged_in_finnhubs_own_
             _ => quote("150.25", epoch()),
         })
         .await;
+        // Less than the back-off of 5 s, so that a reached limit is not waited for; long for a slow machine.
         let more =
-            [("SYMBOLS", "AAPL,MSFT"), ("POLL_INTERVAL_SECONDS", "1"), ("RATE_LIMIT_PER_MINUTE", "600")];
+            [("SYMBOLS", "AAPL,MSFT"), ("POLL_INTERVAL_SECONDS", "4"), ("RATE_LIMIT_PER_MINUTE", "600")];
         let outcome = run(&function(&finnhub.base_url, &kafka.servers(), &more), 1).await.unwrap();
         assert_eq!((outcome.published, outcome.failed), (1, only(reason, 1)), "{expected}");
-        let (symbol, until) = ("AAPL".parse().unwrap(), Instant::now() + Duration::from_secs(1));
+        let (symbol, until) = ("AAPL".parse().unwrap(), Instant::now() + Duration::from_secs(4));
         let error = client(&finnhub.base_url).quote(&symbol, until).await.unwrap_err().to_string();
         assert!(error.contains(expected) && !error.contains(KEY), "{expected} in {error}");
     }
