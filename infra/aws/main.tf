@@ -208,7 +208,7 @@ resource "aws_lambda_event_source_mapping" "archive_quotes" {
   topics        = [local.topic]
   # An object holds what one event has; an event has 6 MB at most.
   batch_size = var.object_layout == "batch" ? 10000 : local.flow.kafka.batch_records
-  # Without a batching window it is 500 ms, the shortest.
+  # The batching window is 500 ms, AWS's default, or 0: see no_batching_window.
 
   # From the topic's beginning: what was published before the trigger was there is archived too.
   starting_position = "TRIM_HORIZON"
@@ -248,10 +248,39 @@ resource "aws_lambda_event_source_mapping" "archive_quotes" {
     }
   }
 
+  dynamic "provisioned_poller_config" {
+    for_each = var.kafka_pollers[*]
+
+    content {
+      minimum_pollers = provisioned_poller_config.value.minimum
+      maximum_pollers = provisioned_poller_config.value.maximum
+    }
+  }
+
   # No on-failure destination: with one Lambda gives up after 10 retries, and an outage would cost good quotes. The
   # function itself moves what is not a quote to quarantine, so a batch fails only while something is down.
 
   depends_on = [aws_lambda_invocation.topic]
+
+  lifecycle {
+    # A window that was changed cannot be set back to 500 ms. A new mapping goes on where its consumer group is.
+    replace_triggered_by = [terraform_data.has_kafka_pollers]
+  }
+}
+
+resource "terraform_data" "has_kafka_pollers" {
+  triggers_replace = var.kafka_pollers != null
+}
+
+# Provider 5.100 does not send a window of 0 (it takes 0 as "not set"), so AWS's command line sets it.
+resource "terraform_data" "no_batching_window" {
+  count = var.kafka_pollers == null ? 0 : length(aws_lambda_event_source_mapping.archive_quotes)
+
+  triggers_replace = aws_lambda_event_source_mapping.archive_quotes[0].uuid
+
+  provisioner "local-exec" {
+    command = "aws lambda update-event-source-mapping --region ${var.aws_region} --uuid ${aws_lambda_event_source_mapping.archive_quotes[0].uuid} --maximum-batching-window-in-seconds 0"
+  }
 }
 
 # S3 → SQS → load-quotes → BigQuery

@@ -161,6 +161,21 @@ variable "topic_partitions" {
   }
 }
 
+variable "kafka_pollers" {
+  description = "The event pollers that read the topic for archive-quotes, at least and at most (provisioned mode), and no batching window: an object follows its record within 100 ms instead of half a second. Billed by the hour; see infra/README.md. null: Lambda's own pollers, with a window of 500 ms, without a charge."
+  type        = object({ minimum = number, maximum = number })
+  default     = null
+
+  validation {
+    condition = var.kafka_pollers == null ? true : (
+      var.kafka_pollers.minimum >= 1 && var.kafka_pollers.minimum <= 200
+      && var.kafka_pollers.maximum >= var.kafka_pollers.minimum && var.kafka_pollers.maximum <= 2000
+      && floor(var.kafka_pollers.minimum) == var.kafka_pollers.minimum && floor(var.kafka_pollers.maximum) == var.kafka_pollers.maximum
+    )
+    error_message = "kafka_pollers must be whole numbers: minimum from 1 to 200, maximum from minimum to 2000."
+  }
+}
+
 variable "has_kafka_trigger" {
   description = "Whether archive-quotes has its Kafka trigger. Set to false for emulators only, which have none."
   type        = bool

@@ -7,9 +7,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import boto3
 import hcl2
 import pytest
 import readmes
+from botocore import xform_name
 from flowkit import ROOT
 from infrakit import BACKEND, Terraform
 from mutations import MUTATIONS, mutated, noticing, suites
@@ -35,6 +37,21 @@ def test_modules_and_root_do_what_they_say(terraform: Terraform) -> None:
     written = sum(len(re.findall(r'^run "', file.read_text(), re.M)) for file in INFRA.glob("aws/tests/*.tftest.hcl"))
     assert summary, printed
     assert int(summary[1]) == written
+
+
+def test_the_command_that_removes_the_batching_window_is_one_that_aws_has() -> None:
+    main = (INFRA / "aws/main.tf").read_text()
+    service, operation, options = re.search(r'command = "aws (\S+) (\S+) (.*)"', main).groups()
+    model = boto3.client(service, region_name="us-east-1").meta.service_model
+    shape = model.operation_model("".join(word.title() for word in operation.split("-"))).input_shape
+    asked = dict(zip(*[iter(options.split(" "))] * 2, strict=True))
+    # Of the command line itself, for each command.
+    del asked["--region"]
+    members = {f"--{xform_name(member, '-')}": member for member in shape.members}
+    assert shape.required_members == [members["--uuid"]]
+    window = shape.members[members["--maximum-batching-window-in-seconds"]]
+    assert asked.keys() <= members.keys()
+    assert window.metadata["min"] <= int(asked["--maximum-batching-window-in-seconds"]) == 0
 
 
 def test_the_roles_of_githubs_workflow_are_valid_and_tested(terraform: Terraform) -> None:

@@ -100,8 +100,10 @@ run "everything_with_msk_serverless_and_a_page" {
       aws_lambda_event_source_mapping.archive_quotes[0].batch_size == local.flow.kafka.batch_records
       && aws_lambda_event_source_mapping.archive_quotes[0].starting_position == "TRIM_HORIZON"
       && length(aws_lambda_event_source_mapping.archive_quotes[0].destination_config) == 0
+      && length(aws_lambda_event_source_mapping.archive_quotes[0].provisioned_poller_config) == 0
+      && length(terraform_data.no_batching_window) == 0
     )
-    error_message = "The trigger must begin at the topic's beginning and never give up: with a destination it does after 10 retries."
+    error_message = "The trigger must begin at the topic's beginning, never give up (with a destination it does after 10 retries), and have no pollers that are billed."
   }
   assert {
     condition     = aws_lambda_invocation.topic.input == "{\"polls\":0}" && aws_lambda_invocation.topic.triggers.topic == "quoteflow-stock-quotes"
@@ -232,6 +234,24 @@ run "batches_are_written_and_loaded_in_events_of_their_own_sizes" {
       && aws_lambda_event_source_mapping.load_quotes.batch_size == 100
     )
     error_message = "A batch holds what one event has, and an invocation of load-quotes takes fewer of them."
+  }
+}
+
+# Planned only: an apply would run AWS's command line.
+run "pollers_of_its_own_read_the_topic_without_a_batching_window" {
+  command = plan
+
+  variables {
+    kafka_pollers = { minimum = 1, maximum = 3 }
+  }
+
+  assert {
+    condition = (
+      one(aws_lambda_event_source_mapping.archive_quotes[0].provisioned_poller_config[*].minimum_pollers) == 1
+      && one(aws_lambda_event_source_mapping.archive_quotes[0].provisioned_poller_config[*].maximum_pollers) == 3
+      && length(terraform_data.no_batching_window) == 1
+    )
+    error_message = "Provisioned mode has pollers and a window of 0."
   }
 }
 

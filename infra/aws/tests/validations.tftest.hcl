@@ -47,12 +47,13 @@ run "values_that_no_variable_may_have" {
     alarm_email                = "nobody"
     object_layout              = "batches"
     object_compression         = "lz4"
+    kafka_pollers              = { minimum = 3, maximum = 2 }
   }
 
   expect_failures = [
     var.name, var.aws_region, var.finnhub_api_key_secret_arn, var.symbols, var.stream, var.topic, var.topic_partitions,
     var.google, var.architecture, var.bronze_retention_days, var.log_retention_days, var.alarm_email,
-    var.object_layout, var.object_compression,
+    var.object_layout, var.object_compression, var.kafka_pollers,
   ]
 }
 
