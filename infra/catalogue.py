@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 CATALOGUE = json.loads((ROOT / "infra/metrics.json").read_text())
 METRICS = {metric["name"]: metric for metric in CATALOGUE["metrics"]}
 ALARMS = {alarm["name"]: alarm for alarm in CATALOGUE["alarms"]}
-ALERTS = ROOT / "localstack/prometheus/alerts.yml"
+ALERTS = ROOT / "dashboards/prometheus/alerts.yml"
 
 BEGIN, END = "<!-- Written by `make catalogue`: -->", "<!-- End -->"
 MARKED = re.compile(rf"{BEGIN}\n.*?{END}\n", re.S)

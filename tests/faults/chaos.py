@@ -1,19 +1,16 @@
 """Inject random faults, two at once, in a sequence that its seed decides, and report what became of the quotes.
 
-python tests/faults/chaos.py --seed 1 --seconds 180
+make chaos ARGS="--seed 1 --seconds 180"
 """
 
 import argparse
 import random
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "flow"))
-
-from faultkit import mixed, trial
+from testkit.faults import mixed, trial
 
 
 def main() -> None:

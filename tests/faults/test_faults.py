@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Iterable, Iterator
 
 import pytest
-from faultkit import FAULTS, VISIBILITY_SECONDS, Trial, mixed, trial
-from flowkit import BRONZE_BUCKET, TOPIC, wait_until
+from testkit.faults import FAULTS, VISIBILITY_SECONDS, Trial, mixed, trial
+from testkit.flow import BRONZE_BUCKET, TOPIC, wait_until
 
 LOST = "LOST"
 MIXES = 3

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from flowkit import BIN_DIR, DEPLOYED, Clients, Flow, Record, Stores, counts, left_of, processes_of
+from testkit.flow import BIN_DIR, DEPLOYED, Clients, Flow, Record, Stores, counts, left_of, processes_of
 
 
 @pytest.fixture(scope="session", autouse=True)

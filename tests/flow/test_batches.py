@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flowkit import STAGES, Clients, Flow, Record, Stores, counts, local, wait_until
+from testkit.flow import STAGES, Clients, Flow, Record, Stores, counts, local, wait_until
 
 # Fast enough that every poll has a market second of its own.
 SPEED = ("--speed", "100")

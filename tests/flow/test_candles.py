@@ -4,8 +4,8 @@ from datetime import date
 from typing import Any
 
 import pytest
-import recorded
 from conftest import OnOtherServers
+from testkit import recorded
 
 DAYS = (date(2019, 2, 11), date(2019, 2, 12))
 CASES = [(symbol, day) for symbol in recorded.SYMBOLS for day in DAYS]

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flowkit import Clients, Flow, counts, left_of
 from google.api_core.exceptions import GoogleAPICallError, NotFound
 from google.cloud.bigquery import QueryJobConfig
+from testkit.flow import Clients, Flow, counts, left_of
 
 POLLS = 5
 

@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import finnhub
 import pytest
-from flowkit import ROOT, Clients, Flow, counts, left_of, wait_until
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
+from testkit import finnhub
+from testkit.flow import ROOT, Clients, Flow, counts, left_of, wait_until
 
 KEY = "a-key"
 SYMBOLS = ("AAPL", "BRK.B", "BINANCE:BTCUSDT")

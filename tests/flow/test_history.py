@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import recorded
-from flowkit import Clients, Flow, counts, left_of
+from testkit import recorded
+from testkit.flow import Clients, Flow, counts, left_of
 
 DAYS = [date(2019, 2, day) for day in range(11, 16)]
 POLLS = 2

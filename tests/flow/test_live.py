@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import finnhub
 import pytest
-from flowkit import ROOT, Flow, counts, left_of, local, processes_of, wait_until
+from testkit import finnhub
+from testkit.flow import ROOT, Flow, counts, left_of, local, processes_of, wait_until
 
 KEY = "marked-live-key"
 SYMBOLS = ("AAPL", "MSFT")

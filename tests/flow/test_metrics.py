@@ -11,7 +11,8 @@ import boto3
 import pytest
 from catalogue import CATALOGUE, exposed, labels, snake
 from conftest import OnOtherServers
-from flowkit import (
+from prometheus_client.parser import text_string_to_metric_families
+from testkit.flow import (
     ARCHIVED_QUEUE,
     BRONZE_BUCKET,
     DEAD_LETTER_QUEUE,
@@ -27,7 +28,6 @@ from flowkit import (
     processes_of,
     wait_until,
 )
-from prometheus_client.parser import text_string_to_metric_families
 
 POLLS, SYMBOLS = 12, 5
 QUOTES = POLLS * SYMBOLS

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import finnhub
 import pytest
-from flowkit import QUARANTINE_BUCKET, TOPIC, Clients, Flow, Record, counts, left_of, wait_until
+from testkit import finnhub
+from testkit.flow import QUARANTINE_BUCKET, TOPIC, Clients, Flow, Record, counts, left_of, wait_until
 
 KEY = "marked-key-4f1c9e"
 S3_MARK = "marked-s3-7d20b4"

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import boto3
 import pytest
-from flowkit import BRONZE_BUCKET, Clients, Flow, Stores, answers, wait_until
+from testkit.flow import BRONZE_BUCKET, Clients, Flow, Stores, answers, wait_until
 
 SYMBOLS = 5
 

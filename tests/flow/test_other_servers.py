@@ -3,7 +3,7 @@
 from collections import Counter
 
 from conftest import OnOtherServers
-from flowkit import STAGES, counts
+from testkit.flow import STAGES, counts
 
 
 def test_a_run_on_other_servers_brings_every_quote_to_every_stage(on_other_servers: OnOtherServers) -> None:

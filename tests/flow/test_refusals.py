@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from flowkit import BIN_DIR, ROOT, left_of, local
+from testkit.flow import BIN_DIR, ROOT, left_of, local
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections import Counter
 import boto3
 import pytest
 from conftest import OnOtherServers
-from flowkit import BRONZE_BUCKET, DEAD_LETTER_QUEUE, QUARANTINE_BUCKET, local, wait_until
+from testkit.flow import BRONZE_BUCKET, DEAD_LETTER_QUEUE, QUARANTINE_BUCKET, local, wait_until
 
 SYMBOL = "REPAIRED"
 

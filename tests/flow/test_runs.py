@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flowkit import (
+from testkit.flow import (
     ARCHIVED_QUEUE,
     DEAD_LETTER_QUEUE,
     STAGES,

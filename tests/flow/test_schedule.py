@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import finnhub
-from flowkit import Flow, processes_of, wait_until
+from testkit import finnhub
+from testkit.flow import Flow, processes_of, wait_until
 
 KEY = "live-key"
 SYMBOL = "AAPL"

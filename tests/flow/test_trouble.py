@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flowkit import Flow, counts, wait_until
+from testkit.flow import Flow, counts, wait_until
 
 LIMIT = "the recording's limit of "
 

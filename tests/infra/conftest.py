@@ -8,10 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from finnhub import serve
-from flowkit import PROJECT, ROOT, Stores
 from google.cloud.bigquery import SchemaField, Table, TimePartitioning, TimePartitioningType
-from infrakit import KEY, Account, Deployment, Servers, Terraform, copy_of_infra, packages
+from testkit.finnhub import serve
+from testkit.flow import PROJECT, ROOT, Stores
+from testkit.terraform import KEY, Account, Deployment, Servers, Terraform, copy_of_infra, packages
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1] / "flow"))
-
-from infrakit import Terraform, copy_of_infra
 from mutations import MUTATIONS, Mutation, mutated, noticing, suites
+from testkit.terraform import Terraform, copy_of_infra
 
 
 def main() -> int:

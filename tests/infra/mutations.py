@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from infrakit import Terraform
 from ordering import EXPECTED, missing_order
+from testkit.terraform import Terraform
 
 
 @dataclass(frozen=True)

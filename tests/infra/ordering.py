@@ -2,8 +2,8 @@
 
 import re
 
-from flowkit import FUNCTIONS
-from infrakit import Terraform
+from testkit.flow import FUNCTIONS
+from testkit.terraform import Terraform
 
 MODULES = [function.replace("-", "_") for function in FUNCTIONS]
 # A resource, and what it must wait for.

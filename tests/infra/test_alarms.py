@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
-from flowkit import FLOW, FUNCTIONS, ROOT
-from infrakit import Terraform
+from testkit.flow import FLOW, FUNCTIONS, ROOT
+from testkit.terraform import Terraform
 
 RULES = {
     rule.get("alert") or rule["record"]: rule
-    for group in yaml.safe_load((ROOT / "localstack/prometheus/alerts.yml").read_text())["groups"]
+    for group in yaml.safe_load((ROOT / "dashboards/prometheus/alerts.yml").read_text())["groups"]
     for rule in group["rules"]
 }
 ALERTS = [name for name, rule in RULES.items() if "alert" in rule]

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 
 import pytest
-from flowkit import wait_until
-from infrakit import Deployment
+from testkit.flow import wait_until
+from testkit.terraform import Deployment
 
 # The schedule's first minute, then its first poll.
 FIRST_QUOTE_SECONDS = 150

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from infrakit import Deployment
+from testkit.terraform import Deployment
 from throttling import Function, Lambda, Queue
 
 SYMBOLS = 5

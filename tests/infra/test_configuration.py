@@ -12,10 +12,10 @@ import hcl2
 import pytest
 import readmes
 from botocore import xform_name
-from flowkit import ROOT
-from infrakit import BACKEND, Terraform
 from mutations import MUTATIONS, mutated, noticing, suites
 from ordering import EXPECTED, missing_order
+from testkit.flow import ROOT
+from testkit.terraform import BACKEND, Terraform
 
 INFRA = ROOT / "infra"
 # `make test-infra` installs it; its dependencies contradict the others'.

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from flowkit import ROOT
+from testkit.flow import ROOT
 
 DIGEST = f"sha256:{'a' * 64}"
 REPOSITORY = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/quotes/transform-quotes"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flowkit import (
+from testkit.flow import (
     ARCHIVED_QUEUE,
     BRONZE_BUCKET,
     DEAD_LETTER_QUEUE,
@@ -18,7 +18,7 @@ from flowkit import (
     counts,
     left_of,
 )
-from infrakit import Account, Deployment
+from testkit.terraform import Account, Deployment
 
 NAME = "quoteflow"
 

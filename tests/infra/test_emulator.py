@@ -13,8 +13,8 @@ import urllib.request
 from typing import Any
 
 import pytest
-from flowkit import environment, wait_until
-from infrakit import KEY, Deployment
+from testkit.flow import environment, wait_until
+from testkit.terraform import KEY, Deployment
 
 # The schedule's first minute, then its first poll.
 FIRST_QUOTE_SECONDS = 150

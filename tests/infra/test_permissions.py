@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from flowkit import ROOT
+from testkit.flow import ROOT
 
 # What the policies hold, as `tests/flow.tftest.hcl` checks.
 ROLES = json.loads((ROOT / "infra/aws/tests/roles.json").read_text())

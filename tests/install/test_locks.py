@@ -15,8 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 UV = Path(sys.executable).parent / "uv"
-INSTALLER_LOCK = ROOT / "localstack" / "installer.lock"
-PYTHON_SH = ROOT / "localstack" / "python.sh"
+INSTALLER_LOCK = ROOT / "setup" / "installer.lock"
+PYTHON_SH = ROOT / "setup" / "python.sh"
 LOCKS = sorted(path for pattern in ("[a-z]*/*.lock", "functions/*/*.lock") for path in ROOT.glob(pattern))
 # What Debian 12 brings with its Python 3.11.
 OLDEST_PIP = "23.0.1"
@@ -137,7 +137,7 @@ def test_the_installed_packages_agree() -> None:
 )
 def test_each_install_takes_the_lock_as_it_stands(tool: str, needs: tuple[str, ...]) -> None:
     files = [ROOT / "Makefile", *ROOT.glob(".github/workflows/*"), *ROOT.glob(".ci/*"), *ROOT.glob("packaging/*.py")]
-    for folder in ("functions", "infra", "localstack"):
+    for folder in ("functions", "infra", "localstack", "setup"):
         files += [*(ROOT / folder).rglob("*.sh"), *(ROOT / folder).rglob("Dockerfile")]
     lines = [(file, line) for file in files for line in commands(file) if re.search(tool, line)]
     # The canary's old pip.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-PARTS = Path(__file__).resolve().parents[2] / "localstack" / "parts.py"
+PARTS = Path(__file__).resolve().parents[2] / "setup" / "parts.py"
 MAKEFILE = """
 quick:
 	@echo quick is here

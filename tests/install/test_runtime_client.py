@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-CLIENT = Path(__file__).resolve().parents[2] / "localstack" / "runtime_client.py"
+CLIENT = Path(__file__).resolve().parents[2] / "local/runtime-api/runtime_client.py"
 LIMIT_SECONDS = 60
 HANDLERS = """
 def handler(event, context):

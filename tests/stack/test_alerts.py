@@ -13,8 +13,8 @@ from typing import Any
 import catalogue
 import pytest
 from catalogue import ALARMS, METRICS
-from flowkit import ROOT, free_ports, wait_until
-from stackkit import PROMETHEUS, check_expression, program, read_yaml, rules
+from testkit.flow import ROOT, free_ports, wait_until
+from testkit.stack import PROMETHEUS, check_expression, program, read_yaml, rules
 
 ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
 RECORDS = {rule["record"]: rule["expr"] for rule in rules() if "record" in rule}

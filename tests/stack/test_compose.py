@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flowkit import ROOT, free_ports, wait_until
-from stackkit import COMPOSE, LOCALSTACK, PROMETHEUS, read_yaml
+from testkit.flow import ROOT, free_ports, wait_until
+from testkit.stack import COMPOSE, LOCALSTACK, PROMETHEUS, read_yaml
 
 STACK = read_yaml(COMPOSE)
 SERVICES: dict[str, dict[str, Any]] = STACK["services"]
@@ -134,12 +134,12 @@ def test_what_reads_local_reads_its_default_ports() -> None:
     assert {source["url"] for source in sources} == {"http://127.0.0.1:9090", f"http://127.0.0.1:{dashboard}"}
 
 
-def pins(lock: str) -> dict[str, str]:
-    return dict(re.findall(r"^([a-z0-9._-]+)(?:\[[^]]*\])?==(\S+)", (LOCALSTACK / lock).read_text(), re.M))
+def pins(lock: Path) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9._-]+)(?:\[[^]]*\])?==(\S+)", lock.read_text(), re.M))
 
 
 def test_the_image_has_the_versions_that_local_runs() -> None:
-    image, all_of_them = pins("stand-ins.lock"), pins("requirements.lock")
+    image, all_of_them = pins(LOCALSTACK / "stand-ins.lock"), pins(ROOT / "setup/requirements.lock")
     assert {"ministack", "bqemulator", "duckdb", "duckdb-extension-spatial"} <= image.keys()
     assert image.items() <= all_of_them.items()
     dockerfile = (LOCALSTACK / "Dockerfile").read_text()

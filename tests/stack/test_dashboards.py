@@ -11,10 +11,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 import catalogue
 import pytest
-from contract import BY_REASON, METRICS
-from flowkit import ROOT, Flow, wait_until
 from prometheus_client.parser import text_string_to_metric_families
-from stackkit import COMPOSE, GRAFANA, check_expression, names_of, program, read_yaml
+from testkit.contract import BY_REASON, METRICS
+from testkit.flow import ROOT, Flow, wait_until
+from testkit.stack import COMPOSE, GRAFANA, check_expression, names_of, program, read_yaml
 
 BOARDS = {file.stem: json.loads(file.read_text()) for file in sorted((GRAFANA / "dashboards").glob("*.json"))}
 OPENAPI = json.loads((ROOT / "functions/serve-dashboard/openapi.json").read_text())
@@ -117,7 +117,7 @@ def test_links_name_dashboards_that_there_are(name: str) -> None:
 
 
 def test_addresses_in_the_alerts_name_a_dashboard_that_there_is() -> None:
-    text = (ROOT / "localstack/prometheus/alerts.yml").read_text()
+    text = (ROOT / "dashboards/prometheus/alerts.yml").read_text()
     named = set(re.findall(r"127\.0\.0\.1:3000/d/([a-z-]+)", text))
     assert named
     assert named <= {board["uid"] for board in BOARDS.values()}

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fake_api import DIST, ROOT, FakeApi
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from testkit.fake_api import DIST, ROOT, FakeApi
 
 SCREENSHOTS = ROOT / "target/web-screenshots"
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")

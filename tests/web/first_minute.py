@@ -19,10 +19,8 @@ from pathlib import Path
 
 from conftest import CHROMIUM, QUIET, SCREENSHOTS
 from playwright.sync_api import Browser, Error, sync_playwright
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "flow"))
-import finnhub
-from flowkit import Flow, counts, processes_of, wait_until
+from testkit import finnhub
+from testkit.flow import Flow, counts, processes_of, wait_until
 
 KEY = "first-minute-key"
 PICTURES = SCREENSHOTS / "first-minute"

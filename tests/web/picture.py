@@ -3,9 +3,9 @@
 import sys
 
 from conftest import CHROMIUM, QUIET
-from fake_api import ROOT, FakeApi
-from pagekit import panel
 from playwright.sync_api import expect, sync_playwright
+from testkit.fake_api import ROOT, FakeApi
+from testkit.page import panel
 
 PICTURE = ROOT / "docs/page.png"
 WIDTH, HEIGHT = 1280, 806

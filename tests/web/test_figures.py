@@ -4,8 +4,8 @@ from datetime import datetime
 
 import pytest
 from conftest import Opener
-from pagekit import NONE, ask, await_equal, date, figure, moment, open_table, panel, percent, rows, share
 from playwright.sync_api import expect
+from testkit.page import NONE, ask, await_equal, date, figure, moment, open_table, panel, percent, rows, share
 
 CANDLES = {
     ("1d", "1m"): "1 min",

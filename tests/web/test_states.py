@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from conftest import Opener
-from fake_api import OPENAPI, ROOT, FakeApi, pipeline, station, validator
-from pagekit import LONGEST_BACK_OFF_MS, NONE, POLL_MS, await_equal, figure, open_table, panel, percent, rows
 from playwright.sync_api import Page, expect
+from testkit.fake_api import OPENAPI, ROOT, FakeApi, pipeline, station, validator
+from testkit.page import LONGEST_BACK_OFF_MS, NONE, POLL_MS, await_equal, figure, open_table, panel, percent, rows
 
 Keep = Callable[[Page, str], Path]
 RECORDING = "Recording of Feb 14, 2019 · 60\u00d7"

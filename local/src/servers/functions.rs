@@ -161,7 +161,7 @@ pub(crate) fn start_transform(
 ) -> anyhow::Result<Arc<Function>> {
     let mut config = FunctionConfig::new(names::TRANSFORM, std::env::current_exe()?);
     let python = python.display().to_string();
-    let own_client = project.join("localstack/runtime_client.py").display().to_string();
+    let own_client = project.join("local/runtime-api/runtime_client.py").display().to_string();
     // awslambdaric has wheels for Linux only.
     let client: &[&str] = if cfg!(target_os = "linux") { &["-m", "awslambdaric"] } else { &[&own_client] };
     let command = [&["exec", "--", python.as_str()], client, &["transform_quotes.handler.handler"]].concat();

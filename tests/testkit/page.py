@@ -9,8 +9,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from urllib.parse import urlencode
 
-from fake_api import NEW_YORK
 from playwright.sync_api import Locator, Page, expect
+
+from testkit.fake_api import NEW_YORK
 
 # A poll is due every 5 s.
 POLL_MS = 5_100

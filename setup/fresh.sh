@@ -36,7 +36,7 @@ step_clone() { git clone --quiet --no-hardlinks "$source" "$place/quoteflow"; }
 step_oldest_pip() {
   stranger "$python" -m venv "$place/pip"
   stranger "$place/pip/bin/pip" install --quiet --disable-pip-version-check "pip==$oldest_pip"
-  stranger "$place/pip/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: -r localstack/requirements.lock
+  stranger "$place/pip/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: -r setup/requirements.lock
   rm -r "$place/pip"
 }
 

@@ -13,8 +13,9 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from finnhub import Finnhub
-from flowkit import BIN_DIR, DEPLOYED, PROJECT, ROOT, Clients, Record, Stores, environment
+
+from testkit.finnhub import Finnhub
+from testkit.flow import BIN_DIR, DEPLOYED, PROJECT, ROOT, Clients, Record, Stores, environment
 
 PACKAGED = (*DEPLOYED, "serve-dashboard")
 PROVIDER = Path("registry.terraform.io/hashicorp/aws")
@@ -227,7 +228,7 @@ class Servers:
         """Apply a copy of the root below `directory`, with what `make deploy` leaves for it in Systems Manager."""
         shutil.copytree(terraform.root.parent, directory, dirs_exist_ok=True)
         root = directory / "aws"
-        shutil.copy2(Path(__file__).parent / "emulator_override.tf", root)
+        shutil.copy2(ROOT / "tests/infra/emulator_override.tf", root)
         google = {
             "name": name,
             "aws_account_id": "000000000000",

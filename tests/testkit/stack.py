@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import yaml
-from contract import METRICS, Labels
-from flowkit import ROOT
+
+from testkit.contract import METRICS, Labels
+from testkit.flow import ROOT
 
 LOCALSTACK = ROOT / "localstack"
 COMPOSE = LOCALSTACK / "docker-compose.yml"
-PROMETHEUS = LOCALSTACK / "prometheus"
+PROMETHEUS = ROOT / "dashboards" / "prometheus"
 GRAFANA = ROOT / "dashboards" / "grafana"
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -28,11 +29,11 @@ def rules() -> list[dict[str, Any]]:
 
 
 def program(name: str) -> Path:
-    """`prometheus` or `promtool`, from the PATH or as `localstack/packages.sh prometheus` unpacks them."""
+    """`prometheus` or `promtool`, from the PATH or as `setup/packages.sh prometheus` unpacks them."""
     unpacked = ROOT / "target" / "prometheus" / "usr" / "bin" / name
     if found := shutil.which(name) or (unpacked.exists() and unpacked):
         return Path(found)
-    return pytest.skip(f"{name} is missing: put it into the PATH (Debian: localstack/packages.sh prometheus)")
+    return pytest.skip(f"{name} is missing: put it into the PATH (Debian: setup/packages.sh prometheus)")
 
 
 def seconds(duration: str) -> int:

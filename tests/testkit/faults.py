@@ -18,8 +18,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
-from finnhub import Finnhub, serve
-from flowkit import (
+
+from testkit.finnhub import Finnhub, serve
+from testkit.flow import (
     ARCHIVED_QUEUE,
     BRONZE_BUCKET,
     QUARANTINE_BUCKET,

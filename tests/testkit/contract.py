@@ -2,19 +2,20 @@
 
 from typing import Any
 
-import flowkit
 from catalogue import CATALOGUE, exposed, labels
+
+from testkit import flow
 
 Labels = dict[str, set[str] | None]
 
 # Label → its values; `None` where any is possible.
 VALUES: Labels = {
-    "function": set(flowkit.FUNCTIONS),
+    "function": set(flow.FUNCTIONS),
     "reason": None,
-    "topic": {flowkit.TOPIC},
-    "group": {flowkit.GROUP},
-    "queue": {flowkit.ARCHIVED_QUEUE, flowkit.DEAD_LETTER_QUEUE},
-    "bucket": {flowkit.BRONZE_BUCKET, flowkit.QUARANTINE_BUCKET},
+    "topic": {flow.TOPIC},
+    "group": {flow.GROUP},
+    "queue": {flow.ARCHIVED_QUEUE, flow.DEAD_LETTER_QUEUE},
+    "bucket": {flow.BRONZE_BUCKET, flow.QUARANTINE_BUCKET},
     "table": {"bronze_stock_quotes_raw", "silver_stock_quotes"},
     "stage": {"kafka_ack", "object", "bronze_row", "gold_row"},
 }
