@@ -95,7 +95,7 @@ local-reset: ## Remove the data of earlier runs (ARGS=--yes does not ask)
 # In the order in which they begin.
 local-test: packages ## Run every check and every test, beside each other (AT_ONCE=1: one after the other)
 	@$(PARTS) --table --at-once $(AT_ONCE) build-python web=build-python build-tests=web \
-	  $(foreach verb,$(TESTS),$(verb)=build-tests) lint-files=build-python test-install=build-python test-docs=build-python
+	  +test-schedule=build-tests $(foreach verb,$(TESTS),$(verb)=build-tests) lint-files=build-python test-install=build-python test-docs=build-python
 
 lint: setup build-tests lint-files ## Check format and style of Rust, Python and SQL
 
@@ -152,10 +152,13 @@ test-package: package ## Check what is deployed: that it starts, its size, its g
 	$(BIN)/pytest -rP tests/package
 
 test-flow: setup build ## Run the whole flow on recorded prices and check what arrives
-	$(BIN)/pytest tests/flow --ignore tests/flow/test_runs.py
+	$(BIN)/pytest tests/flow $(addprefix --ignore tests/flow/,test_runs.py test_schedule.py)
 
 test-runs: setup build ## Run the flow to its end, interrupt it, kill it, and continue with its data
 	$(BIN)/pytest tests/flow/test_runs.py
+
+test-schedule: setup build ## Run the flow with a scheduler that is late once: four minutes, mostly of waiting
+	$(BIN)/pytest tests/flow/test_schedule.py
 
 test-faults: setup build ## Break each part of the running flow, alone and two at once, and check that nothing is lost or doubled
 	$(BIN)/pytest -rP tests/faults

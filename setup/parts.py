@@ -1,8 +1,8 @@
 """Run verbs of the Makefile beside each other, show how far each is, and print how long each took.
 
-python3 parts.py [--at-once N] [--stop] [--table] VERB[=OTHER,...] ...
+python3 parts.py [--at-once N] [--stop] [--table] [+]VERB[=OTHER,...] ...
 
-VERB=OTHER begins when OTHER has succeeded. What a verb prints is in target/parts/VERB.log, and is shown if it fails.
+VERB=OTHER begins when OTHER has succeeded. +VERB mostly waits: it is not one of the N. What a verb prints is in target/parts/VERB.log, and is shown if it fails.
 The exit status is 1 if one failed. With --stop the first failure ends the others, else they go on to their end.
 Nothing but the standard library is used: the Python environment may not be there yet.
 """
@@ -37,6 +37,7 @@ class Part:
 
     verb: str
     after: list[str] = field(default_factory=list)
+    mostly_waits: bool = False
     process: subprocess.Popen[bytes] | None = None
     began: float = 0.0
     seconds: float = 0.0
@@ -45,9 +46,9 @@ class Part:
 
     @classmethod
     def parse(cls, text: str) -> Part:
-        """Read `VERB` or `VERB=OTHER,OTHER`."""
+        """Read `VERB` or `VERB=OTHER,OTHER`, with `+` before it or not."""
         verb, _, others = text.partition("=")
-        return cls(verb, [other for other in others.split(",") if other])
+        return cls(verb.removeprefix("+"), [other for other in others.split(",") if other], verb.startswith("+"))
 
     @property
     def log(self) -> Path:
@@ -167,7 +168,8 @@ def run(parts: list[Part], at_once: int, *, stops: bool, has_table: bool) -> boo
 
     while any(not part.outcome for part in parts):
         for part in parts:
-            if part.process or part.outcome or len(running()) >= at_once:
+            busy = sum(not other.mostly_waits for other in running())
+            if part.process or part.outcome or (busy >= at_once and not part.mostly_waits):
                 continue
             outcomes = [by_verb[other].outcome for other in part.after]
             if any(outcome in ("FAILED", "not run") for outcome in outcomes):

@@ -46,7 +46,9 @@ def recipe(verb: str, *variables: str) -> str:
 
 def test_local_test_runs_every_folder_of_tests() -> None:
     parts = recipe("local-test").partition("parts.py")[2].replace("\\\n", " ").split()
-    verbs = [part.partition("=")[0] for part in parts if not part.startswith("-") and not part.isdigit()]
+    verbs = [
+        part.partition("=")[0].removeprefix("+") for part in parts if not part.startswith("-") and not part.isdigit()
+    ]
     commands = "\n".join(recipe(verb, "BUILT=1") for verb in verbs)
     folders = {str(file.parent.relative_to(ROOT)) for file in ROOT.glob("*/*/test_*.py")}
     folders |= {str(file.parent.relative_to(ROOT)) for file in ROOT.glob("functions/*/tests/test_*.py")}

@@ -92,6 +92,10 @@ def test_verbs_run_beside_each_other(folder: Path) -> None:
     assert parts(folder, "meets-a", "meets-b").returncode == 0
 
 
+def test_a_verb_that_mostly_waits_takes_no_others_place(folder: Path) -> None:
+    assert parts(folder, "--at-once", "1", "+meets-a", "meets-b").returncode == 0
+
+
 def test_with_stop_a_failure_ends_the_others_and_what_they_started(folder: Path) -> None:
     ended = parts(folder, "--stop", "waits", "broken")
     assert ended.returncode == 1
