@@ -1,4 +1,4 @@
-"""The crates in `local`: no circle of files, and a room of `local/src` uses only the rooms below it."""
+"""The crates in `local` and `quotes`: no circle of files, and a room of `local/src` uses only the rooms below it."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOW = ROOT / "local"
-CRATES = sorted(file.parent for file in FLOW.rglob("Cargo.toml"))
+QUOTES = ROOT / "crates" / "quotes"
+CRATES = [QUOTES, *sorted(file.parent for file in FLOW.rglob("Cargo.toml"))]
 # From top to bottom. A room is a folder; `cli` is the one file beside them.
 ROOMS = ["cli", "verbs", "triggers", "watch", "servers", "finnhub", "base"]
 
@@ -78,6 +79,10 @@ def test_no_files_of_a_crate_use_each_other_in_a_circle(crate: Path) -> None:
     except CycleError as error:
         circle = " -> ".join("::".join(module) or "lib" for module in reversed(error.args[1]))
         pytest.fail(f"{crate.name}: {circle}")
+
+
+def test_the_files_of_quotes_use_each_other_and_not_the_root_which_would_hide_a_circle() -> None:
+    assert [module for module, used in arrows(QUOTES).items() if () in used] == []
 
 
 def test_in_the_flows_crate_a_room_uses_only_the_rooms_below_it() -> None:

@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use uuid::Uuid;
 
-use crate::QuoteId;
+use crate::id::QuoteId;
 
 /// The namespace of the ids derived from Kafka coordinates (a random uuid, fixed for ever).
 const NAMESPACE: Uuid = Uuid::from_u128(0x5b0d_2c5e_7b1f_4a64_9d0a_3f6f_0c2e_8a11);

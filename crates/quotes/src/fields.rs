@@ -1,11 +1,13 @@
 //! The fields of a quote that are read, and what each must hold. The others are kept and not looked at.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use serde::de::DeserializeOwned;
 
-use crate::InvalidQuote;
+use crate::symbol::InvalidSymbol;
 
-/// The prices of a Finnhub quote: current, change, change in percent, high, low, open, previous close.
-pub(crate) const PRICES: [&str; 7] = ["c", "d", "dp", "h", "l", "o", "pc"];
+include!(concat!(env!("OUT_DIR"), "/prices.rs"));
+
 pub(crate) const MARKET_TIME: &str = "t";
 pub(crate) const SYMBOL: &str = "symbol";
 pub(crate) const FETCHED_AT: &str = "fetched_at";
@@ -17,6 +19,42 @@ const LAST_SECOND: i64 = 253_402_300_799;
 const LONGEST_NUMBER: usize = 1100;
 /// A number without an exponent and with at most so many digits is below the largest double, which has 309.
 const SURELY_FINITE: usize = 300;
+/// How far a quote's time may be ahead of the clock of the machine that reads it: machines' clocks differ by seconds, not
+/// minutes.
+const AHEAD: Duration = Duration::from_mins(5);
+
+/// Why some bytes are not a quote.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidQuote {
+    /// Not a JSON object.
+    #[error("not a JSON object: {0}")]
+    Json(String),
+    /// The field must be there.
+    #[error("the field {0:?} is missing")]
+    Missing(&'static str),
+    /// The symbol is not valid.
+    #[error(transparent)]
+    Symbol(#[from] InvalidSymbol),
+    /// The message has no time of its fetch, and its record no timestamp to take it from.
+    #[error("the field {FETCHED_AT:?} is missing, and the record has no timestamp in its place")]
+    NoTime,
+    /// It was fetched in the future, by the clock of the machine that reads it.
+    #[error("the field {FETCHED_AT:?} is {fetched_at}, more than {AHEAD:?} ahead of now")]
+    Future {
+        /// When it says that it was fetched, in seconds since 1970.
+        fetched_at: i64,
+    },
+    /// The field holds something else than it must.
+    #[error("the field {field:?} is {found}, not {expected}")]
+    Field {
+        /// The field's name.
+        field: &'static str,
+        /// What it must hold.
+        expected: &'static str,
+        /// The beginning of what it holds.
+        found: String,
+    },
+}
 
 /// Checks that a price's JSON is a number.
 pub(crate) fn check_price(name: &'static str, text: &str) -> Result<(), InvalidQuote> {
@@ -44,6 +82,19 @@ pub(crate) fn fetched_at(text: Option<&str>) -> Result<i64, InvalidQuote> {
         expected: "seconds since 1970, more than 0 and before the year 10000",
         found: seconds.to_string(),
     })
+}
+
+/// Checks that a quote was not fetched in the future, as seen at `now`: the rest of the flow takes the newest time for the
+/// state of things. `fetched_at` is in seconds since 1970.
+///
+/// # Errors
+/// [`InvalidQuote::Future`] if it is more than 5 minutes ahead.
+pub fn check_not_future(fetched_at: i64, now: SystemTime) -> Result<(), InvalidQuote> {
+    let latest = (now + AHEAD).duration_since(UNIX_EPOCH).unwrap_or_default();
+    if u64::try_from(fetched_at).is_ok_and(|fetched_at| fetched_at > latest.as_secs()) {
+        return Err(InvalidQuote::Future { fetched_at });
+    }
+    Ok(())
 }
 
 /// A whole number of seconds, as JSON means it: `1704067256`, `1704067256.0` and `1.704067256e9` are the same. `None`

@@ -2,7 +2,13 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use jiff::civil::Date;
 
-use crate::{Compression, Coordinates, InvalidSymbol, QuoteId, Symbol, quote::utc_date};
+use crate::{
+    compression::Compression,
+    coordinates::Coordinates,
+    day::utc_date,
+    id::QuoteId,
+    symbol::{InvalidSymbol, Symbol},
+};
 
 const SUFFIX: &str = ".json";
 

@@ -6,7 +6,9 @@
 
 mod compression;
 mod coordinates;
+mod day;
 mod fields;
+mod id;
 mod key;
 mod quote;
 mod symbol;
@@ -14,7 +16,9 @@ mod view;
 
 pub use compression::{Compression, DamagedBatch, LARGEST_OBJECT};
 pub use coordinates::Coordinates;
+pub use fields::{InvalidQuote, PRICES, check_not_future};
+pub use id::QuoteId;
 pub use key::{ArchiveKey, BatchKey, InvalidObjectKey, ObjectKey};
-pub use quote::{Completeness, InvalidQuote, Quote, QuoteId};
+pub use quote::{Completeness, Quote};
 pub use symbol::{InvalidSymbol, Symbol};
 pub use view::QuoteView;

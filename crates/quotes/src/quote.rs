@@ -1,72 +1,17 @@
-use std::{fmt, str::FromStr};
-
 use indexmap::IndexMap;
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use serde::{Deserialize, Serialize};
+use jiff::civil::Date;
+use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use uuid::Uuid;
 
 use crate::{
-    Coordinates, InvalidSymbol, ObjectKey, QuoteView, Symbol,
-    fields::{self, FETCHED_AT, MARKET_TIME, QUOTE_ID, SYMBOL},
-    view::Fields,
+    coordinates::Coordinates,
+    day::utc_date,
+    fields::{self, FETCHED_AT, InvalidQuote, MARKET_TIME, QUOTE_ID, SYMBOL},
+    id::QuoteId,
+    key::ObjectKey,
+    symbol::Symbol,
+    view::{Fields, QuoteView},
 };
-
-/// The identity of one observation, from the fetch to gold.
-///
-/// uuid v7 where `fetch-quotes` made it, so that it tells the millisecond of the fetch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct QuoteId(Uuid);
-
-impl QuoteId {
-    /// The identity of an observation made at `milliseconds` since 1970.
-    #[must_use]
-    pub fn at(milliseconds: u64) -> Self {
-        let nanoseconds = u32::try_from(milliseconds % 1000).unwrap_or_default() * 1_000_000;
-        let at = uuid::Timestamp::from_unix(uuid::NoContext, milliseconds / 1000, nanoseconds);
-        Self(Uuid::new_v7(at))
-    }
-
-    /// When the observation was made, in milliseconds since 1970; `None` for an id that does not say.
-    #[must_use]
-    pub fn fetched_at_ms(self) -> Option<u64> {
-        if self.0.get_version_num() != 7 {
-            return None;
-        }
-        self.0.get_timestamp().map(|at| {
-            let (seconds, nanoseconds) = at.to_unix();
-            seconds * 1000 + u64::from(nanoseconds / 1_000_000)
-        })
-    }
-}
-
-impl QuoteId {
-    /// Its 128 bits: what its trace is called.
-    #[must_use]
-    pub fn as_u128(self) -> u128 {
-        self.0.as_u128()
-    }
-}
-
-impl From<Uuid> for QuoteId {
-    fn from(id: Uuid) -> Self {
-        Self(id)
-    }
-}
-
-impl FromStr for QuoteId {
-    type Err = uuid::Error;
-
-    fn from_str(text: &str) -> Result<Self, uuid::Error> {
-        text.parse().map(Self)
-    }
-}
-
-impl fmt::Display for QuoteId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// How much of a quote Finnhub knew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,33 +22,6 @@ pub enum Completeness {
     Partial,
     /// All of them are: an unknown symbol, or an outage that answers 200.
     NoData,
-}
-
-/// Why some bytes are not a quote.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidQuote {
-    /// Not a JSON object.
-    #[error("not a JSON object: {0}")]
-    Json(String),
-    /// The field must be there.
-    #[error("the field {0:?} is missing")]
-    Missing(&'static str),
-    /// The symbol is not valid.
-    #[error(transparent)]
-    Symbol(#[from] InvalidSymbol),
-    /// The message has no time of its fetch, and its record no timestamp to take it from.
-    #[error("the field {FETCHED_AT:?} is missing, and the record has no timestamp in its place")]
-    NoTime,
-    /// The field holds something else than it must.
-    #[error("the field {field:?} is {found}, not {expected}")]
-    Field {
-        /// The field's name.
-        field: &'static str,
-        /// What it must hold.
-        expected: &'static str,
-        /// The beginning of what it holds.
-        found: String,
-    },
 }
 
 /// One observation of a stock's price, with every field that its producer gave it.
@@ -190,7 +108,7 @@ impl Quote {
         utc_date(self.fetched_at)
     }
 
-    /// The price's own field `name` (`c d dp h l o pc t`) as the text it came with; `None` where it is
+    /// The price's own field `name` (one of [`crate::PRICES`], or `t`) as the text it came with; `None` where it is
     /// absent or null.
     #[must_use]
     pub fn number_text(&self, name: &str) -> Option<&str> {
@@ -233,12 +151,6 @@ impl Quote {
     }
 }
 
-/// The UTC day of `seconds` since 1970.
-pub(crate) fn utc_date(seconds: i64) -> Date {
-    let at = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
-    at.to_zoned(TimeZone::UTC).date()
-}
-
 fn parse_object(bytes: &[u8]) -> Result<IndexMap<String, Box<RawValue>>, InvalidQuote> {
     serde_json::from_slice(bytes).map_err(|error| InvalidQuote::Json(error.to_string()))
 }
@@ -262,8 +174,12 @@ fn is_absent(fields: &IndexMap<String, Box<RawValue>>, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::fields::PRICES;
+
+    const ID: &str = "018cc251-f400-7000-8000-000000000001";
 
     const BODY: &[u8] =
         br#"{"c":150.250,"d":2.5,"dp":1.69,"h":152.0,"l":148.5,"o":149.0,"pc":147.75,"t":1704067200}"#;
@@ -408,6 +324,47 @@ mod tests {
     }
 
     proptest! {
+        /// Both read the same bytes to the same quote, or refuse them with the same words.
+        #[test]
+        fn a_quote_in_place_is_the_quote_that_owns_its_fields(
+            fields in proptest::collection::vec(
+                (
+                    prop_oneof![
+                        Just("c"), Just("dp"), Just("t"), Just("symbol"), Just("fetched_at"), Just("quote_id"), Just("more"),
+                        Just("\\u0063"),
+                    ],
+                    prop_oneof![
+                        Just("1704067256".to_owned()), Just("1.50".to_owned()), Just("-0".to_owned()), Just("1e999".to_owned()),
+                        Just("1.704067256e9".to_owned()), Just("null".to_owned()), Just("\"A\"".to_owned()),
+                        Just("\"\\u0041\"".to_owned()), Just("\"../x\"".to_owned()), Just(format!("{ID:?}")),
+                        Just(format!("{:?}", ID.replace('-', ""))), Just("[1,\n {\"c\":2}]".to_owned()), Just("x".to_owned()),
+                        Just("9".repeat(305)), Just("1".repeat(1101)), Just("true".to_owned()),
+                    ],
+                ),
+                0..8,
+            ),
+            whole in any::<bool>(),
+        ) {
+            let mut text: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+            if whole {
+                text.insert(0, format!(r#""symbol":"AAPL","fetched_at":1704067256,"quote_id":"{ID}""#));
+            }
+            let text = format!("{{{}}}", text.join(" , "));
+            match (Quote::from_object(text.as_bytes()), QuoteView::parse(text.as_bytes())) {
+                (Ok(quote), Ok(view)) => {
+                    prop_assert_eq!(
+                        (quote.id(), quote.symbol().as_str(), quote.fetched_at(), quote.market_time()),
+                        (view.id(), view.symbol(), view.fetched_at(), Ok(view.market_time()))
+                    );
+                    for (name, price) in PRICES.into_iter().zip(view.prices()) {
+                        prop_assert_eq!(quote.number_text(name), price.map(RawValue::get));
+                    }
+                }
+                (Err(quote), Err(view)) => prop_assert_eq!(quote, view),
+                (quote, view) => prop_assert!(false, "{text}: {quote:?} and {view:?}"),
+            }
+        }
+
         #[test]
         fn any_bytes_are_refused_or_kept_whole(bytes in any::<Vec<u8>>()) {
             let _ = Quote::from_message(&bytes, &at());

@@ -9,9 +9,10 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
-    InvalidQuote, QuoteId, Symbol,
-    fields::{self, FETCHED_AT, MARKET_TIME, PRICES, QUOTE_ID, SYMBOL},
-    quote::utc_date,
+    day::utc_date,
+    fields::{self, FETCHED_AT, InvalidQuote, MARKET_TIME, PRICES, QUOTE_ID, SYMBOL},
+    id::QuoteId,
+    symbol::Symbol,
 };
 
 /// A complete quote, read in place: it borrows what it says from the JSON that it was read from.
@@ -85,9 +86,9 @@ impl<'a> QuoteView<'a> {
         self.market_time
     }
 
-    /// The prices `c d dp h l o pc` in this order, each with the text that it came with; `None` where it is absent or null.
+    /// The [`PRICES`], each with the text that it came with; `None` where it is absent or null.
     #[must_use]
-    pub fn prices(&self) -> [Option<&'a RawValue>; 7] {
+    pub fn prices(&self) -> [Option<&'a RawValue>; PRICES.len()] {
         self.prices
     }
 }
@@ -232,52 +233,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Quote;
 
     const ID: &str = "018cc251-f400-7000-8000-000000000001";
 
     proptest! {
-        /// Both read the same bytes to the same quote, or refuse them with the same words.
-        #[test]
-        fn a_quote_in_place_is_the_quote_that_owns_its_fields(
-            fields in proptest::collection::vec(
-                (
-                    prop_oneof![
-                        Just("c"), Just("dp"), Just("t"), Just("symbol"), Just("fetched_at"), Just("quote_id"), Just("more"),
-                        Just("\\u0063"),
-                    ],
-                    prop_oneof![
-                        Just("1704067256".to_owned()), Just("1.50".to_owned()), Just("-0".to_owned()), Just("1e999".to_owned()),
-                        Just("1.704067256e9".to_owned()), Just("null".to_owned()), Just("\"A\"".to_owned()),
-                        Just("\"\\u0041\"".to_owned()), Just("\"../x\"".to_owned()), Just(format!("{ID:?}")),
-                        Just(format!("{:?}", ID.replace('-', ""))), Just("[1,\n {\"c\":2}]".to_owned()), Just("x".to_owned()),
-                        Just("9".repeat(305)), Just("1".repeat(1101)), Just("true".to_owned()),
-                    ],
-                ),
-                0..8,
-            ),
-            whole in any::<bool>(),
-        ) {
-            let mut text: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
-            if whole {
-                text.insert(0, format!(r#""symbol":"AAPL","fetched_at":1704067256,"quote_id":"{ID}""#));
-            }
-            let text = format!("{{{}}}", text.join(" , "));
-            match (Quote::from_object(text.as_bytes()), QuoteView::parse(text.as_bytes())) {
-                (Ok(quote), Ok(view)) => {
-                    prop_assert_eq!(
-                        (quote.id(), quote.symbol().as_str(), quote.fetched_at(), quote.market_time()),
-                        (view.id(), view.symbol(), view.fetched_at(), Ok(view.market_time()))
-                    );
-                    for (name, price) in PRICES.into_iter().zip(view.prices()) {
-                        prop_assert_eq!(quote.number_text(name), price.map(RawValue::get));
-                    }
-                }
-                (Err(quote), Err(view)) => prop_assert_eq!(quote, view),
-                (quote, view) => prop_assert!(false, "{text}: {quote:?} and {view:?}"),
-            }
-        }
-
         #[test]
         fn any_bytes_are_refused_or_read(bytes in any::<Vec<u8>>()) {
             let _ = QuoteView::parse(&bytes);

@@ -1,13 +1,8 @@
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use function_kit::trace::{TRACEPARENT, TraceParent};
-use quotes::{Coordinates, InvalidQuote, Quote, QuoteId, QuoteView};
+use quotes::{Coordinates, InvalidQuote, Quote, QuoteId, QuoteView, check_not_future};
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::{Value, value::RawValue};
 
@@ -161,16 +156,11 @@ fn byte(value: &Value) -> Option<u8> {
     u8::try_from(number).ok().or_else(|| i8::try_from(number).ok().map(i8::cast_unsigned))
 }
 
-/// How far a quote's time may be ahead of this function's clock: machines' clocks differ by seconds, not minutes.
-const AHEAD: Duration = Duration::from_mins(5);
-
 /// Why a record is not a quote.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoQuote {
     #[error("the record has no value")]
     Tombstone,
-    #[error("the field \"fetched_at\" is {fetched_at}, more than {AHEAD:?} ahead of now")]
-    Future { fetched_at: i64 },
     #[error("the keys {first}, {second} and {third} have other quotes")]
     NoKey { first: String, second: String, third: String },
     #[error(transparent)]
@@ -187,7 +177,7 @@ impl Record {
     /// The quote that the record holds, read at `now`.
     pub(crate) fn quote(&self, now: SystemTime) -> Result<Quote, NoQuote> {
         let quote = Quote::from_message(self.value.as_deref().ok_or(NoQuote::Tombstone)?, &self.at)?;
-        check_time(quote.fetched_at(), now)?;
+        check_not_future(quote.fetched_at(), now)?;
         Ok(quote)
     }
 
@@ -203,7 +193,7 @@ impl Record {
             let json = Cow::Owned(quote.to_json());
             Line { id: quote.id(), fetched_at: quote.fetched_at(), json }
         };
-        check_time(line.fetched_at, now)?;
+        check_not_future(line.fetched_at, now)?;
         Ok(line)
     }
 }
@@ -214,13 +204,4 @@ pub(crate) struct Line<'a> {
     /// In seconds since 1970.
     pub fetched_at: i64,
     pub json: Cow<'a, [u8]>,
-}
-
-fn check_time(fetched_at: i64, now: SystemTime) -> Result<(), NoQuote> {
-    let latest = (now + AHEAD).duration_since(UNIX_EPOCH).unwrap_or_default();
-    // The rest of the flow takes the newest time for the state of things.
-    if u64::try_from(fetched_at).is_ok_and(|fetched_at| fetched_at > latest.as_secs()) {
-        return Err(NoQuote::Future { fetched_at });
-    }
-    Ok(())
 }

@@ -20,7 +20,7 @@ use function_kit::{
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::LambdaEvent;
-use quotes::{Compression, DamagedBatch, InvalidQuote, QuoteId, QuoteView};
+use quotes::{Compression, DamagedBatch, InvalidQuote, QuoteId, QuoteView, check_not_future};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -395,7 +395,7 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
             if line.is_empty() {
                 continue;
             }
-            match QuoteView::parse(line) {
+            match quote_in(line) {
                 // A record's own trace is not kept in a batch: the quote's id begins one.
                 Ok(quote) => pending.add(row(&quote, object, &key, None)),
                 Err(error) => {
@@ -449,11 +449,18 @@ fn quote_of(
     Object { bytes, trace }: Object,
 ) -> Result<(BronzeRow, Archived), MessageError> {
     let key = &object.key;
-    let quote = QuoteView::parse(&bytes).map_err(|source| {
+    let quote = quote_in(&bytes).map_err(|source| {
         let trace_id = trace.map(|trace| trace.trace_id());
         MessageError::NoQuote { key: key.clone(), trace_id, source }
     })?;
     Ok(row(&quote, object, &Arc::from(key.as_str()), trace))
+}
+
+/// The quote in an object, or in a line of one, that was not fetched in the future.
+fn quote_in(json: &[u8]) -> Result<QuoteView<'_>, InvalidQuote> {
+    let quote = QuoteView::parse(json)?;
+    check_not_future(quote.fetched_at(), SystemTime::now())?;
+    Ok(quote)
 }
 
 /// A quote's row, and its step of the quote's trace.

@@ -115,6 +115,27 @@ async fn a_batch_is_loaded_with_the_keys_of_its_objects() {
 }
 
 #[tokio::test]
+async fn a_quote_of_the_future_fails_alone_in_both_layouts_and_a_clock_that_is_ahead_does_not() {
+    let bronze = FakeBronze::default();
+    let now = Timestamp::now().as_second();
+    let at = |id: u64, fetched_at: i64| {
+        let id = QuoteId::at(id);
+        format!(r#"{{"c":1,"symbol":"AAPL","fetched_at":{fetched_at},"quote_id":"{id}"}}"#).into_bytes()
+    };
+    let lines = [at(3, now), at(4, now + 600), at(5, 4_102_444_800)].join(&b'\n');
+    let batch = "batches/4102444800-1-3-t-0-1-3.ndjson.gz";
+    let objects = HashMap::from([
+        ("AAPL/1.json".to_owned(), at(1, now + 60)),
+        ("AAPL/2.json".to_owned(), at(2, now + 600)),
+        (batch.to_owned(), Compression::Gzip.compress(&lines).unwrap()),
+    ]);
+    let memory = Memory { objects, ..Memory::default() };
+    let response = handle(memory, &bronze, sqs(&["AAPL/1.json", "AAPL/2.json", batch])).await.unwrap();
+    assert_eq!(failed(&response), ["m1", "m2"]);
+    assert_eq!(bronze.keys(), ["AAPL/1.json", batch]);
+}
+
+#[tokio::test]
 async fn an_object_named_twice_in_a_batch_is_loaded_once() {
     let bronze = FakeBronze::default();
     let memory = Memory { objects: objects(1), ..Memory::default() };

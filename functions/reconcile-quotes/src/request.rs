@@ -61,7 +61,8 @@ impl Request {
     /// The window of a symbol whose newest loaded second is `watermark`.
     ///
     /// The margin is there because events arrive out of order: what was lost lies behind the watermark as
-    /// soon as a later event was not. A watermark in the future says nothing, and counts as none.
+    /// soon as a later event was not. A watermark in the future says nothing, and counts as none. An object of the future
+    /// is left until its time comes: load-quotes would refuse it.
     #[must_use]
     pub fn window(
         &self,
@@ -76,7 +77,7 @@ impl Request {
         let grace = self.grace_seconds.map_or(grace, Duration::from_secs);
         Window {
             from: self.from.unwrap_or(watched).max(0),
-            to: self.to.unwrap_or(i64::MAX),
+            to: self.to.unwrap_or(now.as_second()),
             written_until: now - grace,
         }
     }
@@ -107,7 +108,7 @@ mod tests {
             serde_json::from_str(r#"{"version":"0","detail-type":"Scheduled Event","detail":"{}"}"#).unwrap();
         let now: Timestamp = "2024-01-01T00:00:00Z".parse().unwrap();
         let window = request.window(Some(1_704_067_144), now, HOUR, Duration::from_mins(2));
-        assert_eq!((window.from, window.to), (1_704_067_144 - 3600, i64::MAX));
+        assert_eq!((window.from, window.to), (1_704_067_144 - 3600, now.as_second()));
         assert_eq!(window.written_until.to_string(), "2023-12-31T23:58:00Z");
         assert_eq!(request.window(None, now, HOUR, HOUR).from, 0);
         assert!(request.is_scheduled());

@@ -223,6 +223,15 @@ async fn the_watermark_is_the_newest_second_that_is_in_bronze_and_never_falls() 
 }
 
 #[tokio::test]
+async fn an_object_of_the_future_is_left_until_its_time_comes() {
+    let archive = Listing(union([keys("FUT", 0..10), BTreeSet::from(["FUT/4102444800.json".to_owned()])]));
+    let bronze = Rows::new(keys("FUT", 0..10), &[]);
+    assert_eq!(reconcile(&archive, &bronze, "{}").await.1, BTreeSet::new());
+    let (_, queued) = reconcile(&archive, &bronze, r#"{"to":4102444800}"#).await;
+    assert_eq!(queued, BTreeSet::from(["FUT/4102444800.json".to_owned()]));
+}
+
+#[tokio::test]
 async fn a_quote_from_the_future_raises_no_watermark_and_a_watermark_in_the_future_hides_nothing() {
     let future = BTreeSet::from(["FUT/4102444800.json".to_owned()]);
     let archive = Listing(union([keys("FUT", 0..10), future.clone()]));
