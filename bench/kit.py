@@ -558,9 +558,12 @@ class BigQuery:
         return [tuple(row.values()) for row in self.client().query(sql).result()]
 
 
-BRONZE = """quote_id STRING NOT NULL, object_key STRING NOT NULL, symbol STRING NOT NULL, fetched_at INT64 NOT NULL,
-fetched_date DATE NOT NULL, c FLOAT64, d FLOAT64, dp FLOAT64, h FLOAT64, l FLOAT64, o FLOAT64, pc FLOAT64, t INT64,
-loaded_at TIMESTAMP NOT NULL"""
+TYPES = {"FLOAT": "FLOAT64", "INTEGER": "INT64"}
+BRONZE = ", ".join(
+    f"{column['name']} {TYPES.get(column['type'], column['type'])}{' NOT NULL' * (column['mode'] == 'REQUIRED')}"
+    for column in json.loads((ROOT / "infra" / "gcp" / "tables.json").read_text())["bronze_stock_quotes_raw"]["schema"]
+)
+"""The columns of bronze as `infra/gcp` defines them."""
 
 
 @contextmanager

@@ -49,9 +49,7 @@ SELECT
                 IF(
                     EXISTS (
                         SELECT figure
-                        FROM UNNEST([
-                            current_price, day_high, day_low, day_open, prev_close, change_amount, change_percent
-                        ]) AS figure
+                        FROM UNNEST([{{ price_columns().values() | join(', ') }}]) AS figure
                         WHERE NOT ABS(figure) <= {{ var('largest_figure') }}
                     )
                     OR (current_price > 0 AND current_price < 1 / {{ var('largest_figure') }})

@@ -8,13 +8,9 @@ WITH judged AS (
 
 SELECT
     symbol,
-    current_price,
-    change_amount,
-    change_percent,
-    {{ known('day_high') }} AS day_high,
-    {{ known('day_low') }} AS day_low,
-    day_open,
-    prev_close,
+    {% for name in price_columns().values() -%}
+    {{ (known(name) ~ ' AS ' ~ name) if name in ('day_high', 'day_low') else name }},
+    {% endfor -%}
     market_timestamp_raw,
     market_time_utc,
     market_time_us,
@@ -102,22 +98,20 @@ SELECT
     COUNT(*) AS quotes,
     MAX(fetched_at) AS last_fetched_at
     {%- if latest %},
-    MAX_BY({{ quote_struct() }}, market_timestamp_raw) AS last_traded,
-    ARRAY_AGG({{ quote_struct() }} ORDER BY fetched_at DESC, market_timestamp_raw DESC LIMIT 1)[OFFSET(0)] AS last_fetched
+    MAX_BY(STRUCT({{ latest_columns() }}), market_timestamp_raw) AS last_traded,
+    ARRAY_AGG(STRUCT({{ latest_columns() }}) ORDER BY fetched_at DESC, market_timestamp_raw DESC LIMIT 1)[OFFSET(0)] AS last_fetched
     {%- endif %}
 FROM {{ quotes }}
 GROUP BY symbol, market_date
 {%- endmacro %}
 
-{#- STRUCT of a latest quote's columns, beside the symbol. -#}
-{% macro quote_struct() -%}
-STRUCT(
-        current_price AS current_price, change_amount AS change_amount, change_percent AS change_percent,
-        day_high AS day_high, day_low AS day_low, day_open AS day_open,
-        prev_close AS prev_close, market_timestamp_raw AS market_timestamp_raw, market_time_utc AS market_time_utc,
-        market_time_us AS market_time_us, fetched_at AS fetched_at, quote_id AS quote_id,
-        loaded_at AS loaded_at, warning AS warning
-    )
+{#- The columns of a latest quote beside the symbol, named so that they make a row or a STRUCT. -#}
+{% macro latest_columns() -%}
+{%- for name in price_columns().values() | list + [
+    'market_timestamp_raw', 'market_time_utc', 'market_time_us', 'fetched_at', 'quote_id', 'loaded_at', 'warning'
+] -%}
+{{ name }} AS {{ name }}{{ ', ' if not loop.last }}
+{%- endfor -%}
 {%- endmacro %}
 
 {#- Query: each symbol's latest quote by an order. Of a symbol without recent quotes it is the `last` of its settled days. -#}
@@ -129,8 +123,7 @@ WITH recent AS (
 quotes AS (
     SELECT
         symbol,
-        current_price, change_amount, change_percent, day_high, day_low, day_open, prev_close, market_timestamp_raw,
-        market_time_utc, market_time_us, fetched_at, quote_id, loaded_at, warning
+        {{ latest_columns() }}
     FROM recent
     UNION ALL
     SELECT

@@ -4,8 +4,8 @@ use std::{collections::HashSet, time::Instant};
 
 use function_kit::metrics;
 use jiff::civil::Date;
-use quotes::{QuoteId, QuoteView};
-use serde::Serialize;
+use quotes::{PRICES, QuoteId, QuoteView};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::{Parameter, Warehouse, WarehouseError, statements};
@@ -29,25 +29,27 @@ struct Row<'a> {
     symbol: &'a str,
     fetched_at: i64,
     fetched_date: Date,
-    c: Option<&'a RawValue>,
-    d: Option<&'a RawValue>,
-    dp: Option<&'a RawValue>,
-    h: Option<&'a RawValue>,
-    l: Option<&'a RawValue>,
-    o: Option<&'a RawValue>,
-    pc: Option<&'a RawValue>,
     // BigQuery's INT64 does not take `1704067200.0`, which is the same number in JSON.
     t: Option<i64>,
+    #[serde(flatten)]
+    prices: Prices<'a>,
+}
+
+struct Prices<'a>([Option<&'a RawValue>; PRICES.len()]);
+
+impl Serialize for Prices<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(PRICES.iter().zip(&self.0))
+    }
 }
 
 impl BronzeRow {
     /// The row of `quote`, archived under `object_key`.
     #[must_use]
-    #[allow(clippy::many_single_char_names, reason = "the columns' names")]
     pub fn new(quote: &QuoteView<'_>, object_key: &str) -> Self {
         let (quote_id, fetched_at, fetched_date) = (quote.id(), quote.fetched_at(), quote.fetched_date());
-        let (symbol, t, [c, d, dp, h, l, o, pc]) = (quote.symbol(), quote.market_time(), quote.prices());
-        let row = Row { quote_id, object_key, symbol, fetched_at, fetched_date, c, d, dp, h, l, o, pc, t };
+        let (symbol, t, prices) = (quote.symbol(), quote.market_time(), Prices(quote.prices()));
+        let row = Row { quote_id, object_key, symbol, fetched_at, fetched_date, t, prices };
         // Texts, whole numbers and what was JSON before always are JSON.
         let json = serde_json::to_string(&row).unwrap_or_default();
         Self { quote_id, fetched_at, fetched_date, json }

@@ -1,6 +1,8 @@
 //! Every statement that is sent to BigQuery. A [`Statement`] can be made here alone, and the list below is the
 //! only way to make one: none can be sent that is not in [`ALL`], which the tests give to GoogleSQL's analyzer.
 
+use quotes::PRICES;
+
 use crate::{Parameter, WarehouseConfig, WarehouseError};
 
 /// A statement for the warehouse.
@@ -37,11 +39,16 @@ impl Statement {
     /// Its text for the configured project and datasets.
     #[must_use]
     pub fn sql(&self, config: &WarehouseConfig) -> String {
-        self.sql.replace("{dataset}", &format!("{}.{}", config.project, config.dataset))
+        let values = PRICES.map(|price| format!("CAST(JSON_VALUE(q, '$.{price}') AS FLOAT64) AS {price}"));
+        self.sql
+            .replace("{dataset}", &format!("{}.{}", config.project, config.dataset))
+            .replace("{price_values}", &values.join(",\n         "))
+            .replace("{prices}", &PRICES.join(", "))
     }
 }
 
-/// Makes the statements, and the list of all of them. `{dataset}` becomes the project's and the raw dataset's name.
+/// Makes the statements, and the list of all of them. `{dataset}` becomes the project's and the raw dataset's name,
+/// `{prices}` the columns of [`PRICES`], and `{price_values}` their values in the JSON object `q`.
 macro_rules! statements {
     ($(
         $(#[$doc:meta])*
@@ -72,21 +79,14 @@ statements! {
          JSON_VALUE(q, '$.symbol') AS symbol,
          CAST(JSON_VALUE(q, '$.fetched_at') AS INT64) AS fetched_at,
          CAST(JSON_VALUE(q, '$.fetched_date') AS DATE) AS fetched_date,
-         CAST(JSON_VALUE(q, '$.c') AS FLOAT64) AS c,
-         CAST(JSON_VALUE(q, '$.d') AS FLOAT64) AS d,
-         CAST(JSON_VALUE(q, '$.dp') AS FLOAT64) AS dp,
-         CAST(JSON_VALUE(q, '$.h') AS FLOAT64) AS h,
-         CAST(JSON_VALUE(q, '$.l') AS FLOAT64) AS l,
-         CAST(JSON_VALUE(q, '$.o') AS FLOAT64) AS o,
-         CAST(JSON_VALUE(q, '$.pc') AS FLOAT64) AS pc,
-         CAST(JSON_VALUE(q, '$.t') AS INT64) AS t
+         CAST(JSON_VALUE(q, '$.t') AS INT64) AS t,
+         {price_values}
        FROM UNNEST(JSON_QUERY_ARRAY(@batch)) AS q
      ) S
      ON T.quote_id = S.quote_id AND T.fetched_date BETWEEN @first_date AND @last_date
      WHEN NOT MATCHED THEN
-       INSERT (quote_id, object_key, symbol, fetched_at, fetched_date, c, d, dp, h, l, o, pc, t, loaded_at)
-       VALUES (S.quote_id, S.object_key, S.symbol, S.fetched_at, S.fetched_date, S.c, S.d, S.dp, S.h, S.l,
-         S.o, S.pc, S.t, CURRENT_TIMESTAMP())";
+       INSERT (quote_id, object_key, symbol, fetched_at, fetched_date, t, {prices}, loaded_at)
+       VALUES (quote_id, object_key, symbol, fetched_at, fetched_date, t, {prices}, CURRENT_TIMESTAMP())";
 
     /// Raises the watermarks to those in `watermarks`, a JSON array of symbols and seconds.
     RAISE_WATERMARKS, "the MERGE of the watermarks", (watermarks: STRING),

@@ -1,13 +1,9 @@
 {{ config(materialized='view') }}
 
 SELECT
-    c AS current_price,
-    d AS change_amount,
-    dp AS change_percent,
-    h AS day_high,
-    l AS day_low,
-    o AS day_open,
-    pc AS prev_close,
+    {% for raw, name in price_columns().items() -%}
+        {{ raw }} AS {{ name }},
+    {% endfor -%}
     t AS market_timestamp,
     symbol,
     fetched_at,

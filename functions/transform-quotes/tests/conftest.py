@@ -22,13 +22,14 @@ PROJECT = "quoteflow-test"
 DATASET = "stock"
 START_LIMIT_SECONDS = 60
 
-RAW_TABLES = """
-CREATE TABLE IF NOT EXISTS {dataset}.bronze_stock_quotes_raw (
-    c FLOAT64, d FLOAT64, dp FLOAT64, h FLOAT64, l FLOAT64, o FLOAT64, pc FLOAT64, t INT64, symbol STRING,
-    fetched_at INT64, quote_id STRING, object_key STRING, fetched_date DATE, loaded_at TIMESTAMP
-) PARTITION BY fetched_date CLUSTER BY symbol;
-CREATE TABLE IF NOT EXISTS {dataset}.metadata_last_ts (symbol STRING, last_ts INT64);
-"""
+TABLES = json.loads((ROOT / "infra" / "gcp" / "tables.json").read_text())
+TYPES = {"FLOAT": "FLOAT64", "INTEGER": "INT64"}
+
+
+def columns_of(table: str) -> dict[str, str]:
+    """The columns of a raw table with their types in GoogleSQL."""
+    return {column["name"]: TYPES.get(column["type"], column["type"]) for column in TABLES[table]["schema"]}
+
 
 KEYS = {
     "stock_silver.silver_stock_quotes": "symbol, market_timestamp_raw",
@@ -53,17 +54,10 @@ ROWS = (
     "_silver.int_load_watermark",
 )
 
-INSERT = """
-INSERT INTO {dataset}.bronze_stock_quotes_raw
-    (c, d, dp, h, l, o, pc, t, symbol, fetched_at, quote_id, object_key, fetched_date, loaded_at)
-SELECT
-    CAST(JSON_VALUE(x, '$.c') AS FLOAT64), CAST(JSON_VALUE(x, '$.d') AS FLOAT64),
-    CAST(JSON_VALUE(x, '$.dp') AS FLOAT64), CAST(JSON_VALUE(x, '$.h') AS FLOAT64),
-    CAST(JSON_VALUE(x, '$.l') AS FLOAT64), CAST(JSON_VALUE(x, '$.o') AS FLOAT64),
-    CAST(JSON_VALUE(x, '$.pc') AS FLOAT64), CAST(JSON_VALUE(x, '$.t') AS INT64),
-    JSON_VALUE(x, '$.symbol'), CAST(JSON_VALUE(x, '$.fetched_at') AS INT64), JSON_VALUE(x, '$.quote_id'),
-    JSON_VALUE(x, '$.object_key'), CAST(JSON_VALUE(x, '$.fetched_date') AS DATE),
-    CAST(JSON_VALUE(x, '$.loaded_at') AS TIMESTAMP)
+BRONZE = columns_of("bronze_stock_quotes_raw")
+INSERT = f"""
+INSERT INTO {{dataset}}.bronze_stock_quotes_raw ({", ".join(BRONZE)})
+SELECT {", ".join(f"CAST(JSON_VALUE(x, '$.{name}') AS {kind})" for name, kind in BRONZE.items())}
 FROM UNNEST(JSON_QUERY_ARRAY(@batch)) AS x
 """
 
@@ -196,8 +190,12 @@ class Warehouse:
         for layer in ("", "_bronze", "_silver", "_gold"):
             self.client.delete_dataset(self._dataset + layer, delete_contents=True, not_found_ok=True)
         self.client.create_dataset(self._dataset)
-        for statement in filter(str.strip, RAW_TABLES.split(";")):
-            self.query(statement.format(dataset=self._dataset))
+        for name, table in TABLES.items():
+            # No column is REQUIRED: what another loader writes may lack any.
+            columns = ", ".join(f"{column} {kind}" for column, kind in columns_of(name).items())
+            partition = f"PARTITION BY {table['partition_by']}" if table["partition_by"] else ""
+            cluster = f"CLUSTER BY {', '.join(table['cluster_by'])}" if table["cluster_by"] else ""
+            self.query(f"CREATE TABLE {self._dataset}.{name} ({columns}) {partition} {cluster}")
 
     def forget(self) -> None:
         """Delete every row. An empty watermark makes the next run one that begins from nothing."""

@@ -5,14 +5,13 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import DATASET, PROJECT, ROOT, epoch
+from conftest import DATASET, PROJECT, ROOT, TABLES, columns_of, epoch
 from dbt.cli.main import dbtRunner
 from google.cloud import bigquery
 from googlesql import GoogleSql
 
 NOON = epoch("2024-01-02T17:00:00Z")
 STATEMENTS = ROOT / "target" / "debug" / "examples" / "statements"
-TYPES = {"FLOAT": "FLOAT64", "INTEGER": "INT64"}
 # What BigQuery's documentation says of it, of the columns that are read.
 PARTITIONS = {"table_name": "STRING", "partition_id": "STRING", "last_modified_time": "TIMESTAMP"}
 # What dbt writes around a data test's query, and an answer to it: whether the tests hold is test_week.py's.
@@ -26,9 +25,8 @@ GOOD = ("success", "pass", "no-op")
 def googlesql() -> GoogleSql:
     """The analyzer with the raw tables. There is one for all tests, since its start takes so long."""
     googlesql = GoogleSql()
-    for name, table in json.loads((ROOT / "infra" / "gcp" / "tables.json").read_text()).items():
-        columns = {column["name"]: TYPES.get(column["type"], column["type"]) for column in table["schema"]}
-        googlesql.add_table(f"{DATASET}.{name}", columns)
+    for name in TABLES:
+        googlesql.add_table(f"{DATASET}.{name}", columns_of(name))
     googlesql.add_table(f"{DATASET}.INFORMATION_SCHEMA.PARTITIONS", PARTITIONS)
     return googlesql
 

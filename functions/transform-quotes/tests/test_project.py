@@ -10,9 +10,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, TABLES
 
 sys.path.insert(0, str(ROOT / "dbt_stocks"))
+from columns import written
 from dictionary import dictionary
 
 PREFIXES = {"bronze": "bronze_", "intermediate": "int_", "silver": "silver_", "gold": "gold_"}
@@ -58,6 +59,19 @@ def graph(manifest) -> Graph:
 def test_the_dictionary_is_what_the_manifest_tells(manifest):
     kept = (ROOT / "dbt_stocks" / "DICTIONARY.md").read_text()
     assert kept == dictionary(manifest), "run `make dictionary`"
+
+
+def test_what_is_written_of_a_quotes_prices_is_what_the_raw_table_has():
+    files = dict(written())
+    assert len(files) > 2
+    for path, text in files.items():
+        assert path.read_text() == text, f"{path.name}: run `make dictionary`"
+    assert sum("# End." in text for text in files.values()) == 7
+
+
+def test_the_sources_have_the_columns_of_the_raw_tables(graph):
+    described = {node["name"]: list(node["columns"]) for node in graph.sources.values()}
+    assert described == {name: [column["name"] for column in table["schema"]] for name, table in TABLES.items()}
 
 
 # --- modelling

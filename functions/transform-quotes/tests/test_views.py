@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DATASET, KEYS, Warehouse
+from conftest import DATASET, KEYS, TABLES, Warehouse
 from transform_quotes.config import Config
 from transform_quotes.transformer import Transformer
 
@@ -21,8 +21,8 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 # Computed from sums of floating-point numbers, whose last bits depend on the order of the rows.
 SUMMED = {"trend_line", "mean_price", "price_variance", "avg_price", "volatility", "relative_volatility"}
 KPI = (
-    "symbol", "current_price", "change_amount", "change_percent", "day_high", "day_low", "day_open", "prev_close",
-    "market_timestamp_raw", "market_time_utc", "market_time_us", "fetched_at", "quote_id", "warning",
+    "symbol", *TABLES["bronze_stock_quotes_raw"]["readable_names"].values(), "market_timestamp_raw", "market_time_utc",
+    "market_time_us", "fetched_at", "quote_id", "warning",
 )  # fmt: skip
 ACTIONS = 14
 
