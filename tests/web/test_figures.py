@@ -120,7 +120,8 @@ def test_the_pipeline_table_shows_rates_and_times(dashboard: str, open_page: Ope
             [
                 one["symbol"],
                 states[one["status"]],
-                figure(one["quotes_per_minute"]),
+                # None while no quotes come, whatever the last minutes had.
+                figure(one["quotes_per_minute"]) if one["status"] == "ok" else NONE,
                 share(one["rejected_share"]),
                 time(one["last_fetched_at"]),
                 time(one["last_loaded_at"]),
