@@ -94,11 +94,11 @@ def build_examples(names: list[str]) -> None:
     arch = next(arch for arch, triple in TRIPLES.items() if triple.startswith(platform.machine()))
     features = [*FEATURES, "function-kit/s3"]
     examples = [argument for name in names for argument in ("--example", name)]
-    run([*command(arch, [*functions(), "function-kit"], features, EXAMPLES), *examples])
+    out = PACKAGES / ".bin" / "examples"
+    run([*command(arch, [*functions(), "function-kit"], features, out), *examples])
     EXAMPLES.mkdir(parents=True, exist_ok=True)
     for name in names:
-        # cargo lambda copies functions only.
-        shutil.copy(TARGET / TRIPLES[arch] / "release/examples" / name, EXAMPLES / name)
+        shutil.copy(out / name / "bootstrap", EXAMPLES / name)
 
 
 def write_zip(executable: Path, package: Path) -> None:
