@@ -1,7 +1,9 @@
 """What `quoteflow` provisions and what Terraform creates are the same, except for names and for what is said here."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,19 @@ def test_functions_have_the_same_environment(made_by_local: Any, made_by_terrafo
             assert cloud[variable] == local[variable], f"{function}: {variable}"
 
 
+def test_each_function_has_its_required_variables_and_none_that_it_does_not_read(
+    made_by_local: Any, made_by_terraform: Any
+) -> None:
+    for made in (made_by_local, made_by_terraform):
+        assert made["environments"].keys() >= set(DEPLOYED)
+        for function, environment in made["environments"].items():
+            table = variables(function)
+            unknown = {name for name in environment if not any(fnmatch(name, known) for known in table)}
+            assert not unknown, function
+            for name in (name for name, default in table.items() if default == "required"):
+                assert environment.keys() & {name, f"{name}_SECRET"}, f"{function}: {name}"
+
+
 def test_buckets_and_their_notification_are_the_same(made_by_local: Any, made_by_terraform: Any) -> None:
     assert made_by_terraform["buckets"] == made_by_local["buckets"]
     assert made_by_local["buckets"][BRONZE_BUCKET], "the bucket must send events to the queue"
@@ -110,6 +125,14 @@ def test_bigquery_has_the_tables_that_infra_gcp_defines(flow: Flow) -> None:
         assert (table.time_partitioning and table.time_partitioning.field) == definition["partition_by"]
     made = {table.table_id for table in bigquery.list_tables(f"{PROJECT}.stock")}
     assert made == definitions.keys()
+
+
+def variables(function: str) -> dict[str, str]:
+    """The default of each variable of a function, from its README, which its tests compare with what it reads."""
+    readme = (ROOT / "functions" / function / "README.md").read_text()
+    table = dict(re.findall(r"^\| `([A-Z][A-Z0-9_]+\*?)` \| (.*?) \|", readme, re.M))
+    assert table, function
+    return table
 
 
 def described(account: Account, plain: Callable[[str], str]) -> dict[str, Described]:

@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: put_objects BUCKET PREFIX COUNT BYTES AT_ONCE...".into());
     };
     let (count, body): (usize, Vec<u8>) = (count.parse()?, vec![b'x'; bytes.parse()?]);
-    let mut environment = Environment::of_process();
+    let mut environment = Environment::of_process(&[aws::VARIABLES, aws::S3_VARIABLES]);
     let sdk = aws::sdk_config(&mut environment);
     let s3 = aws::s3(&sdk, &mut environment);
     // The functions' own runtime.

@@ -26,7 +26,7 @@ use aws_smithy_runtime_api::{
 
 #[cfg(feature = "s3")]
 use crate::Secret;
-use crate::{Environment, chain, metrics};
+use crate::{Environment, Variable, chain, metrics};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -35,14 +35,30 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 /// How long a call may take with all its attempts.
 const CALL: Duration = Duration::from_secs(15);
 
-/// What every AWS client is made from: `AWS_REGION` (set by Lambda), `AWS_ACCESS_KEY_ID` and its like
-/// (set by Lambda), and `AWS_ENDPOINT_URL` for another server than AWS.
-///
-/// A call has at most 3 attempts and 15 seconds.
+/// The variables of every AWS client. The SDK reads the credentials by itself.
+pub const VARIABLES: &[Variable] = &[
+    Variable::or("AWS_REGION", "us-east-1", "the region; Lambda sets it"),
+    Variable::optional("AWS_ACCESS_KEY_ID", "the function's own credentials; Lambda sets them"),
+    Variable::optional("AWS_SECRET_ACCESS_KEY", "belongs to `AWS_ACCESS_KEY_ID`").secret(),
+    Variable::optional("AWS_SESSION_TOKEN", "belongs to `AWS_ACCESS_KEY_ID`").secret(),
+    Variable::optional("AWS_ENDPOINT_URL", "URL of another server instead of AWS"),
+];
+
+/// The variables of a client of S3, besides [`VARIABLES`].
+pub const S3_VARIABLES: &[Variable] = &[
+    Variable::optional(
+        "AWS_ENDPOINT_URL_S3",
+        "URL of another server for S3 alone, such as MinIO. With this or `AWS_ENDPOINT_URL`, S3 is path-style",
+    ),
+    Variable::optional("S3_ACCESS_KEY_ID", "the account on that server, if it has its own accounts"),
+    Variable::optional("S3_SECRET_ACCESS_KEY", "belongs to `S3_ACCESS_KEY_ID`").secret(),
+];
+
+/// What every AWS client is made from, as [`VARIABLES`] say. A call has at most 3 attempts and 15 seconds.
 pub fn sdk_config(environment: &mut Environment) -> SdkConfig {
-    let endpoint = environment.optional::<String>("AWS_ENDPOINT_URL");
-    let region: String = environment.or("AWS_REGION", "us-east-1".to_owned());
-    sdk_config_for(endpoint.as_deref(), region)
+    let endpoint: Option<String> = environment.get("AWS_ENDPOINT_URL");
+    let region: Option<String> = environment.get("AWS_REGION");
+    sdk_config_for(endpoint.as_deref(), region.unwrap_or_default())
 }
 
 /// As [`sdk_config`], with the endpoint's URL (`None` for AWS itself) and the region given.
@@ -149,11 +165,10 @@ impl Intercept for CountRetries {
     }
 }
 
-/// A client of S3, or of a server of its kind such as `MinIO` where `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names one:
-/// then path-style. A server with its own accounts is used as `S3_ACCESS_KEY_ID` with `S3_SECRET_ACCESS_KEY`.
+/// A client of S3, or of a server of its kind such as `MinIO`, as [`S3_VARIABLES`] say.
 #[cfg(feature = "s3")]
 pub fn s3(config: &SdkConfig, environment: &mut Environment) -> aws_sdk_s3::Client {
-    let endpoint: Option<String> = environment.optional("AWS_ENDPOINT_URL_S3");
+    let endpoint: Option<String> = environment.get("AWS_ENDPOINT_URL_S3");
     s3_at(config, endpoint.as_deref(), environment)
 }
 
@@ -164,8 +179,8 @@ pub fn s3_at(
     endpoint: Option<&str>,
     environment: &mut Environment,
 ) -> aws_sdk_s3::Client {
-    let key: Option<String> = environment.optional("S3_ACCESS_KEY_ID");
-    let secret: Option<Secret> = environment.optional("S3_SECRET_ACCESS_KEY");
+    let key: Option<String> = environment.get("S3_ACCESS_KEY_ID");
+    let secret: Option<Secret> = environment.get("S3_SECRET_ACCESS_KEY");
     if key.is_some() != secret.is_some() {
         let problem = "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY belong together: one is not set";
         environment.problem(problem.to_owned());

@@ -1,21 +1,27 @@
 //! Typed configuration from environment variables. All problems are reported together.
 
-use std::{collections::HashMap, fmt, net::IpAddr, str::FromStr};
+use std::{collections::HashMap, ffi::OsString, fmt, net::IpAddr, str::FromStr};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::variables::{COMMON, Unset, Variable};
 
 /// The environment as it was at start, and the problems found while reading it. Its values are never printed.
 ///
 /// ```
-/// # use function_kit::Environment;
-/// let mut environment = Environment::from_iter([("BUCKET".to_owned(), "bronze".to_owned())]);
-/// let bucket: Option<String> = environment.required("BUCKET");
-/// let seconds: u32 = environment.or("INTERVAL_SECONDS", 6);
-/// assert_eq!((bucket.as_deref(), seconds), (Some("bronze"), 6));
+/// # use function_kit::{Environment, Variable};
+/// const VARIABLES: &[Variable] = &[
+///     Variable::required("BUCKET", "where quotes go"),
+///     Variable::or("INTERVAL_SECONDS", "6", "from one poll to the next"),
+/// ];
+/// let mut environment = Environment::new(&[VARIABLES], [("BUCKET", "bronze")]);
+/// let bucket: Option<String> = environment.get("BUCKET");
+/// let seconds: Option<u32> = environment.get("INTERVAL_SECONDS");
+/// assert_eq!((bucket.as_deref(), seconds), (Some("bronze"), Some(6)));
 /// assert!(environment.problems().is_none());
 /// ```
-#[derive(Default)]
 pub struct Environment {
+    table: &'static [&'static [Variable]],
     variables: HashMap<String, String>,
     /// The variables whose values can come from secrets, with the variables that name those secrets.
     references: HashMap<String, &'static str>,
@@ -130,67 +136,98 @@ impl fmt::Debug for Environment {
             .field("variables", &names)
             .field("references", &self.references)
             .field("problems", &self.problems)
-            .finish()
-    }
-}
-
-impl FromIterator<(String, String)> for Environment {
-    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
-        let variables = variables.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        Self { variables, ..Self::default() }
+            .finish_non_exhaustive()
     }
 }
 
 impl Environment {
-    /// The process's own environment. An empty variable counts as unset; so does one that is not UTF-8.
-    #[must_use]
-    pub fn of_process() -> Self {
-        std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect()
+    /// An environment with these values, of which the variables of `table`, and those of every function, can be read. An
+    /// empty value counts as unset.
+    pub fn new<N: Into<String>, V: Into<String>>(
+        table: &'static [&'static [Variable]],
+        values: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let values = values.into_iter().map(|(name, value)| (name.into(), value.into()));
+        let variables = values.filter(|(_, value): &(String, String)| !value.is_empty()).collect();
+        Self { table, variables, references: HashMap::new(), problems: Vec::new() }
     }
 
-    /// The variable's value; `None`, and a problem noted, where it is unset or no `T`.
+    /// The process's own environment. A variable that is not UTF-8 counts as unset.
+    #[must_use]
+    pub fn of_process(table: &'static [&'static [Variable]]) -> Self {
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Self::new(table, std::env::vars_os().filter_map(text))
+    }
+
+    /// The variable's value, or its default. `None` if it has neither, and if there is a problem, which is noted: a required
+    /// variable is not set, or the value is not a `T`.
+    pub fn get<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
+        let value = self.text(name)?.parse();
+        self.noted(name, value)
+    }
+
+    /// As [`Environment::get`], of values that are separated by commas. Every bad one is a problem, and left out.
+    pub fn list<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<Vec<T>> {
+        let items = self.text(name)?.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let values: Vec<_> = items.map(str::parse).collect();
+        Some(values.into_iter().filter_map(|value| self.noted(name, value)).collect())
+    }
+
+    /// As [`Environment::get`], of a variable that is required because of another one's value.
     pub fn required<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
-        if !self.variables.contains_key(name) {
+        if !self.is_set(name) {
             self.problem(format!("{name} is not set"));
         }
-        self.optional(name)
+        self.get(name)
     }
 
-    /// The variable's value; `None` if it is unset. If it is not a `T`, `None` and a noted problem.
-    pub fn optional<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
-        match self.variables.get(name)?.parse() {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.problem(format!("{}: {error}", self.origin(name)));
+    /// Whether the variable has a value of its own, not its default.
+    #[must_use]
+    pub fn is_set(&self, name: &str) -> bool {
+        self.variable(name).is_some() && self.variables.contains_key(name)
+    }
+
+    /// The value as a text.
+    fn text(&mut self, name: &str) -> Option<&str> {
+        let Some(Variable { unset, reference, .. }) = self.variable(name) else {
+            self.problem(format!("{name} is read, but it is not in this function's table of variables"));
+            return None;
+        };
+        match (self.variables.contains_key(name), unset) {
+            (true, _) => self.variables.get(name).map(String::as_str),
+            (false, Unset::Default(default)) => Some(*default),
+            (false, Unset::NoValue) => None,
+            (false, Unset::Problem) => {
+                let or = reference.map(|reference| format!(", nor is {reference}")).unwrap_or_default();
+                self.problem(format!("{name} is not set{or}"));
                 None
             }
         }
+    }
+
+    fn noted<T>(&mut self, name: &str, value: Result<T, impl fmt::Display>) -> Option<T> {
+        value.map_err(|error| self.problem(format!("{}: {error}", self.origin(name)))).ok()
+    }
+
+    fn variable(&self, name: &str) -> Option<&'static Variable> {
+        self.table().find(|variable| variable.is_called(name))
+    }
+
+    /// Every variable that can be read.
+    pub(crate) fn table(&self) -> impl Iterator<Item = &'static Variable> + use<> {
+        self.table.iter().copied().chain([COMMON]).flatten()
+    }
+
+    /// The ARN or name of a secret: the value of a variable that names one.
+    pub(crate) fn secret_of(&self, reference: &str) -> Option<String> {
+        self.variables.get(reference).cloned()
     }
 
     /// The variable that `name`'s value comes from: itself, or the one that names its secret.
     #[must_use]
     pub fn origin<'a>(&self, name: &'a str) -> &'a str {
         self.references.get(name).copied().unwrap_or(name)
-    }
-
-    /// The variable's value, or `default` if it is unset. A problem is noted if it is not a `T`.
-    pub fn or<T: FromStr<Err: fmt::Display>>(&mut self, name: &str, default: T) -> T {
-        self.optional(name).unwrap_or(default)
-    }
-
-    /// The variable's comma-separated values; `None` where it is unset; every bad one is a problem.
-    pub fn list<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<Vec<T>> {
-        let value = self.variables.get(name)?.clone();
-        let parse = |item: &str| match item.parse() {
-            Ok(item) => Some(item),
-            Err(error) => {
-                self.problem(format!("{name}: {error}"));
-                None
-            }
-        };
-        Some(value.split(',').map(str::trim).filter(|item| !item.is_empty()).filter_map(parse).collect())
     }
 
     /// Sets the variable to the value of the secret that the variable `reference` names.
@@ -211,12 +248,13 @@ impl Environment {
         (!self.problems.is_empty()).then(|| ConfigError(self.problems.clone()))
     }
 
-    /// The configuration, unless there was a problem or `config` is `None` (a required variable's).
+    /// The configuration, unless there was a problem. `config` is called when all variables have been read, so that it may
+    /// end at the first that has no value.
     ///
     /// # Errors
     /// [`ConfigError`] with all problems.
-    pub fn finish<T>(self, config: Option<T>) -> Result<T, ConfigError> {
-        match config {
+    pub fn finish<T>(self, config: impl FnOnce() -> Option<T>) -> Result<T, ConfigError> {
+        match config() {
             Some(config) if self.problems.is_empty() => Ok(config),
             _ => Err(ConfigError(self.problems)),
         }
@@ -227,20 +265,45 @@ impl Environment {
 mod tests {
     use super::*;
 
+    const VARIABLES: &[Variable] = &[
+        Variable::required("BUCKET", "a name"),
+        Variable::required("EMPTY", "a name"),
+        Variable::required("KEY", "a key").secret().or_secret_of("KEY_SECRET"),
+        Variable::optional("CA", "a certificate"),
+        Variable::or("SECONDS", "6", "a duration"),
+        Variable::or("PORTS", "80,443", "numbers"),
+    ];
+
     fn environment(variables: &[(&str, &str)]) -> Environment {
-        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        Environment::new(&[VARIABLES], variables.iter().copied())
     }
 
     #[test]
     fn every_problem_is_reported_at_once_with_its_variable() {
         let mut environment = environment(&[("SECONDS", "six"), ("PORTS", "1, x,2,y"), ("EMPTY", "")]);
-        let missing = environment.required::<String>("BUCKET");
-        let empty = environment.required::<String>("EMPTY");
-        let seconds = environment.or("SECONDS", 6u32);
+        let missing = environment.get::<String>("BUCKET");
+        let empty = environment.get::<String>("EMPTY");
+        let key = environment.get::<Secret>("KEY");
+        let seconds = environment.get::<u32>("SECONDS");
         let ports = environment.list::<u16>("PORTS");
-        assert_eq!((missing, empty, seconds, ports), (None, None, 6, Some(vec![1, 2])));
-        let error = environment.finish(Some(())).unwrap_err().to_string();
-        for part in ["BUCKET is not set", "EMPTY is not set", "SECONDS: ", "PORTS: "] {
+        let conditional = environment.required::<String>("CA");
+        assert!(
+            missing.is_none()
+                && empty.is_none()
+                && key.is_none()
+                && seconds.is_none()
+                && conditional.is_none()
+        );
+        assert_eq!(ports, Some(vec![1, 2]));
+        let error = environment.finish(|| Some(())).unwrap_err().to_string();
+        for part in [
+            "BUCKET is not set;",
+            "EMPTY is not set;",
+            "KEY is not set, nor is KEY_SECRET;",
+            "SECONDS: ",
+            "PORTS: ",
+            "CA is not set",
+        ] {
             assert!(error.contains(part), "{error}");
         }
         assert_eq!(error.matches("PORTS").count(), 2, "{error}");
@@ -250,7 +313,7 @@ mod tests {
     fn a_secret_is_never_printed() {
         let mut environment = environment(&[("KEY", "marked")]);
         assert!(!format!("{environment:?}").contains("marked"), "{environment:?}");
-        let secret: Secret = environment.required("KEY").unwrap();
+        let secret: Secret = environment.get("KEY").unwrap();
         assert_eq!((format!("{secret:?}").as_str(), secret.reveal()), ("***", "marked"));
     }
 
@@ -277,8 +340,17 @@ mod tests {
     #[test]
     fn a_default_stands_where_a_variable_is_unset() {
         let mut environment = environment(&[]);
-        assert_eq!(environment.or("SECONDS", 6u32), 6);
-        assert_eq!(environment.list::<u16>("PORTS"), None);
-        assert_eq!(environment.finish(Some(1)), Ok(1));
+        assert_eq!(environment.get("SECONDS"), Some(6));
+        assert_eq!(environment.list::<u16>("PORTS"), Some(vec![80, 443]));
+        assert_eq!((environment.get::<String>("CA"), environment.is_set("SECONDS")), (None, false));
+        assert_eq!(environment.finish(|| Some(1)), Ok(1));
+    }
+
+    #[test]
+    fn a_variable_that_is_not_in_the_table_cannot_be_read() {
+        let mut environment = environment(&[("BUCKETS", "set")]);
+        assert_eq!(environment.get::<String>("BUCKETS"), None);
+        let error = environment.finish(|| Some(())).unwrap_err().to_string();
+        assert!(error.contains("BUCKETS is read, but it is not in this function's table"), "{error}");
     }
 }

@@ -9,8 +9,10 @@ pub mod metrics;
 mod run;
 mod secrets;
 pub mod trace;
+mod variables;
 
 pub use config::{ConfigError, Environment, Secret, is_loopback, without_passwords};
 pub use error::{Retry, chain, diagnostic};
 pub use run::run;
-pub use secrets::{SecretError, SecretVariable};
+pub use secrets::SecretError;
+pub use variables::{About, Row, Unset, Variable};

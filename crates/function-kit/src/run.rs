@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tracing::level_filters::LevelFilter;
 
-use crate::{ConfigError, Environment, Retry, chain, diagnostic, log, metrics, trace::Export};
+use crate::{About, ConfigError, Environment, Retry, chain, diagnostic, log, metrics, trace::Export};
 
 /// Runs a function behind the Lambda Runtime API: reads its configuration, makes its handler once, and
 /// gives it every event.
 ///
-/// `name` is the dimension `function` of its metrics, which are written after each event, and the service's name of its
+/// Its name is the dimension `function` of its metrics, which are written after each event, and the service's name of its
 /// spans, which are exported then where OpenTelemetry's variables name a collector.
 /// `start` makes the handler from the environment. What is wrong with the environment ends the process
-/// with one log line that names every variable. `LOG_LEVEL` is one of `error`, `warn`, `info` (default),
-/// `debug`, `trace`; it is for Quoteflow's own lines, and libraries, which may print secrets below it, say warnings and
-/// errors only. An event that fails has one ERROR line. `--help` prints `about`.
-pub fn run<Start, Handler, Event, Outcome, Failure>(name: &'static str, about: &str, start: Start) -> ExitCode
+/// with one log line that names every variable. `LOG_LEVEL` is for Quoteflow's own lines; libraries, which may print
+/// secrets below it, say warnings and errors only. An event that fails has one ERROR line. `--help` prints the table of
+/// variables.
+pub fn run<Start, Handler, Event, Outcome, Failure>(about: &About, start: Start) -> ExitCode
 where
     Start: AsyncFnOnce(Environment) -> Result<Handler, Box<dyn Error + Send + Sync>>,
     Handler: AsyncFn(LambdaEvent<Event>) -> Result<Outcome, Failure>,
@@ -28,12 +28,13 @@ where
     Failure: Retry + Debug,
 {
     if std::env::args().skip(1).any(|argument| argument == "--help" || argument == "-h") {
-        println!("{about}");
+        print!("{}", about.help());
         return ExitCode::SUCCESS;
     }
-    let mut environment = Environment::of_process();
-    let level = environment.or("LOG_LEVEL", LevelFilter::INFO);
-    log::start(name, level);
+    let name = about.name;
+    let mut environment = Environment::of_process(about.variables);
+    // What is wrong with the level is logged, too.
+    log::start(name, environment.get("LOG_LEVEL").unwrap_or(LevelFilter::INFO));
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),

@@ -2,16 +2,7 @@
 
 use aws_sdk_secretsmanager::{Client, error::SdkError};
 
-use crate::{Environment, aws};
-
-/// A variable whose value can come from a secret.
-#[derive(Debug, Clone, Copy)]
-pub struct SecretVariable {
-    /// Holds the value itself.
-    pub variable: &'static str,
-    /// Holds the ARN or the name of a secret in AWS Secrets Manager whose `SecretString` is the value.
-    pub reference: &'static str,
-}
+use crate::{Environment, Variable, aws};
 
 /// A secret that could not be read. A function that does not start is started again for the next event, so it
 /// does not matter whether the reason is temporary.
@@ -33,17 +24,18 @@ impl Environment {
     ///
     /// # Errors
     /// [`SecretError`] for the first secret that cannot be read or has no text value.
-    pub async fn with_secrets(mut self, secrets: &[SecretVariable]) -> Result<Self, SecretError> {
+    pub async fn with_secrets(mut self) -> Result<Self, SecretError> {
         let mut client = None;
-        for SecretVariable { variable, reference } in secrets {
-            let Some(secret) = self.optional::<String>(reference) else { continue };
-            if self.optional::<String>(variable).is_some() {
-                self.problem(format!("{variable} and {reference} are both set; set only one"));
+        for Variable { name, reference, .. } in self.table() {
+            let Some(reference) = *reference else { continue };
+            let Some(secret) = self.secret_of(reference) else { continue };
+            if self.is_set(name) {
+                self.problem(format!("{name} and {reference} are both set; set only one"));
                 continue;
             }
             let client = client.get_or_insert_with(|| aws::secrets_manager(&aws::sdk_config(&mut self)));
             let value = read(client, reference, secret).await?;
-            self.put(variable, reference, value);
+            self.put(name, reference, value);
         }
         Ok(self)
     }

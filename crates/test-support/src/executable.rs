@@ -1,11 +1,13 @@
 //! A function's executable behind the Runtime API, and what every executable must do.
 
 use std::{
+    fmt::Write,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use bytes::Bytes;
+use function_kit::{About, Row, Unset};
 use runtime_api::{Function, FunctionConfig, InvokeError};
 use serde_json::{Value, json};
 
@@ -62,13 +64,37 @@ pub fn failure(error: InvokeError) -> (String, String) {
     }
 }
 
-/// `--help` names these variables and succeeds without any.
-pub fn assert_help(program: &str, names: &[&str]) {
+/// `--help`, and the README in the function's `folder` (`CARGO_MANIFEST_DIR`), have every variable as the function reads it.
+/// With `UPDATE=1` in the environment the README is written.
+pub fn assert_documented(program: &str, folder: &str, about: &About) {
+    const BEGIN: &str = "<!-- Written by `UPDATE=1 cargo test --workspace documented`: -->\n";
+    const END: &str = "<!-- End -->\n";
     let output = std::process::Command::new(program).arg("--help").env_clear().output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success());
-    for name in names {
-        assert!(help.contains(name), "{name} in {help}");
+    assert!(output.status.success() && help == about.help(), "{help}");
+    assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+
+    let mut table = "| variable | default | meaning |\n|---|---|---|\n".to_owned();
+    for Row { name, unset, meaning } in about.rows() {
+        assert!(help.contains(&format!("\n  {name} ")), "{name} in {help}");
+        let default = match unset {
+            Unset::Problem => "required".to_owned(),
+            Unset::NoValue => "none".to_owned(),
+            Unset::Default(value) => format!("`{value}`"),
+        };
+        writeln!(table, "| `{name}` | {default} | {meaning} |").unwrap();
+    }
+    let path = format!("{folder}/README.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(BEGIN).unwrap_or_else(|| panic!("{path} has no line {BEGIN}"));
+    let (written, after) = rest.split_once(END).unwrap_or_else(|| panic!("{path} has no line {END}"));
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+    } else {
+        assert_eq!(
+            written, table,
+            "{path} is not up to date: run `UPDATE=1 cargo test --workspace documented`"
+        );
     }
 }
 

@@ -7,5 +7,5 @@ mod executable;
 mod s3;
 
 pub use collector::{Collector, ExportedSpan};
-pub use executable::{Executable, assert_configuration_problems, assert_help, failure};
+pub use executable::{Executable, assert_configuration_problems, assert_documented, failure};
 pub use s3::{OUTAGES, REFUSALS, Reply, S3, client};

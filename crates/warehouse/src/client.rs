@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
-use function_kit::{Environment, Retry, SecretVariable, chain, is_loopback, metrics};
+use function_kit::{Environment, Retry, Variable, chain, is_loopback, metrics};
 use gcp_bigquery_client::{
     Client,
     auth::Authenticator,
@@ -30,19 +30,43 @@ use crate::{
 };
 
 const CONNECT: Duration = Duration::from_secs(2);
-/// How long a statement may take by default, with all its tries, in seconds: less than load-quotes' 30, the shortest time of a function
-/// that writes.
-const TIMEOUT_SECONDS: u32 = 20;
+/// How long a statement may take by default: less than load-quotes' 30 seconds, the shortest time of a function that writes.
+const TIMEOUT_SECONDS: &str = "20";
 /// How much longer than the server's own limit a request may take, for the network.
 const NETWORK: Duration = Duration::from_secs(3);
-/// How many bytes one statement may read by default: $0.06. A day of 500 symbols is 0.3 GB of bronze.
-const MAX_BYTES_BILLED: u64 = 10 << 30;
+/// How many bytes one statement may read by default: 10 GiB, which cost $0.06. A day of 500 symbols is 0.3 GB of bronze.
+const MAX_BYTES_BILLED: &str = "10737418240";
 /// How often a statement is tried, within the function's own time.
 const RETRIES: usize = 3;
 
-/// The variables that may be secrets instead.
-pub const SECRETS: [SecretVariable; 1] =
-    [SecretVariable { variable: "GOOGLE_CREDENTIALS_JSON", reference: "GOOGLE_CREDENTIALS_SECRET" }];
+/// The variables of the warehouse.
+pub const VARIABLES: &[Variable] = &[
+    Variable::required("BIGQUERY_PROJECT", "the Google Cloud project of all tables"),
+    Variable::or(
+        "BIGQUERY_DATASET",
+        "stock",
+        "the dataset of the raw tables; the datasets of the models have `_silver` and `_gold` added",
+    ),
+    Variable::optional(
+        "BIGQUERY_ENDPOINT",
+        "URL of a stand-in, as in `http://127.0.0.1:9050`. It needs no credentials. Without it, exactly one of the next \
+         three is required",
+    ),
+    Variable::optional(
+        "GOOGLE_CREDENTIALS_JSON",
+        "workload identity federation (`external_account`) or a service account's key, as JSON, also in base64. Federation \
+         contains no secret: the function's own AWS credentials are exchanged",
+    )
+    .secret()
+    .or_secret_of("GOOGLE_CREDENTIALS_SECRET"),
+    Variable::optional("GOOGLE_APPLICATION_CREDENTIALS", "path of a file with such JSON"),
+    Variable::or("BIGQUERY_MAX_BYTES_BILLED", MAX_BYTES_BILLED, "a statement that would read more bytes is rejected"),
+    Variable::or(
+        "BIGQUERY_TIMEOUT_SECONDS",
+        TIMEOUT_SECONDS,
+        "how long a statement may take, with all its tries, before it is cancelled",
+    ),
+];
 
 /// The address of the warehouse, and its credentials and limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,36 +94,44 @@ impl WarehouseConfig {
             project: project.to_owned(),
             dataset: dataset.to_owned(),
             credentials: None,
-            max_bytes_billed: MAX_BYTES_BILLED,
-            timeout: Duration::from_secs(TIMEOUT_SECONDS.into()),
+            max_bytes_billed: MAX_BYTES_BILLED.parse().unwrap_or_default(),
+            timeout: Duration::from_secs(TIMEOUT_SECONDS.parse().unwrap_or_default()),
         }
     }
 
     /// Reads the configuration; `None`, and the problems noted, where something is missing.
     pub fn read(environment: &mut Environment) -> Option<Self> {
-        let endpoint: Option<String> = environment.optional("BIGQUERY_ENDPOINT");
-        let project = environment.required("BIGQUERY_PROJECT");
-        let dataset = environment.or("BIGQUERY_DATASET", "stock".to_owned());
-        let is_set = |name| environment.optional::<String>(name).is_some();
-        let given = ["GOOGLE_CREDENTIALS_JSON", "GOOGLE_APPLICATION_CREDENTIALS"].into_iter().any(is_set);
+        let endpoint: Option<String> = environment.get("BIGQUERY_ENDPOINT");
+        let project = environment.get("BIGQUERY_PROJECT");
+        let dataset = environment.get("BIGQUERY_DATASET");
         let credentials = GoogleCredentials::read(environment);
-        let max_bytes_billed = environment.or("BIGQUERY_MAX_BYTES_BILLED", MAX_BYTES_BILLED);
-        let timeout = environment.or("BIGQUERY_TIMEOUT_SECONDS", TIMEOUT_SECONDS);
-        for (name, value) in
-            [("BIGQUERY_MAX_BYTES_BILLED", max_bytes_billed), ("BIGQUERY_TIMEOUT_SECONDS", timeout.into())]
-        {
-            if value == 0 {
+        let max_bytes_billed = environment.get("BIGQUERY_MAX_BYTES_BILLED");
+        let timeout: Option<u32> = environment.get("BIGQUERY_TIMEOUT_SECONDS");
+        for (name, value) in [
+            ("BIGQUERY_MAX_BYTES_BILLED", max_bytes_billed),
+            ("BIGQUERY_TIMEOUT_SECONDS", timeout.map(u64::from)),
+        ] {
+            if value == Some(0) {
                 environment.problem(format!("{name}: 0 is less than 1"));
             }
         }
-        if endpoint.is_none() && !given {
+        let is_set = |name| environment.is_set(name);
+        if !["BIGQUERY_ENDPOINT", "GOOGLE_CREDENTIALS_JSON", "GOOGLE_APPLICATION_CREDENTIALS"]
+            .into_iter()
+            .any(is_set)
+        {
             let missing = "set one of GOOGLE_CREDENTIALS_JSON, GOOGLE_CREDENTIALS_SECRET and \
                            GOOGLE_APPLICATION_CREDENTIALS, or BIGQUERY_ENDPOINT for a server without credentials";
             environment.problem(missing.to_owned());
         }
-        let endpoint = endpoint.map(|url| url.trim_end_matches('/').to_owned());
-        let timeout = Duration::from_secs(timeout.into());
-        Some(Self { endpoint, project: project?, dataset, credentials, max_bytes_billed, timeout })
+        Some(Self {
+            endpoint: endpoint.map(|url| url.trim_end_matches('/').to_owned()),
+            project: project?,
+            dataset: dataset?,
+            credentials,
+            max_bytes_billed: max_bytes_billed?,
+            timeout: Duration::from_secs(timeout?.into()),
+        })
     }
 }
 

@@ -67,8 +67,8 @@ impl GoogleCredentials {
     pub(crate) fn read(environment: &mut Environment) -> Option<Self> {
         const JSON: &str = "GOOGLE_CREDENTIALS_JSON";
         const FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
-        let json: Option<String> = environment.optional(JSON);
-        let path: Option<String> = environment.optional(FILE);
+        let json: Option<String> = environment.get(JSON);
+        let path: Option<String> = environment.get(FILE);
         let (origin, text) = match (json, path) {
             (None, None) => return None,
             (Some(_), Some(_)) => {

@@ -13,7 +13,7 @@ mod reconcile;
 pub mod statements;
 mod tables;
 
-pub use client::{Answer, Parameter, SECRETS, Warehouse, WarehouseConfig};
+pub use client::{Answer, Parameter, VARIABLES, Warehouse, WarehouseConfig};
 pub use credentials::{GoogleCredentials, UnusableCredentials};
 pub use error::WarehouseError;
 pub use load::{BronzeRow, Loaded, STATEMENT_BYTES};

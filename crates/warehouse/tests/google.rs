@@ -312,10 +312,8 @@ async fn a_service_accounts_key_signs_its_own_token_from_a_variable_and_from_a_f
         ("GOOGLE_CREDENTIALS_JSON", key.to_string().replace("\\n", "\\\\n")),
         ("GOOGLE_APPLICATION_CREDENTIALS", file.to_str().unwrap().to_owned()),
     ] {
-        let mut environment: Environment =
-            [(variable.to_owned(), value), ("BIGQUERY_PROJECT".to_owned(), "test".to_owned())]
-                .into_iter()
-                .collect();
+        let values = [(variable, value), ("BIGQUERY_PROJECT", "test".to_owned())];
+        let mut environment = Environment::new(&[warehouse::VARIABLES], values);
         let config = WarehouseConfig::read(&mut environment).unwrap();
         assert!(environment.problems().is_none(), "{environment:?}");
         ask(&connect(&google.url, config.credentials.unwrap()).await.unwrap()).await.unwrap();
@@ -451,8 +449,7 @@ fn credentials_that_cannot_be_used_are_a_problem_of_their_variable() {
         ),
         (vec![("GOOGLE_APPLICATION_CREDENTIALS", file("bad.json"))], "bad.json: the field client_email"),
     ] {
-        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value));
-        let mut environment: Environment = variables.collect();
+        let mut environment = Environment::new(&[warehouse::VARIABLES], variables);
         assert_eq!(WarehouseConfig::read(&mut environment), None);
         let problems = environment.problems().unwrap().to_string();
         assert!(

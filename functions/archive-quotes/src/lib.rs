@@ -16,7 +16,7 @@ use std::{
 };
 
 use function_kit::{
-    ConfigError, Environment, Retry, metrics,
+    About, ConfigError, Environment, Retry, Variable, aws, metrics,
     trace::{Span, SpanKind, TraceParent},
 };
 use futures::{StreamExt, TryStreamExt, future::Either, stream};
@@ -31,10 +31,29 @@ pub use event::{BadRecord, KafkaEvent, Record};
 pub use quarantine::Quarantined;
 pub use store::{BucketStore, Put, Store, StoreError};
 
-/// What `--help` prints.
-pub const ABOUT: &str = "archive-quotes: a Kafka event -> one object a quote, or one a partition. A Lambda function: it is run by the Lambda \
-     Runtime API (AWS_LAMBDA_RUNTIME_API) and configured by the environment: BRONZE_BUCKET, QUARANTINE_BUCKET, \
-     OBJECT_LAYOUT (per_quote or batch), OBJECT_COMPRESSION (gzip or zstd, of batches), AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY, OTEL_EXPORTER_OTLP_ENDPOINT, LOG_LEVEL. See functions/archive-quotes/README.md.";
+/// What archive-quotes does, and its variables.
+pub const ABOUT: About = About {
+    name: env!("CARGO_PKG_NAME"),
+    purpose: "a Kafka event -> one object a quote, or one a partition",
+    variables: &[
+        &[
+            Variable::required("BRONZE_BUCKET", "where quotes go"),
+            Variable::required("QUARANTINE_BUCKET", "where records that are not quotes go"),
+            Variable::or(
+                "OBJECT_LAYOUT",
+                "per_quote",
+                "`per_quote`: one object a quote; `batch`: one object for the quotes of a partition in an event",
+            ),
+            Variable::or(
+                "OBJECT_COMPRESSION",
+                "gzip",
+                "of batches: `gzip`, which every tool reads, or `zstd`, which is smaller and costs less CPU",
+            ),
+        ],
+        aws::S3_VARIABLES,
+        aws::VARIABLES,
+    ],
+};
 
 /// How many objects are written at once: enough to hide a bucket's latency, few enough for one core.
 const CONCURRENCY: usize = 16;
@@ -89,17 +108,18 @@ impl Config {
     /// # Errors
     /// All that is wrong with it.
     pub fn read(mut environment: Environment) -> Result<Self, ConfigError> {
-        let bronze = environment.required("BRONZE_BUCKET");
-        let quarantine = environment.required("QUARANTINE_BUCKET");
-        let IsBatch(is_batch) = environment.or("OBJECT_LAYOUT", IsBatch(false));
-        let compression = environment.or("OBJECT_COMPRESSION", Compression::Gzip);
-        let layout = if is_batch { Layout::Batch(compression) } else { Layout::PerQuote };
-        let config = bronze.zip(quarantine).map(|(bronze_bucket, quarantine_bucket)| Self {
-            bronze_bucket,
-            quarantine_bucket,
-            layout,
-        });
-        environment.finish(config)
+        let bronze_bucket = environment.get("BRONZE_BUCKET");
+        let quarantine_bucket = environment.get("QUARANTINE_BUCKET");
+        let is_batch = environment.get("OBJECT_LAYOUT");
+        let compression = environment.get("OBJECT_COMPRESSION");
+        environment.finish(|| {
+            let (IsBatch(is_batch), compression) = (is_batch?, compression?);
+            Some(Self {
+                bronze_bucket: bronze_bucket?,
+                quarantine_bucket: quarantine_bucket?,
+                layout: if is_batch { Layout::Batch(compression) } else { Layout::PerQuote },
+            })
+        })
     }
 }
 

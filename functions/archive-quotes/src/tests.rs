@@ -377,7 +377,7 @@ impl Store for Stuck {
 
 #[test]
 fn every_problem_of_the_environment_is_named() {
-    let error = Config::read(Environment::default()).unwrap_err().to_string();
+    let error = Config::read(ABOUT.environment(&[])).unwrap_err().to_string();
     assert!(error.contains("BRONZE_BUCKET") && error.contains("QUARANTINE_BUCKET"), "{error}");
 }
 
@@ -527,8 +527,8 @@ async fn an_unavailable_bucket_fails_a_batch_and_names_its_offsets() {
 fn a_layout_is_per_quote_unless_the_environment_says_otherwise() {
     let read = |more: &[(&str, &str)]| {
         let buckets = [("BRONZE_BUCKET", "b"), ("QUARANTINE_BUCKET", "q")];
-        let all = buckets.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Config::read(all.collect()).map(|config| config.layout).map_err(|error| error.to_string())
+        let all = [buckets.as_slice(), more].concat();
+        Config::read(ABOUT.environment(&all)).map(|config| config.layout).map_err(|error| error.to_string())
     };
     assert_eq!(read(&[]), Ok(Layout::PerQuote));
     assert_eq!(read(&[("OBJECT_COMPRESSION", "zstd")]), Ok(Layout::PerQuote));

@@ -1,8 +1,8 @@
 //! The configuration from environment variables.
 
-use std::{collections::HashSet, fmt, str::FromStr, time::Duration};
+use std::{collections::HashSet, str::FromStr, time::Duration};
 
-use function_kit::{ConfigError, Environment, Secret, SecretVariable};
+use function_kit::{ConfigError, Environment, Secret, Variable};
 use quotes::Symbol;
 use reqwest::header::HeaderValue;
 
@@ -11,21 +11,49 @@ use crate::{
     security::{Authority, KafkaSecurity},
 };
 
-const BASE_URL: &str = "https://finnhub.io/api/v1";
-const SYMBOLS: [&str; 5] = ["AAPL", "MSFT", "TSLA", "GOOGL", "AMZN"];
-const TOPIC: &str = "stock-quotes";
-/// Finnhub's limit for a free key.
-const RATE_LIMIT_PER_MINUTE: u32 = 60;
 /// Finnhub's limit for every key.
 const RATE_LIMIT_PER_SECOND: usize = 30;
-const INTERVAL: Duration = Duration::from_secs(6);
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// The variables that may be secrets instead.
-pub const SECRETS: [SecretVariable; 3] = [
-    SecretVariable { variable: "FINNHUB_API_KEY", reference: "FINNHUB_API_KEY_SECRET" },
-    SecretVariable { variable: "KAFKA_SASL", reference: "KAFKA_SASL_SECRET" },
-    SecretVariable { variable: "KAFKA_CA", reference: "KAFKA_CA_SECRET" },
+/// The variables of fetch-quotes itself.
+pub(crate) const VARIABLES: &[Variable] = &[
+    Variable::required("FINNHUB_API_KEY", "sent in the header `X-Finnhub-Token`, nowhere else; redirects are not followed")
+        .secret()
+        .or_secret_of("FINNHUB_API_KEY_SECRET"),
+    Variable::or("FINNHUB_BASE_URL", "https://finnhub.io/api/v1", "another server instead of Finnhub"),
+    Variable::or("SYMBOLS", "AAPL,MSFT,TSLA,GOOGL,AMZN", "the symbols to poll, separated by commas"),
+    Variable::or("POLL_INTERVAL_SECONDS", "6", "from one poll to the next, 0.05 to 60"),
+    Variable::or(
+        "RATE_LIMIT_PER_MINUTE",
+        "60",
+        "Finnhub's limit for the key; at least one request for each poll, and one more",
+    ),
+    Variable::required("KAFKA_BOOTSTRAP_SERVERS", "`host:port`, separated by commas"),
+    Variable::or("KAFKA_TOPIC", "stock-quotes", "where quotes go"),
+    Variable::optional(
+        "KAFKA_TOPIC_PARTITIONS",
+        "number of partitions; if set, a missing topic is created at the start, with the brokers' default replication; if \
+         not, the topic must exist",
+    ),
+    Variable::or(
+        "KAFKA_SECURITY",
+        "plaintext",
+        "`plaintext`; `tls`; `msk_iam`: TLS, and a token signed with the function's own AWS credentials; `sasl_scram`: \
+         TLS, and a user by SCRAM-SHA-512; `sasl_plain`: TLS, and a user by PLAIN",
+    ),
+    Variable::optional(
+        "KAFKA_SASL",
+        "the user, as `{\"username\": \"...\", \"password\": \"...\"}`, which MSK and the event source mapping need, too; \
+         required for `sasl_scram` and `sasl_plain`",
+    )
+    .secret()
+    .or_secret_of("KAFKA_SASL_SECRET"),
+    Variable::optional(
+        "KAFKA_CA",
+        "the only authority that brokers are checked against, as `{\"certificate\": \"-----BEGIN CERTIFICATE-----...\"}`, \
+         which the event source mapping needs, too; if not set, the system's authorities",
+    )
+    .or_secret_of("KAFKA_CA_SECRET"),
 ];
 
 /// The configuration of fetch-quotes.
@@ -76,6 +104,24 @@ impl KafkaConfig {
             topic_partitions: None,
         }
     }
+
+    fn read(environment: &mut Environment) -> Option<Self> {
+        let bootstrap_servers = environment.get("KAFKA_BOOTSTRAP_SERVERS");
+        let topic = environment.get("KAFKA_TOPIC");
+        let security = KafkaSecurity::read(environment, cfg!(feature = "tls"));
+        let authority = environment.get("KAFKA_CA");
+        if authority.is_some() && security == Some(KafkaSecurity::Plaintext) {
+            environment.problem("KAFKA_CA needs TLS, but KAFKA_SECURITY is plaintext".to_owned());
+        }
+        let topic_partitions = environment.get("KAFKA_TOPIC_PARTITIONS");
+        Some(Self {
+            bootstrap_servers: bootstrap_servers?,
+            topic: topic?,
+            security: security?,
+            authority,
+            topic_partitions,
+        })
+    }
 }
 
 /// A number of partitions, 1 or more.
@@ -103,6 +149,26 @@ pub struct Polling {
 }
 
 impl Polling {
+    fn read(environment: &mut Environment) -> Option<Self> {
+        let symbols: Option<Vec<Symbol>> = environment.list("SYMBOLS");
+        let interval = environment.get("POLL_INTERVAL_SECONDS");
+        let rate_limit_per_minute = environment.get("RATE_LIMIT_PER_MINUTE");
+        let (mut symbols, Seconds(interval)) = (symbols?, interval?);
+        let mut named = HashSet::new();
+        symbols.retain(|symbol| named.insert(symbol.clone()));
+        let polling = Self { symbols, interval, rate_limit_per_minute: rate_limit_per_minute? };
+        if polling.symbols.is_empty() && environment.problems().is_none() {
+            environment.problem("SYMBOLS has no symbol".to_owned());
+        } else if !polling.symbols.is_empty() && polling.symbols_a_poll() == 0 {
+            environment.problem(format!(
+                "RATE_LIMIT_PER_MINUTE {} is too low for {} polls a minute (POLL_INTERVAL_SECONDS)",
+                polling.rate_limit_per_minute,
+                polling.polls()
+            ));
+        }
+        Some(polling)
+    }
+
     /// How many polls one invocation runs: a minute's.
     #[must_use]
     pub fn polls(&self) -> u32 {
@@ -169,9 +235,17 @@ impl FromStr for BaseUrl {
     }
 }
 
-impl fmt::Display for BaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl FinnhubConfig {
+    fn read(environment: &mut Environment) -> Option<Self> {
+        let base_url = environment.get("FINNHUB_BASE_URL");
+        let api_key: Option<Secret> = environment.get("FINNHUB_API_KEY");
+        if api_key.as_ref().is_some_and(|key| HeaderValue::from_str(key.reveal()).is_err()) {
+            let origin = environment.origin("FINNHUB_API_KEY");
+            environment
+                .problem(format!("{origin}: the key has characters that are not allowed in an HTTP header"));
+        }
+        let BaseUrl(base_url) = base_url?;
+        Some(Self { base_url, api_key: api_key? })
     }
 }
 
@@ -182,74 +256,31 @@ impl Config {
     /// All that is wrong with it: a missing key or broker, a bad symbol, a rate limit too low for one
     /// request a poll.
     pub fn read(mut environment: Environment) -> Result<Self, ConfigError> {
-        let base_url = environment.or("FINNHUB_BASE_URL", BaseUrl(BASE_URL.to_owned())).0;
-        let api_key: Option<Secret> = environment.required("FINNHUB_API_KEY");
-        if api_key.as_ref().is_some_and(|key| HeaderValue::from_str(key.reveal()).is_err()) {
-            let origin = environment.origin("FINNHUB_API_KEY");
-            environment
-                .problem(format!("{origin}: the key has characters that are not allowed in an HTTP header"));
-        }
-        let bootstrap_servers = environment.required("KAFKA_BOOTSTRAP_SERVERS");
-        let topic = environment.or("KAFKA_TOPIC", TOPIC.to_owned());
-        let security = KafkaSecurity::read(&mut environment, cfg!(feature = "tls"));
-        let authority = environment.optional("KAFKA_CA");
-        if authority.is_some() && security == Some(KafkaSecurity::Plaintext) {
-            environment.problem("KAFKA_CA needs TLS, but KAFKA_SECURITY is plaintext".to_owned());
-        }
-        let topic_partitions = environment.optional("KAFKA_TOPIC_PARTITIONS");
-        let mut symbols: Vec<Symbol> = environment
-            .list("SYMBOLS")
-            .unwrap_or_else(|| SYMBOLS.iter().filter_map(|symbol| symbol.parse().ok()).collect());
-        let mut named = HashSet::new();
-        symbols.retain(|symbol| named.insert(symbol.clone()));
-        let polling = Polling {
-            symbols,
-            interval: environment.or("POLL_INTERVAL_SECONDS", Seconds(INTERVAL)).0,
-            rate_limit_per_minute: environment.or("RATE_LIMIT_PER_MINUTE", RATE_LIMIT_PER_MINUTE),
-        };
-        if polling.symbols.is_empty() && environment.problems().is_none() {
-            environment.problem("SYMBOLS has no symbol".to_owned());
-        } else if !polling.symbols.is_empty() && polling.symbols_a_poll() == 0 {
-            environment.problem(format!(
-                "RATE_LIMIT_PER_MINUTE {} is too low for {} polls a minute (POLL_INTERVAL_SECONDS)",
-                polling.rate_limit_per_minute,
-                polling.polls()
-            ));
-        }
-        let kafka = bootstrap_servers.zip(security).map(|(bootstrap_servers, security)| KafkaConfig {
-            bootstrap_servers,
-            topic,
-            security,
-            authority,
-            topic_partitions,
-        });
-        let config = api_key.zip(kafka).map(|(api_key, kafka)| Self {
-            finnhub: FinnhubConfig { base_url, api_key },
-            kafka,
-            polling,
-        });
-        environment.finish(config)
+        let finnhub = FinnhubConfig::read(&mut environment);
+        let kafka = KafkaConfig::read(&mut environment);
+        let polling = Polling::read(&mut environment);
+        environment.finish(|| Some(Self { finnhub: finnhub?, kafka: kafka?, polling: polling? }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ABOUT;
 
     const REQUIRED: [(&str, &str); 2] =
         [("FINNHUB_API_KEY", "marked-key"), ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")];
 
     fn read(more: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let variables = REQUIRED.iter().chain(more).map(|(name, value)| ((*name).into(), (*value).into()));
-        Config::read(variables.collect())
+        Config::read(ABOUT.environment(&[REQUIRED.as_slice(), more].concat()))
     }
 
     #[test]
     fn the_defaults_are_five_symbols_every_six_seconds() {
         let config = read(&[]).unwrap();
         let symbols: Vec<_> = config.polling.turn(&config.polling.symbols, 7).map(Symbol::as_str).collect();
-        assert_eq!(symbols, SYMBOLS);
-        assert_eq!((config.polling.polls(), config.kafka.topic.as_str()), (10, TOPIC));
+        assert_eq!(symbols, ["AAPL", "MSFT", "TSLA", "GOOGL", "AMZN"]);
+        assert_eq!((config.polling.polls(), config.kafka.topic.as_str()), (10, "stock-quotes"));
         assert!(!format!("{config:?}").contains("marked-key"));
     }
 
@@ -263,8 +294,7 @@ mod tests {
             ("KAFKA_SECURITY", "ssl"),
             ("KAFKA_TOPIC_PARTITIONS", "0"),
         ];
-        let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-        let error = Config::read(variables.collect()).unwrap_err().to_string();
+        let error = Config::read(ABOUT.environment(&variables)).unwrap_err().to_string();
         for name in [
             "FINNHUB_API_KEY",
             "KAFKA_BOOTSTRAP_SERVERS",

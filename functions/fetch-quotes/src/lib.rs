@@ -21,7 +21,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use function_kit::{Retry, chain, metrics};
+use function_kit::{About, Retry, aws, chain, metrics};
 use futures::{StreamExt, stream as futures_stream};
 use jiff::Timestamp;
 use lambda_runtime::LambdaEvent;
@@ -32,7 +32,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub use config::{Config, FinnhubConfig, KafkaConfig, Partitions, Polling, SECRETS};
+pub use config::{Config, FinnhubConfig, KafkaConfig, Partitions, Polling};
 pub use finnhub::{Finnhub, FinnhubClientError, MarketStatus, NoQuote};
 pub use link::KafkaClientError;
 pub use pace::Limits;
@@ -40,12 +40,12 @@ pub use schedule::{Plan, Schedule};
 pub use security::{Authority, KafkaSecurity, SaslUser};
 pub use stream::{Delivery, Stream, Undelivered};
 
-/// What `--help` prints.
-pub const ABOUT: &str = "fetch-quotes: a schedule's event -> Finnhub quotes -> Kafka. A Lambda function: it is run by the \
-     Lambda Runtime API (AWS_LAMBDA_RUNTIME_API) and configured by the environment: FINNHUB_API_KEY, \
-     FINNHUB_API_KEY_SECRET, FINNHUB_BASE_URL, SYMBOLS, KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC, \
-     KAFKA_TOPIC_PARTITIONS, KAFKA_SECURITY, KAFKA_SASL, KAFKA_SASL_SECRET, KAFKA_CA, KAFKA_CA_SECRET, POLL_INTERVAL_SECONDS, \
-     RATE_LIMIT_PER_MINUTE, AWS_ENDPOINT_URL, OTEL_EXPORTER_OTLP_ENDPOINT, LOG_LEVEL. See functions/fetch-quotes/README.md.";
+/// What fetch-quotes does, and its variables.
+pub const ABOUT: About = About {
+    name: env!("CARGO_PKG_NAME"),
+    purpose: "a schedule's event -> Finnhub quotes -> Kafka",
+    variables: &[config::VARIABLES, aws::VARIABLES],
+};
 
 /// What is kept of the function's time for the last deliveries.
 const MARGIN: Duration = Duration::from_secs(5);

@@ -5,8 +5,8 @@ use std::{process::ExitCode, sync::Arc};
 use fetch_quotes::{Config, FetchQuotes, Finnhub, Stream};
 
 fn main() -> ExitCode {
-    function_kit::run(env!("CARGO_PKG_NAME"), fetch_quotes::ABOUT, async |environment| {
-        let config = Config::read(environment.with_secrets(&fetch_quotes::SECRETS).await?)?;
+    function_kit::run(&fetch_quotes::ABOUT, async |environment| {
+        let config = Config::read(environment.with_secrets().await?)?;
         let finnhub = Finnhub::new(&config.finnhub, config.polling.limits())?;
         let stream = Stream::new(&config.kafka)?;
         let handler = Arc::new(FetchQuotes::new(config.polling, finnhub, stream));

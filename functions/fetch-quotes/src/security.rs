@@ -130,7 +130,7 @@ impl KafkaSecurity {
     /// Reads `KAFKA_SECURITY` and what its value needs; `None`, and the problems noted, where something is
     /// missing. `tls` says whether the executable can speak it.
     pub(crate) fn read(environment: &mut Environment, tls: bool) -> Option<Self> {
-        let protocol = environment.or("KAFKA_SECURITY", Protocol::Plaintext);
+        let protocol: Protocol = environment.get("KAFKA_SECURITY")?;
         if protocol != Protocol::Plaintext && !tls {
             environment.problem(
                 "KAFKA_SECURITY needs an executable that was built with the feature `tls`".to_owned(),
@@ -143,7 +143,7 @@ impl KafkaSecurity {
                 let region = environment.required("AWS_REGION");
                 let key = environment.required::<String>("AWS_ACCESS_KEY_ID");
                 let secret = environment.required::<String>("AWS_SECRET_ACCESS_KEY");
-                let session = environment.optional("AWS_SESSION_TOKEN");
+                let session = environment.get("AWS_SESSION_TOKEN");
                 Some(Self::MskIam {
                     region: region?,
                     // Lambda gives a process its credentials once, for longer than the process lives.
@@ -199,8 +199,7 @@ mod tests {
         [("AWS_REGION", "eu-central-1"), ("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "marked")];
 
     fn read(variables: &[(&str, &str)], tls: bool) -> (Option<KafkaSecurity>, String) {
-        let mut environment: Environment =
-            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut environment = crate::ABOUT.environment(variables);
         let security = KafkaSecurity::read(&mut environment, tls);
         (security, environment.problems().map(|problems| problems.to_string()).unwrap_or_default())
     }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use function_kit::{
-    ConfigError, Environment, Retry, chain, metrics,
+    About, ConfigError, Environment, Retry, aws, chain, metrics,
     trace::{Span, SpanKind, TraceParent},
 };
 use futures::{StreamExt, stream};
@@ -32,11 +32,12 @@ pub use event::{Message, ObjectRef, UnknownMessage, messages};
 use objects::is_of_a_tool;
 pub use objects::{Bucket, Object, Objects, ReadError};
 
-/// What `--help` prints.
-pub const ABOUT: &str = "load-quotes: S3 events -> BigQuery bronze. A Lambda function: it is run by the Lambda Runtime API \
-     (AWS_LAMBDA_RUNTIME_API) and configured by the environment: BIGQUERY_PROJECT, BIGQUERY_DATASET, \
-     BIGQUERY_ENDPOINT, GOOGLE_CREDENTIALS_JSON or GOOGLE_CREDENTIALS_SECRET or GOOGLE_APPLICATION_CREDENTIALS, \
-     BIGQUERY_MAX_BYTES_BILLED, BIGQUERY_TIMEOUT_SECONDS, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY, OTEL_EXPORTER_OTLP_ENDPOINT, LOG_LEVEL. See functions/load-quotes/README.md.";
+/// What load-quotes does, and its variables.
+pub const ABOUT: About = About {
+    name: env!("CARGO_PKG_NAME"),
+    purpose: "S3 events -> rows of BigQuery's bronze table",
+    variables: &[warehouse::VARIABLES, aws::S3_VARIABLES, aws::VARIABLES],
+};
 
 /// How many objects are read at once.
 const CONCURRENCY: usize = 32;
@@ -63,7 +64,7 @@ impl Config {
     /// All that is wrong with it.
     pub fn read(mut environment: Environment) -> Result<Self, ConfigError> {
         let warehouse = WarehouseConfig::read(&mut environment);
-        environment.finish(warehouse.map(|warehouse| Self { warehouse }))
+        environment.finish(|| Some(Self { warehouse: warehouse? }))
     }
 }
 

@@ -7,8 +7,8 @@ use load_quotes::{Bucket, Config, LoadQuotes};
 use warehouse::Warehouse;
 
 fn main() -> ExitCode {
-    function_kit::run(env!("CARGO_PKG_NAME"), load_quotes::ABOUT, async |environment| {
-        let mut environment = environment.with_secrets(&warehouse::SECRETS).await?;
+    function_kit::run(&load_quotes::ABOUT, async |environment| {
+        let mut environment = environment.with_secrets().await?;
         let sdk = aws::sdk_config(&mut environment);
         let s3 = aws::s3(&sdk, &mut environment);
         let config = Config::read(environment)?;

@@ -361,7 +361,7 @@ async fn of_batches_as_many_are_begun_as_there_is_time_for() {
 
 #[test]
 fn every_problem_of_the_environment_is_named() {
-    let error = Config::read(Environment::default()).unwrap_err().to_string();
+    let error = Config::read(ABOUT.environment(&[])).unwrap_err().to_string();
     assert!(error.contains("BIGQUERY_PROJECT"), "{error}");
     assert!(error.contains("GOOGLE_APPLICATION_CREDENTIALS"), "{error}");
 }

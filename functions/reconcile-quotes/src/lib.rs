@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use function_kit::{ConfigError, Environment, Retry, metrics};
+use function_kit::{About, ConfigError, Environment, Retry, Variable, aws, metrics};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use lambda_runtime::LambdaEvent;
@@ -26,12 +26,32 @@ pub use bucket::{Archive, BronzeBucket, Listed, Page};
 pub use queue::{LoadQueue, Queue};
 pub use request::{Request, Window};
 
-/// What `--help` prints.
-pub const ABOUT: &str = "reconcile-quotes: what the bucket has and bronze does not have is queued again. A Lambda function: it is run \
-     by the Lambda Runtime API (AWS_LAMBDA_RUNTIME_API) and configured by the environment: BRONZE_BUCKET, \
-     ARCHIVED_QUEUE_URL, BIGQUERY_PROJECT, BIGQUERY_DATASET, BIGQUERY_ENDPOINT, \
-     GOOGLE_CREDENTIALS_JSON or GOOGLE_CREDENTIALS_SECRET or GOOGLE_APPLICATION_CREDENTIALS, \
-     BIGQUERY_MAX_BYTES_BILLED, BIGQUERY_TIMEOUT_SECONDS, RECONCILE_MARGIN_SECONDS, RECONCILE_GRACE_SECONDS, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY, LOG_LEVEL. See functions/reconcile-quotes/README.md.";
+/// What reconcile-quotes does, and its variables.
+pub const ABOUT: About = About {
+    name: env!("CARGO_PKG_NAME"),
+    purpose: "a schedule's event -> objects that bronze does not have are queued again",
+    variables: &[
+        &[
+            Variable::required("BRONZE_BUCKET", "where the archived quotes are"),
+            Variable::required("ARCHIVED_QUEUE_URL", "URL of the queue of load-quotes"),
+            // Six hours: longer than notifications are likely to be lost without anyone's notice.
+            Variable::or(
+                "RECONCILE_MARGIN_SECONDS",
+                "21600",
+                "how many seconds behind the watermark it looks",
+            ),
+            // S3's events usually arrive within seconds, sometimes a minute or more.
+            Variable::or(
+                "RECONCILE_GRACE_SECONDS",
+                "120",
+                "for how many seconds an object is left to its own event",
+            ),
+        ],
+        warehouse::VARIABLES,
+        aws::S3_VARIABLES,
+        aws::VARIABLES,
+    ],
+};
 
 /// How many symbols are listed at once.
 const CONCURRENCY: usize = 8;
@@ -47,10 +67,6 @@ const DEADLINE_MARGIN: Duration = Duration::from_secs(25);
 const LAST: Duration = Duration::from_secs(1);
 /// No function has more time.
 const LONGEST: Duration = Duration::from_mins(15);
-/// Six hours: longer than notifications are likely to be lost without anyone's notice.
-const MARGIN_SECONDS: u64 = 6 * 3600;
-/// S3's events usually arrive within seconds, sometimes a minute or more.
-const GRACE_SECONDS: u64 = 120;
 
 /// The configuration of reconcile-quotes.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,19 +90,19 @@ impl Config {
     /// All that is wrong with it.
     pub fn read(mut environment: Environment) -> Result<Self, ConfigError> {
         let warehouse = WarehouseConfig::read(&mut environment);
-        let bucket = environment.required("BRONZE_BUCKET");
-        let queue = environment.required("ARCHIVED_QUEUE_URL");
-        let margin = Duration::from_secs(environment.or("RECONCILE_MARGIN_SECONDS", MARGIN_SECONDS));
-        let grace = Duration::from_secs(environment.or("RECONCILE_GRACE_SECONDS", GRACE_SECONDS));
-        let config =
-            warehouse.zip(bucket).zip(queue).map(|((warehouse, bronze_bucket), archived_queue_url)| Self {
-                warehouse,
-                bronze_bucket,
-                archived_queue_url,
-                margin,
-                grace,
-            });
-        environment.finish(config)
+        let bronze_bucket = environment.get("BRONZE_BUCKET");
+        let archived_queue_url = environment.get("ARCHIVED_QUEUE_URL");
+        let margin = environment.get("RECONCILE_MARGIN_SECONDS").map(Duration::from_secs);
+        let grace = environment.get("RECONCILE_GRACE_SECONDS").map(Duration::from_secs);
+        environment.finish(|| {
+            Some(Self {
+                warehouse: warehouse?,
+                bronze_bucket: bronze_bucket?,
+                archived_queue_url: archived_queue_url?,
+                margin: margin?,
+                grace: grace?,
+            })
+        })
     }
 }
 

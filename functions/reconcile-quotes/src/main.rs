@@ -7,8 +7,8 @@ use reconcile_quotes::{BronzeBucket, Config, LoadQueue, ReconcileQuotes};
 use warehouse::Warehouse;
 
 fn main() -> ExitCode {
-    function_kit::run(env!("CARGO_PKG_NAME"), reconcile_quotes::ABOUT, async |environment| {
-        let mut environment = environment.with_secrets(&warehouse::SECRETS).await?;
+    function_kit::run(&reconcile_quotes::ABOUT, async |environment| {
+        let mut environment = environment.with_secrets().await?;
         let sdk = aws::sdk_config(&mut environment);
         let s3 = aws::s3(&sdk, &mut environment);
         let config = Config::read(environment)?;

@@ -151,7 +151,7 @@ fn keys(symbol: &str, seconds: std::ops::Range<i64>) -> BTreeSet<String> {
 type Function<'a> = ReconcileQuotes<&'a Listing, &'a Rows, &'a Sent>;
 
 fn function<'a>(archive: &'a Listing, bronze: &'a Rows, sent: &'a Sent) -> Function<'a> {
-    ReconcileQuotes::new(archive, bronze, sent, Duration::from_secs(MARGIN_SECONDS), Duration::ZERO)
+    ReconcileQuotes::new(archive, bronze, sent, Duration::from_hours(6), Duration::ZERO)
 }
 
 async fn invoke(function: &Function<'_>, request: &str) -> Outcome {
@@ -353,7 +353,7 @@ async fn a_replay_of_a_symbol_queues_the_batches_of_its_time_too() {
 
 #[test]
 fn every_problem_of_the_environment_is_named() {
-    let error = Config::read(Environment::default()).unwrap_err().to_string();
+    let error = Config::read(ABOUT.environment(&[])).unwrap_err().to_string();
     for name in ["BRONZE_BUCKET", "ARCHIVED_QUEUE_URL", "BIGQUERY_PROJECT"] {
         assert!(error.contains(name), "{name} in {error}");
     }

@@ -15,7 +15,7 @@ mod reads;
 
 use std::time::Duration;
 
-use function_kit::{ConfigError, Environment, Retry, chain};
+use function_kit::{About, ConfigError, Environment, Retry, Variable, aws, chain};
 use jiff::SignedDuration;
 use lambda_http::{Body, Request, Response, http::Method};
 use warehouse::{Warehouse, WarehouseConfig};
@@ -29,13 +29,36 @@ use crate::{
     reads::{Pace, Reads},
 };
 
-/// What `--help` prints.
-pub const ABOUT: &str = "serve-dashboard: HTTP -> gold tables as JSON, and a web page. A Lambda function: it is run by \
-     the Lambda Runtime API (AWS_LAMBDA_RUNTIME_API) and configured by the environment: BIGQUERY_PROJECT, \
-     BIGQUERY_DATASET, BIGQUERY_ENDPOINT, GOOGLE_CREDENTIALS_JSON or GOOGLE_CREDENTIALS_SECRET or \
-     GOOGLE_APPLICATION_CREDENTIALS, DASHBOARD_CACHE_SECONDS, DASHBOARD_CHART_SECONDS, \
-     DASHBOARD_STALE_AFTER_SECONDS, DASHBOARD_RECORDING_SPEED, DASHBOARD_PIPELINE_URL, LOG_LEVEL. See \
-     functions/serve-dashboard/README.md.";
+/// What serve-dashboard does, and its variables.
+pub const ABOUT: About = About {
+    name: env!("CARGO_PKG_NAME"),
+    purpose: "HTTP -> gold tables as JSON, and a web page",
+    variables: &[
+        &[
+            Variable::or(
+                "DASHBOARD_CACHE_SECONDS",
+                "6",
+                "for how long one read of the tiles' figures is used; 0: each request reads them",
+            ),
+            Variable::or("DASHBOARD_CHART_SECONDS", "60", "the same of all other figures"),
+            Variable::or(
+                "DASHBOARD_STALE_AFTER_SECONDS",
+                "60",
+                "from which age of its latest quote on a symbol is `stale`",
+            ),
+            Variable::optional(
+                "DASHBOARD_RECORDING_SPEED",
+                "the quotes are of a recording, which is replayed so many times faster; `make local` sets it",
+            ),
+            Variable::optional(
+                "DASHBOARD_PIPELINE_URL",
+                "where the flow serves its own figures of each station; `make local` sets it",
+            ),
+        ],
+        warehouse::VARIABLES,
+        aws::VARIABLES,
+    ],
+};
 
 const OPENAPI: &str = include_str!("../openapi.json");
 /// How long the warehouse may take: clients wait for 10 s.
@@ -67,25 +90,27 @@ impl Config {
     /// All that is wrong with it.
     pub fn read(mut environment: Environment) -> Result<Self, ConfigError> {
         let warehouse = WarehouseConfig::read(&mut environment);
-        let cache_seconds = environment.or("DASHBOARD_CACHE_SECONDS", 6);
-        let chart_seconds = environment.or("DASHBOARD_CHART_SECONDS", 60);
-        let stale_after_seconds = environment.or("DASHBOARD_STALE_AFTER_SECONDS", 60);
-        if stale_after_seconds == 0 {
+        let cache_seconds = environment.get("DASHBOARD_CACHE_SECONDS");
+        let chart_seconds = environment.get("DASHBOARD_CHART_SECONDS");
+        let stale_after_seconds: Option<u32> = environment.get("DASHBOARD_STALE_AFTER_SECONDS");
+        if stale_after_seconds == Some(0) {
             environment.problem("DASHBOARD_STALE_AFTER_SECONDS: 0 is less than 1".to_owned());
         }
-        let recording_speed: Option<f64> = environment.optional("DASHBOARD_RECORDING_SPEED");
+        let recording_speed: Option<f64> = environment.get("DASHBOARD_RECORDING_SPEED");
         if let Some(speed) = recording_speed.filter(|speed| !speed.is_finite() || *speed <= 0.0) {
             environment.problem(format!("DASHBOARD_RECORDING_SPEED: {speed} is not above 0"));
         }
-        let pipeline_url = environment.optional("DASHBOARD_PIPELINE_URL");
-        environment.finish(warehouse.map(|warehouse| Self {
-            warehouse,
-            cache_seconds,
-            chart_seconds,
-            stale_after_seconds,
-            recording_speed,
-            pipeline_url,
-        }))
+        let pipeline_url = environment.get("DASHBOARD_PIPELINE_URL");
+        environment.finish(|| {
+            Some(Self {
+                warehouse: warehouse?,
+                cache_seconds: cache_seconds?,
+                chart_seconds: chart_seconds?,
+                stale_after_seconds: stale_after_seconds?,
+                recording_speed,
+                pipeline_url,
+            })
+        })
     }
 }
 

@@ -7,8 +7,8 @@ use serve_dashboard::{Config, Never, ServeDashboard};
 use warehouse::Warehouse;
 
 fn main() -> ExitCode {
-    function_kit::run(env!("CARGO_PKG_NAME"), serve_dashboard::ABOUT, async |environment| {
-        let config = Config::read(environment.with_secrets(&warehouse::SECRETS).await?)?;
+    function_kit::run(&serve_dashboard::ABOUT, async |environment| {
+        let config = Config::read(environment.with_secrets().await?)?;
         let warehouse = Warehouse::connect(config.warehouse.clone()).await?;
         let dashboard = Arc::new(ServeDashboard::new(warehouse, &config));
         let http = Adapter::from(service_fn(move |request| {

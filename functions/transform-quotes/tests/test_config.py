@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from conftest import ROOT
 from transform_quotes.config import Config, ConfigError
@@ -80,3 +82,28 @@ def test_an_empty_variable_is_an_absent_one(env):
     assert config.endpoint is None
     assert config.parsed_path is None
     assert config.credentials_json is None
+
+
+class Recorded(dict[str, str]):
+    """An environment that notes what is read of it."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        super().__init__(env)
+        self.read: set[str] = set()
+
+    def get(self, name, default=None):
+        self.read.add(name)
+        return super().get(name, default)
+
+
+def test_the_readme_has_every_variable_with_the_defaults_of_dbts_profile(env):
+    readme = (ROOT / "functions/transform-quotes/README.md").read_text()
+    table = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", readme, re.M))
+    recorded = Recorded({**env, "BIGQUERY_ENDPOINT": "http://127.0.0.1:9050"})
+    Config.from_env(recorded)
+    profile = re.findall(r"env_var\('(\w+)', '(\w*)'\)", (ROOT / "dbt_stocks/profiles.yml").read_text())
+
+    # dbt reads this one by itself.
+    assert recorded.read | {name for name, _ in profile} | {"DBT_FULL_REFRESH"} == table.keys()
+    for name, default in profile:
+        assert not default or f"`{default}`" in table[name], name

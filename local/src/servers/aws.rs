@@ -165,8 +165,9 @@ impl Aws {
         };
         // As the SDK's clients, which take no proxy from the environment.
         let http = reqwest::Client::builder().no_proxy().build().unwrap_or_default();
+        let mut environment = Environment::of_process(&[function_kit::aws::S3_VARIABLES]);
         Self {
-            s3: function_kit::aws::s3_at(&config, Some(s3_endpoint), &mut Environment::of_process()),
+            s3: function_kit::aws::s3_at(&config, Some(s3_endpoint), &mut environment),
             sqs: aws_sdk_sqs::Client::new(&with_long_timeouts(&config)),
             lambda: aws_sdk_lambda::Client::new(&with_long_timeouts(&config)),
             scheduler: aws_sdk_scheduler::Client::new(&config),

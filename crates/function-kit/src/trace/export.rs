@@ -64,22 +64,21 @@ impl Export {
     /// they are wrong, which is noted as a problem. It needs a runtime of tokio's.
     pub fn start(environment: &mut Environment, function: &'static str) -> Option<Self> {
         let endpoint: String = environment
-            .optional("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-            .or_else(|| environment.optional("OTEL_EXPORTER_OTLP_ENDPOINT"))?;
-        if environment.optional("OTEL_SDK_DISABLED").is_some_and(|it: String| it.eq_ignore_ascii_case("true"))
-        {
+            .get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+            .or_else(|| environment.get("OTEL_EXPORTER_OTLP_ENDPOINT"))?;
+        if environment.get("OTEL_SDK_DISABLED").is_some_and(|it: String| it.eq_ignore_ascii_case("true")) {
             return None;
         }
         let protocol: Option<String> = environment
-            .optional("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
-            .or_else(|| environment.optional("OTEL_EXPORTER_OTLP_PROTOCOL"));
+            .get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+            .or_else(|| environment.get("OTEL_EXPORTER_OTLP_PROTOCOL"));
         if let Some(other) = protocol.filter(|protocol| protocol != "http/protobuf") {
             environment
                 .problem(format!("OTEL_EXPORTER_OTLP_PROTOCOL: {other} is not supported; use http/protobuf"));
         }
         let timeout = environment
-            .optional("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
-            .or_else(|| environment.optional("OTEL_EXPORTER_OTLP_TIMEOUT"))
+            .get("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
+            .or_else(|| environment.get("OTEL_EXPORTER_OTLP_TIMEOUT"))
             .map_or(TIMEOUT, Duration::from_millis);
         let trouble = Trouble::default();
         let collector = Collector {
@@ -104,8 +103,8 @@ impl Export {
         let mut resource = Resource::builder();
         let is_named =
             |attributes: String| attributes.split(',').any(|it| it.trim().starts_with("service.name="));
-        if environment.optional::<String>("OTEL_SERVICE_NAME").is_none()
-            && !environment.optional("OTEL_RESOURCE_ATTRIBUTES").is_some_and(is_named)
+        if !environment.is_set("OTEL_SERVICE_NAME")
+            && !environment.get("OTEL_RESOURCE_ATTRIBUTES").is_some_and(is_named)
         {
             resource = resource.with_service_name(function);
         }

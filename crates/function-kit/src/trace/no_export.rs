@@ -9,9 +9,9 @@ use crate::Environment;
 pub(crate) struct Export(Infallible);
 
 impl Export {
-    pub fn start(environment: &mut Environment, _: &'static str) -> Option<Self> {
+    pub fn start(environment: &Environment, _: &'static str) -> Option<Self> {
         for variable in ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
-            if environment.optional::<String>(variable).is_some() {
+            if environment.is_set(variable) {
                 tracing::warn!(
                     "{variable} is set, but this executable was built without the cargo feature otel"
                 );

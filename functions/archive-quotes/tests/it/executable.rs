@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use test_support::{
-    Collector, Executable, ExportedSpan, Reply, S3, assert_configuration_problems, assert_help, failure,
+    Collector, Executable, ExportedSpan, Reply, S3, assert_configuration_problems, assert_documented, failure,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_archive-quotes");
@@ -28,16 +28,8 @@ fn exporting_to(collector: &str, s3: &str, more: &[(&str, &str)]) -> Executable 
 }
 
 #[test]
-fn help_names_every_variable() {
-    let names = [
-        "BRONZE_BUCKET",
-        "QUARANTINE_BUCKET",
-        "OBJECT_LAYOUT",
-        "OBJECT_COMPRESSION",
-        "AWS_ENDPOINT_URL",
-        "LOG_LEVEL",
-    ];
-    assert_help(PROGRAM, &names);
+fn every_variable_is_documented() {
+    assert_documented(PROGRAM, env!("CARGO_MANIFEST_DIR"), &archive_quotes::ABOUT);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::{
 
 use runtime_api::{Function, FunctionConfig, InvokeError};
 use serde_json::{Value, json};
-use test_support::Collector;
+use test_support::{Collector, assert_documented};
 
 use crate::support::*;
 
@@ -31,17 +31,8 @@ fn bootstrap(env: &[(&str, &str)]) -> (Function, Log) {
 }
 
 #[test]
-fn help_names_every_variable() {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_fetch-quotes"))
-        .arg("--help")
-        .env_clear()
-        .output()
-        .unwrap();
-    let help = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success());
-    for name in ["FINNHUB_API_KEY", "FINNHUB_BASE_URL", "SYMBOLS", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC"] {
-        assert!(help.contains(name), "{name} in {help}");
-    }
+fn every_variable_is_documented() {
+    assert_documented(env!("CARGO_BIN_EXE_fetch-quotes"), env!("CARGO_MANIFEST_DIR"), &fetch_quotes::ABOUT);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use broker::Broker;
-use fetch_quotes::{Config, FetchError, FetchQuotes, Finnhub, Outcome, Schedule, Stream};
+use fetch_quotes::{ABOUT, Config, FetchError, FetchQuotes, Finnhub, Outcome, Schedule, Stream};
 use lambda_runtime::{Context, LambdaEvent};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
@@ -216,8 +216,7 @@ fn read<T>(servers: &str, of: impl Fn(&BorrowedMessage<'_>) -> T) -> Vec<T> {
 /// The function with these variables besides the key.
 pub fn function(finnhub: &str, kafka: &str, more: &[(&str, &str)]) -> FetchQuotes {
     let given = [("FINNHUB_API_KEY", KEY), ("FINNHUB_BASE_URL", finnhub), ("KAFKA_BOOTSTRAP_SERVERS", kafka)];
-    let variables = given.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let config = Config::read(variables.collect()).unwrap();
+    let config = Config::read(ABOUT.environment(&[given.as_slice(), more].concat())).unwrap();
     let finnhub = Finnhub::new(&config.finnhub, config.polling.limits()).unwrap();
     let stream = Stream::new(&config.kafka).unwrap();
     FetchQuotes::new(config.polling, finnhub, stream)
@@ -227,8 +226,7 @@ pub fn function(finnhub: &str, kafka: &str, more: &[(&str, &str)]) -> FetchQuote
 pub fn client(base_url: &str) -> Finnhub {
     let given =
         [("FINNHUB_API_KEY", KEY), ("FINNHUB_BASE_URL", base_url), ("KAFKA_BOOTSTRAP_SERVERS", "none")];
-    let variables = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let config = Config::read(variables.collect()).unwrap();
+    let config = Config::read(ABOUT.environment(&given)).unwrap();
     Finnhub::new(&config.finnhub, config.polling.limits()).unwrap()
 }
 

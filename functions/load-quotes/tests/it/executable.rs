@@ -7,7 +7,9 @@ use std::{
 
 use axum::{Json, Router, extract::State};
 use serde_json::{Value, json};
-use test_support::{Collector, Executable, Reply, S3, assert_configuration_problems, assert_help, failure};
+use test_support::{
+    Collector, Executable, Reply, S3, assert_configuration_problems, assert_documented, failure,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_load-quotes");
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,15 +51,8 @@ fn messages(keys: &[&str]) -> String {
 }
 
 #[test]
-fn help_names_every_variable() {
-    let names = [
-        "BIGQUERY_PROJECT",
-        "BIGQUERY_DATASET",
-        "BIGQUERY_ENDPOINT",
-        "BIGQUERY_MAX_BYTES_BILLED",
-        "LOG_LEVEL",
-    ];
-    assert_help(PROGRAM, &names);
+fn every_variable_is_documented() {
+    assert_documented(PROGRAM, env!("CARGO_MANIFEST_DIR"), &load_quotes::ABOUT);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use function_kit::Retry;
 use reconcile_quotes::{Archive, BronzeBucket};
 use serde_json::Value;
 use test_support::{
-    Executable, OUTAGES, REFUSALS, Reply, S3, assert_configuration_problems, assert_help, failure,
+    Executable, OUTAGES, REFUSALS, Reply, S3, assert_configuration_problems, assert_documented, failure,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_reconcile-quotes");
@@ -25,10 +25,8 @@ fn function() -> Executable {
 }
 
 #[test]
-fn help_names_every_variable() {
-    let names =
-        ["BRONZE_BUCKET", "ARCHIVED_QUEUE_URL", "BIGQUERY_PROJECT", "RECONCILE_MARGIN_SECONDS", "LOG_LEVEL"];
-    assert_help(PROGRAM, &names);
+fn every_variable_is_documented() {
+    assert_documented(PROGRAM, env!("CARGO_MANIFEST_DIR"), &reconcile_quotes::ABOUT);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@ use std::io::Read;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
-use test_support::{assert_configuration_problems, assert_help};
+use test_support::{assert_configuration_problems, assert_documented};
 
 use crate::bigquery::{Answer, BigQuery, Dashboard, PROGRAM, refused};
 
@@ -77,19 +77,8 @@ fn read(answer: &Answer) -> Value {
 }
 
 #[test]
-fn help_names_every_variable() {
-    assert_help(
-        PROGRAM,
-        &[
-            "BIGQUERY_PROJECT",
-            "BIGQUERY_DATASET",
-            "DASHBOARD_CACHE_SECONDS",
-            "DASHBOARD_CHART_SECONDS",
-            "DASHBOARD_STALE_AFTER_SECONDS",
-            "DASHBOARD_RECORDING_SPEED",
-            "DASHBOARD_PIPELINE_URL",
-        ],
-    );
+fn every_variable_is_documented() {
+    assert_documented(PROGRAM, env!("CARGO_MANIFEST_DIR"), &serve_dashboard::ABOUT);
 }
 
 #[tokio::test]
