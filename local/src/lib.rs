@@ -2,6 +2,7 @@
 //!
 //! It starts the stand-ins that no endpoint variable replaces, provisions them, deploys the functions,
 //! bridges Kafka to Lambda, runs dbt on a schedule, and shows what happens.
+#![allow(clippy::disallowed_methods, reason = "it is not part of a function")]
 
 mod base;
 mod cli;

@@ -55,7 +55,7 @@ async fn write(
                 .content_type("application/json")
                 .if_none_match("*")
                 .body(ByteStream::from(body.to_vec()));
-            put.send().await.map_err(|error| aws::describe(&error))
+            put.send().await.map_err(|error| aws::CallError::from(error).reason)
         })
         .buffer_unordered(at_once)
         .try_for_each(|_| async { Ok(()) })

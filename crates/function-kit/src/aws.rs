@@ -26,7 +26,7 @@ use aws_smithy_runtime_api::{
 
 #[cfg(feature = "s3")]
 use crate::Secret;
-use crate::{Environment, Variable, chain, metrics};
+use crate::{Environment, Retry, Variable, chain, metrics};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -111,9 +111,38 @@ const PASSING_CODES: [&str; 24] = [
     "TooManyRequestsException",
 ];
 
-/// Whether the same call may succeed when it is made again: one answer for all functions. An outage, throttling and an
-/// answer that was lost or cut off pass; a refusal, a bucket that is not there and a signature that is wrong stay.
-pub fn is_retryable<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+/// Why a call to AWS failed: one classification for all functions.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct CallError {
+    /// What the service or the network said: `AccessDenied: no`.
+    pub reason: String,
+    /// Whether the same call may succeed when it is made again. An outage, throttling and an answer that was lost or cut off
+    /// pass; a refusal, a bucket that is not there and a signature that is wrong stay.
+    pub is_retryable: bool,
+}
+
+impl CallError {
+    /// An answer whose body could not be read to its end.
+    #[must_use]
+    pub fn cut_off(error: &dyn std::error::Error) -> Self {
+        Self { reason: chain(error), is_retryable: true }
+    }
+}
+
+impl Retry for CallError {
+    fn is_retryable(&self) -> bool {
+        self.is_retryable
+    }
+}
+
+impl<E: ProvideErrorMetadata + std::error::Error + 'static> From<SdkError<E, HttpResponse>> for CallError {
+    fn from(error: SdkError<E, HttpResponse>) -> Self {
+        Self { reason: describe(&error), is_retryable: is_retryable(&error) }
+    }
+}
+
+fn is_retryable<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
         SdkError::ConstructionFailure(_) => false,
         SdkError::DispatchFailure(failure) => !failure.is_user(),
@@ -130,8 +159,8 @@ pub fn is_retryable<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) 
     }
 }
 
-/// What a call's error says: `AccessDenied: no`, and the causes of one that is not the service's.
-pub fn describe<E>(error: &SdkError<E, HttpResponse>) -> String
+/// The service's code and message, or the causes of an error that is not the service's.
+fn describe<E>(error: &SdkError<E, HttpResponse>) -> String
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
@@ -174,6 +203,7 @@ pub fn s3(config: &SdkConfig, environment: &mut Environment) -> aws_sdk_s3::Clie
 
 /// As [`s3`], with the server's URL given (`None` for the configuration's own).
 #[cfg(feature = "s3")]
+#[allow(clippy::disallowed_methods, reason = "the one place for it")]
 pub fn s3_at(
     config: &SdkConfig,
     endpoint: Option<&str>,
@@ -266,6 +296,7 @@ pub(crate) fn secrets_manager(config: &SdkConfig) -> aws_sdk_secretsmanager::Cli
 /// A client of SQS.
 #[cfg(feature = "sqs")]
 #[must_use]
+#[allow(clippy::disallowed_methods, reason = "the one place for it")]
 pub fn sqs(config: &SdkConfig) -> aws_sdk_sqs::Client {
     let config = aws_sdk_sqs::config::Builder::from(config).interceptor(CountRetries).build();
     aws_sdk_sqs::Client::from_conf(config)

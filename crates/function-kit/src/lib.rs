@@ -4,6 +4,7 @@
 pub mod aws;
 pub mod config;
 mod error;
+mod lock;
 mod log;
 pub mod metrics;
 mod run;
@@ -13,6 +14,7 @@ mod variables;
 
 pub use config::{ConfigError, Environment, Secret, is_loopback, without_passwords};
 pub use error::{Retry, chain, diagnostic};
-pub use run::run;
+pub use lock::lock;
+pub use run::{run, time_left};
 pub use secrets::SecretError;
 pub use variables::{About, Row, Unset, Variable};

@@ -3,14 +3,11 @@
 //!
 //! Format: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
-use std::{
-    collections::BTreeMap,
-    io::Write,
-    mem,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, io::Write, mem, sync::Mutex};
 
 use metrics_cloudwatch_embedded::{Builder, Collector};
+
+use crate::lock;
 
 include!(concat!(env!("OUT_DIR"), "/metrics.rs"));
 
@@ -48,22 +45,18 @@ impl Seconds {
     /// 700 bytes.
     pub fn add(&self, seconds: f64) {
         let seconds = (seconds * 1e4).round() / 1e4;
-        SECONDS.lock().unwrap_or_else(PoisonError::into_inner).entry(self.0).or_default().push(seconds);
+        lock(&SECONDS).entry(self.0).or_default().push(seconds);
     }
 }
 
 /// Where the process's metrics are gathered; without it, in tests, they go nowhere.
-pub(crate) fn collector(
-    function: &'static str,
-) -> Result<&'static Collector, metrics_cloudwatch_embedded::Error> {
-    // Lambda sets it to the name that the function was deployed under.
-    let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|_| function.to_owned());
+pub(crate) fn collector(function: String) -> Result<&'static Collector, metrics_cloudwatch_embedded::Error> {
     Builder::new().cloudwatch_namespace(NAMESPACE).with_dimension("function", function).init()
 }
 
 /// Writes what was gathered since the last time: one line, and one more for each further hundred durations.
 pub(crate) fn write(collector: &Collector) {
-    let mut seconds = mem::take(&mut *SECONDS.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut seconds = mem::take(&mut *lock(&SECONDS));
     let mut lines = Vec::new();
     let mut written = Ok(());
     loop {

@@ -1,8 +1,13 @@
 //! `run`: a handler as a Lambda executable.
 
-use std::{error::Error, fmt::Debug, process::ExitCode};
+use std::{
+    error::Error,
+    fmt::Debug,
+    process::ExitCode,
+    time::{Duration, Instant, SystemTime},
+};
 
-use lambda_runtime::{Diagnostic, LambdaEvent};
+use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use metrics_cloudwatch_embedded::Collector;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -41,13 +46,28 @@ where
     };
     let outcome = runtime.block_on(async {
         let export = Export::start(&mut environment, name);
+        let deployed = environment.get("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| name.to_owned());
         let handler = start(environment).await?;
-        serve(handler, metrics::collector(name)?, export).await
+        serve(handler, metrics::collector(deployed)?, export).await
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error.as_ref()),
     }
+}
+
+/// What is kept of a function's time for reporting that it ran out.
+const MARGIN: Duration = Duration::from_millis(500);
+/// No function has more time. An invocation without a deadline gets it, too.
+const LONGEST: Duration = Duration::from_mins(15);
+
+/// How long the handler of an event may still take. Half a second before Lambda would end the process, [`run`] ends the handler
+/// and reports the event as `Retryable`.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "the one place for it")]
+pub fn time_left(context: &Context) -> Duration {
+    let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+    left.min(LONGEST).saturating_sub(MARGIN)
 }
 
 async fn serve<Handler, Event, Outcome, Failure>(
@@ -64,22 +84,31 @@ where
     let (handler, export) = (&handler, export.as_ref());
     let service = lambda_runtime::service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
         let LambdaEvent { payload, context } = event;
-        let deadline = context.deadline();
+        let until = Instant::now() + time_left(&context) + MARGIN;
         let outcome = match serde_json::from_str(payload.get()) {
             Ok(payload) => {
-                handler(LambdaEvent { payload, context }).await.map_err(|error| diagnostic(&error))
+                let left = time_left(&context);
+                match tokio::time::timeout(left, handler(LambdaEvent { payload, context })).await {
+                    Ok(outcome) => outcome.map_err(|error| diagnostic(&error)),
+                    Err(_) => Err(out_of_time()),
+                }
             }
             Err(error) => Err(unreadable(&error)),
         };
         metrics::write(collector);
         if let Some(export) = export {
-            export.flush(deadline).await;
+            export.flush(until).await;
         }
         outcome.inspect_err(|diagnostic| {
             tracing::error!(error_type = diagnostic.error_type, "{}", diagnostic.error_message);
         })
     });
     lambda_runtime::run(service).await
+}
+
+fn out_of_time() -> Diagnostic {
+    let error_message = "the function's time was over before it had handled the event".to_owned();
+    Diagnostic { error_type: "Retryable".to_owned(), error_message }
 }
 
 fn unreadable(error: &serde_json::Error) -> Diagnostic {

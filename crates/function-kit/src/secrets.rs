@@ -2,19 +2,22 @@
 
 use aws_sdk_secretsmanager::{Client, error::SdkError};
 
-use crate::{Environment, Variable, aws};
+use crate::{
+    Environment, Variable,
+    aws::{self, CallError},
+};
 
 /// A secret that could not be read. A function that does not start is started again for the next event, so it
 /// does not matter whether the reason is temporary.
 #[derive(Debug, thiserror::Error)]
-#[error("{reference}: the secret {secret} was not read: {reason}")]
+#[error("{reference}: the secret {secret} was not read")]
 pub struct SecretError {
     /// The variable that names it.
     pub reference: &'static str,
     /// Its ARN or name.
     pub secret: String,
     /// What Secrets Manager or the network said; never a part of the secret.
-    pub reason: String,
+    pub source: CallError,
 }
 
 impl Environment {
@@ -42,15 +45,15 @@ impl Environment {
 }
 
 async fn read(client: &Client, reference: &'static str, secret: String) -> Result<String, SecretError> {
-    let failed = |reason| SecretError { reference, secret: secret.clone(), reason };
-    let answer = client.get_secret_value().secret_id(&secret).send().await;
-    // An answer that cannot be read may contain the secret: nothing of it is logged.
-    let answer = answer.map_err(|error| {
-        failed(match error {
-            SdkError::ResponseError(_) => "the answer is not from Secrets Manager".to_owned(),
-            error => aws::describe(&error),
-        })
-    })?;
-    let value = answer.secret_string().map(str::trim).filter(|value| !value.is_empty());
-    value.map(str::to_owned).ok_or_else(|| failed("it has no text value".to_owned()))
+    let unreadable = |reason: &str| CallError { reason: reason.to_owned(), is_retryable: false };
+    let source = match client.get_secret_value().secret_id(&secret).send().await {
+        Ok(answer) => match answer.secret_string().map(str::trim).filter(|value| !value.is_empty()) {
+            Some(value) => return Ok(value.to_owned()),
+            None => unreadable("it has no text value"),
+        },
+        // An answer that cannot be read may contain the secret: nothing of it is logged.
+        Err(SdkError::ResponseError(_)) => unreadable("the answer is not from Secrets Manager"),
+        Err(error) => error.into(),
+    };
+    Err(SecretError { reference, secret, source })
 }

@@ -73,6 +73,10 @@ impl Variable {
 pub(crate) const COMMON: &[Variable] = &[
     Variable::or("LOG_LEVEL", "info", "what is logged: `error`, `warn`, `info`, `debug` or `trace`"),
     Variable::optional(
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "the name under which the function was deployed, and its name in metrics; Lambda sets it",
+    ),
+    Variable::optional(
         "OTEL_*",
         "OpenTelemetry's variables; `OTEL_EXPORTER_OTLP_ENDPOINT` is a collector of traces. Only in an executable with the \
          cargo feature `otel`: see docs/OBSERVABILITY.md",

@@ -2,13 +2,13 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
-use function_kit::{Environment, Retry, Variable, chain, is_loopback, metrics};
+use function_kit::{Environment, Retry, Variable, chain, is_loopback, lock, metrics};
 use gcp_bigquery_client::{
     Client,
     auth::Authenticator,
@@ -324,7 +324,7 @@ impl Warehouse {
         // A try that got no answer may still be running: with its id, BigQuery answers with the same job
         // instead of starting another beside it. What was refused has ended, and needs a new id.
         let id = Mutex::new(Uuid::now_v7());
-        let request_id = || id.lock().unwrap_or_else(PoisonError::into_inner).to_string();
+        let request_id = || lock(&id).to_string();
         let end = Instant::now() + self.config.timeout;
         let is_in_time = |error: &WarehouseError| error.is_retryable() && Instant::now() < end;
         (|| self.run_once(statement, &sql, parameters, request_id(), end))
@@ -333,7 +333,7 @@ impl Warehouse {
             .notify(|error, pause| {
                 metrics::RETRIED.add(1);
                 if matches!(error, WarehouseError::Refused { .. }) {
-                    *id.lock().unwrap_or_else(PoisonError::into_inner) = Uuid::now_v7();
+                    *lock(&id) = Uuid::now_v7();
                 }
                 tracing::warn!(statement, pause_ms = pause.as_secs_f64() * 1000.0, "trying again: {error}");
             })

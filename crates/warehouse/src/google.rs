@@ -1,13 +1,13 @@
 //! Access tokens from Google's token services.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
-use function_kit::{Secret, chain, without_passwords};
+use function_kit::{Secret, chain, lock, without_passwords};
 use gcp_bigquery_client::{auth::Authenticator, error::BQError};
 use google_cloud_auth::credentials::{AccessTokenCredentials, external_account, service_account};
 use serde_json::Value;
@@ -58,7 +58,7 @@ impl Google {
     /// # Errors
     /// [`NoToken`]; the next call tries again.
     pub async fn token(&self) -> Result<String, NoToken> {
-        let credentials = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let credentials = lock(&self.current).clone();
         let failed = match tokio::time::timeout(PATIENCE, credentials.access_token()).await {
             Ok(Ok(token)) => return Ok(token.token),
             Ok(Err(error)) => {
@@ -75,7 +75,7 @@ impl Google {
     /// by a clock that may stop while a function is frozen.
     pub fn renew(&self) {
         if let Ok(fresh) = build(&self.credentials) {
-            *self.current.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+            *lock(&self.current) = fresh;
         }
     }
 

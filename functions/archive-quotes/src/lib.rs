@@ -16,7 +16,7 @@ use std::{
 };
 
 use function_kit::{
-    About, ConfigError, Environment, Retry, Variable, aws, metrics,
+    About, ConfigError, Environment, Retry, Variable, aws, chain, metrics,
     trace::{Span, SpanKind, TraceParent},
 };
 use futures::{StreamExt, TryStreamExt, future::Either, stream};
@@ -59,8 +59,6 @@ pub const ABOUT: About = About {
 const CONCURRENCY: usize = 16;
 /// How many keys of a batch other bytes may hold.
 const MOST_TAKEN: u32 = 16;
-/// What is kept of the function's time for reporting that it ran out.
-const MARGIN: Duration = Duration::from_millis(500);
 
 /// The configuration of archive-quotes.
 #[derive(Debug, PartialEq, Eq)]
@@ -161,12 +159,6 @@ pub enum ArchiveError {
         /// What the encoder said.
         source: io::Error,
     },
-    /// The function's time was over before every record was stored.
-    #[error("the function's time was over before all {records} records were stored")]
-    Deadline {
-        /// How many records the event has.
-        records: usize,
-    },
 }
 
 impl Retry for ArchiveError {
@@ -174,7 +166,6 @@ impl Retry for ArchiveError {
         match self {
             Self::Store { source, .. } => source.is_retryable(),
             Self::NoKey { .. } | Self::Encode { .. } => false,
-            Self::Deadline { .. } => true,
         }
     }
 }
@@ -201,12 +192,9 @@ impl<S: Store> ArchiveQuotes<S> {
     /// Stores every record of the event.
     ///
     /// # Errors
-    /// [`ArchiveError`] where a bucket is unavailable or the time is over: the whole event must be tried
-    /// again, and may be at any time.
+    /// [`ArchiveError`] if a bucket is unavailable: the whole event must be tried again, and may be at any time.
     pub async fn handle(&self, event: LambdaEvent<KafkaEvent>) -> Result<Outcome, ArchiveError> {
-        let remaining = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
         let records = event.payload.into_records();
-        let count = records.len();
         let (batches, single) = match self.layout {
             Layout::PerQuote => (Vec::new(), records),
             Layout::Batch(compression) => {
@@ -217,20 +205,17 @@ impl<S: Store> ArchiveQuotes<S> {
         let batches = stream::iter(batches)
             .map(|(slice, compression)| Either::Left(self.store_batch(slice, compression)));
         let single = stream::iter(single).map(|record| Either::Right(self.store(record)));
-        let store = batches.chain(single).buffer_unordered(CONCURRENCY).try_fold(
-            Outcome::default(),
-            async |mut outcome, stored| {
+        let stored = batches.chain(single).buffer_unordered(CONCURRENCY);
+        let outcome = stored
+            .try_fold(Outcome::default(), async |mut outcome, stored| {
                 match stored {
                     Stored::Archived(quotes) => outcome.archived += quotes,
                     Stored::AlreadyArchived(quotes) => outcome.already_archived += quotes,
                     Stored::Quarantined => outcome.quarantined += 1,
                 }
                 Ok(outcome)
-            },
-        );
-        let outcome = tokio::time::timeout(remaining.saturating_sub(MARGIN), store)
-            .await
-            .map_err(|_| ArchiveError::Deadline { records: count })??;
+            })
+            .await?;
         metrics::ARCHIVED.add(outcome.archived as u64);
         metrics::ALREADY_ARCHIVED.add(outcome.already_archived as u64);
         metrics::QUARANTINED.add(outcome.quarantined as u64);
@@ -292,7 +277,7 @@ impl<S: Store> ArchiveQuotes<S> {
                 Ok(Err(reason))
             }
             Err(error) => {
-                span.fail(&error);
+                span.fail(chain(&error));
                 Err(error)
             }
         }

@@ -1,13 +1,9 @@
 use std::collections::HashMap;
 
-use aws_sdk_s3::{
-    Client,
-    config::http::HttpResponse,
-    error::{ProvideErrorMetadata, SdkError},
-    primitives::ByteStream,
-};
+use aws_sdk_s3::{Client, error::ProvideErrorMetadata, primitives::ByteStream};
 use function_kit::{
-    Retry, aws, chain,
+    Retry,
+    aws::CallError,
     trace::{TRACEPARENT, TraceParent},
 };
 use quotes::Compression;
@@ -37,7 +33,7 @@ pub enum Put {
 
 /// A bucket that did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-#[error("{operation} of {bucket}/{key} failed: {reason}")]
+#[error("{operation} of {bucket}/{key} failed")]
 pub struct StoreError {
     /// `PutObject` or `GetObject`.
     pub operation: &'static str,
@@ -46,14 +42,12 @@ pub struct StoreError {
     /// The object's key.
     pub key: String,
     /// What the bucket or the network said.
-    pub reason: String,
-    /// Whether another try can help: not where access is denied or the bucket does not exist.
-    pub retryable: bool,
+    pub source: CallError,
 }
 
 impl Retry for StoreError {
     fn is_retryable(&self) -> bool {
-        self.retryable
+        self.source.is_retryable
     }
 }
 
@@ -70,19 +64,8 @@ impl BucketStore {
         Self { s3, bucket }
     }
 
-    fn error<E>(&self, operation: &'static str, key: &str, error: &SdkError<E, HttpResponse>) -> StoreError
-    where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
-    {
-        // An object that was there a moment ago: the next try writes it.
-        let gone = error.code() == Some("NoSuchKey");
-        StoreError {
-            operation,
-            bucket: self.bucket.clone(),
-            key: key.to_owned(),
-            reason: aws::describe(error),
-            retryable: gone || aws::is_retryable(error),
-        }
+    fn failed(&self, operation: &'static str, key: &str, source: CallError) -> StoreError {
+        StoreError { operation, bucket: self.bucket.clone(), key: key.to_owned(), source }
     }
 }
 
@@ -103,17 +86,20 @@ impl Store for BucketStore {
         match put {
             Ok(_) => return Ok(Put::Written),
             Err(error) if error.raw_response().is_some_and(|it| it.status().as_u16() == 412) => {}
-            Err(error) => return Err(self.error("PutObject", key, &error)),
+            Err(error) => return Err(self.failed("PutObject", key, error.into())),
         }
         let get = self.s3.get_object().bucket(&self.bucket).key(key).send().await;
-        let body = get.map_err(|error| self.error("GetObject", key, &error))?.body;
-        let there = body.collect().await.map_err(|error| StoreError {
-            operation: "GetObject",
-            bucket: self.bucket.clone(),
-            key: key.to_owned(),
-            reason: chain(&error),
-            retryable: true,
-        })?;
+        let get = get.map_err(|error| {
+            // An object that was there a moment ago: the next try writes it.
+            let is_gone = error.code() == Some("NoSuchKey");
+            let error = CallError::from(error);
+            CallError { is_retryable: error.is_retryable || is_gone, ..error }
+        });
+        let there = match get {
+            Ok(answer) => answer.body.collect().await.map_err(|error| CallError::cut_off(&error)),
+            Err(error) => Err(error),
+        };
+        let there = there.map_err(|error| self.failed("GetObject", key, error))?;
         Ok(if there.to_vec() == bytes { Put::SameBytes } else { Put::OtherBytes })
     }
 }

@@ -3,6 +3,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use function_kit::aws::CallError;
 use lambda_runtime::Context;
 use proptest::prelude::*;
 use quotes::ArchiveKey;
@@ -35,8 +36,7 @@ impl Store for Memory {
                     operation: "PutObject",
                     bucket: "memory".into(),
                     key: key.into(),
-                    reason: "503 Slow Down".into(),
-                    retryable: true,
+                    source: CallError { reason: "503 Slow Down".into(), is_retryable: true },
                 });
             }
             *left -= 1;
@@ -352,27 +352,6 @@ async fn an_unavailable_bucket_fails_the_event_and_names_the_record() {
     let error = bench.handle(&event(&[record(0, 41, &quote("AAPL", 1, "1"))])).await.unwrap_err();
     let message = function_kit::chain(&error);
     assert!(message.contains("stock-quotes-0@41") && message.contains("503"), "{message}");
-}
-
-#[tokio::test]
-async fn a_function_out_of_time_says_so_before_it_is_stopped() {
-    let mut context = Context::default();
-    context.deadline = 0;
-    let payload = serde_json::from_str(&event(&[record(0, 1, &quote("AAPL", 1, "1"))])).unwrap();
-    let error = ArchiveQuotes::new(Stuck, Stuck, Layout::PerQuote)
-        .handle(LambdaEvent { payload, context })
-        .await
-        .unwrap_err();
-    assert!(matches!(error, ArchiveError::Deadline { records: 1 }));
-}
-
-/// A bucket that never answers.
-struct Stuck;
-
-impl Store for Stuck {
-    async fn put_once(&self, _: &str, _: &[u8], _: Option<TraceParent>) -> Result<Put, StoreError> {
-        std::future::pending().await
-    }
 }
 
 #[test]

@@ -1,10 +1,8 @@
 //! The circuit breaker of the requests to Finnhub.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Mutex, time::Duration};
 
+use function_kit::lock;
 use tokio::time::Instant;
 
 /// How many failures in a row open it: a poll of five symbols and each one's next try.
@@ -34,7 +32,7 @@ impl State {
 impl Breaker {
     /// Whether no request may be made now.
     pub(crate) fn is_open(&self) -> bool {
-        self.state().open_until.is_some_and(|until| Instant::now() < until)
+        lock(&self.0).open_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Whether a request may be made; the first one after a pause is the probe.
@@ -42,7 +40,7 @@ impl Breaker {
         if self.is_open() {
             return false;
         }
-        let mut state = self.state();
+        let mut state = lock(&self.0);
         if state.is_tripped() {
             // Nobody else until the probe has answered, or until the next pause is over if it never does.
             state.open_until = Some(Instant::now() + PAUSE);
@@ -52,7 +50,7 @@ impl Breaker {
 
     /// The API answered; what it said does not matter here.
     pub(crate) fn answered(&self) {
-        let mut state = self.state();
+        let mut state = lock(&self.0);
         if state.is_tripped() {
             tracing::info!(failures = state.failures, "Finnhub answers again: all symbols are requested");
         }
@@ -61,7 +59,7 @@ impl Breaker {
 
     /// A request failed for a reason that is the API's.
     pub(crate) fn failed(&self, error: &str) {
-        let mut state = self.state();
+        let mut state = lock(&self.0);
         let was_tripped = state.is_tripped();
         state.failures = state.failures.saturating_add(1);
         if state.is_tripped() {
@@ -75,11 +73,6 @@ impl Breaker {
                 PAUSE.as_secs()
             );
         }
-    }
-
-    /// No panic can leave half a change behind.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

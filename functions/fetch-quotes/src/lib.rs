@@ -17,11 +17,11 @@ mod topic;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    sync::Mutex,
+    time::Duration,
 };
 
-use function_kit::{About, Retry, aws, chain, metrics};
+use function_kit::{About, Retry, aws, chain, lock, metrics, time_left};
 use futures::{StreamExt, stream as futures_stream};
 use jiff::Timestamp;
 use lambda_runtime::LambdaEvent;
@@ -47,8 +47,8 @@ pub const ABOUT: About = About {
     variables: &[config::VARIABLES, aws::VARIABLES],
 };
 
-/// What is kept of the function's time for the last deliveries.
-const MARGIN: Duration = Duration::from_secs(5);
+/// What is kept of the function's time for the last deliveries, besides what function-kit keeps.
+const MARGIN: Duration = Duration::from_millis(4500);
 /// What is kept of that for answering.
 const ANSWER: Duration = Duration::from_millis(300);
 /// How many requests run at the same time: enough to hide Finnhub's latency.
@@ -67,8 +67,6 @@ const CLOSING_ROUNDS: u32 = 2;
 const NAMED: usize = 10;
 /// A schedule that was away for so long was paused, not late.
 const PAUSED: Duration = Duration::from_hours(1);
-/// More than any function's time. Without a deadline this one is used, so that the clock does not overflow.
-const LONGEST: Duration = Duration::from_hours(1);
 
 /// What an invocation did.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
@@ -184,8 +182,7 @@ impl FetchQuotes {
         // Before the polls are planned, so that the first is not close to the second. Without polls, too: Terraform has
         // the topic created by such an event, and Lambda may freeze what goes on after the answer.
         self.connect().await;
-        let left =
-            event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default().min(LONGEST);
+        let left = time_left(&event.context);
         let end = Instant::now() + left.saturating_sub(ANSWER);
         let stop_at = Instant::now() + left.saturating_sub(MARGIN);
         let plan = event.payload.plan(Timestamp::now(), self.polling.interval, self.polling.polls());
@@ -223,7 +220,7 @@ impl FetchQuotes {
     /// invocations: for the official close, and so that a process that starts at night has the last prices. `closed` are
     /// those that this invocation has polled.
     fn due(&self, us_market: Market, index: u64, closed: &HashSet<Symbol>) -> Vec<Symbol> {
-        let mut memory = self.memory();
+        let mut memory = lock(&self.memory);
         let symbols = &self.polling.symbols;
         if us_market != Market::Closed {
             memory.polled_closed.clear();
@@ -243,7 +240,7 @@ impl FetchQuotes {
     fn count_late(&self, event: &Schedule, plan: Plan, run: &mut Run) {
         let closed = run.outcome.us_market == Market::Closed;
         let after = plan.first + plan.interval * plan.count;
-        let next = std::mem::replace(&mut self.memory().next_poll, (!closed).then_some(after));
+        let next = std::mem::replace(&mut lock(&self.memory).next_poll, (!closed).then_some(after));
         // Who says how many polls to run, and no time, is not the schedule.
         if closed || (event.polls.is_some() && event.scheduled().is_none()) {
             return;
@@ -263,11 +260,6 @@ impl FetchQuotes {
             );
             run.count_unasked("late", polls * self.polling.turn(&self.polling.symbols, 0).count() as u64);
         }
-    }
-
-    /// No panic can leave half a change behind.
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for the market's status.
@@ -310,7 +302,7 @@ impl FetchQuotes {
                     Ok(_) | Err(NoQuote::NoData | NoQuote::Refused { .. } | NoQuote::NoAccess { .. })
                 )
             {
-                *self.memory().polled_closed.entry(symbol.clone()).or_default() += 1;
+                *lock(&self.memory).polled_closed.entry(symbol.clone()).or_default() += 1;
                 run.closed.insert(symbol.clone());
             }
             match answer {

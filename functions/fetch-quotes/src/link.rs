@@ -2,10 +2,11 @@
 
 use std::{
     error::Error,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
+use function_kit::lock;
 use rdkafka::{
     ClientConfig, ClientContext, Statistics, client::OAuthToken, error::KafkaError, types::RDKafkaErrorCode,
 };
@@ -34,7 +35,7 @@ impl Link {
     /// What went wrong last: refused credentials, an unknown certificate, no connection. A record's own error only
     /// says that its time was over.
     pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.trouble).clone()
     }
 
     /// Waits until an idempotent producer has its id. Before, it sends nothing.
@@ -45,7 +46,7 @@ impl Link {
 
     /// Forgets what went wrong.
     pub fn works(&self) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.trouble) = None;
     }
 }
 
@@ -58,7 +59,7 @@ impl ClientContext for Link {
         if matches!(error, KafkaError::Global(RDKafkaErrorCode::AllBrokersDown)) {
             return;
         }
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.security.redact(reason));
+        *lock(&self.trouble) = Some(self.security.redact(reason));
     }
 
     /// Only the statistics report the id. They come every `statistics.interval.ms`, if that is set.

@@ -1,11 +1,8 @@
 //! The rate limit of the requests to Finnhub.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Mutex, time::Duration};
 
+use function_kit::lock;
 use tokio::time::{Instant, sleep_until};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -93,7 +90,7 @@ pub(crate) struct Turn<'a> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let now = Instant::now();
-        let mut state = self.pace.state();
+        let mut state = lock(&self.pace.state);
         state.second.end(now);
         state.minute.end(now);
         if self.which == Try::Again {
@@ -119,7 +116,7 @@ impl Pace {
         loop {
             let free_at = {
                 let now = Instant::now();
-                let mut state = self.state();
+                let mut state = lock(&self.state);
                 // What is left for retries is not waited for: others stand behind in the queue.
                 if now >= until || (which == Try::Again && state.retries.free_at(now) > now) {
                     return None;
@@ -145,13 +142,8 @@ impl Pace {
     /// the same key.
     pub(crate) fn block(&self, duration: Duration) {
         let until = Instant::now() + duration.min(LONGEST_BLOCK);
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.blocked_until = state.blocked_until.max(Some(until));
-    }
-
-    /// No panic can leave half a change behind.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

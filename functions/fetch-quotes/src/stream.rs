@@ -1,12 +1,12 @@
 //! The Kafka producer: publishing quotes and waiting for their acknowledgements.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant, SystemTime},
 };
 
 use function_kit::{
-    metrics,
+    lock, metrics,
     trace::{Span, SpanKind, TRACEPARENT},
 };
 use quotes::{Quote, QuoteId};
@@ -165,7 +165,7 @@ impl Stream {
     /// The producer; a new one where the last met a fatal error, after which it never sends again. A warm
     /// function would fail until Lambda drops it.
     fn producer(&self) -> FutureProducer<Link> {
-        let mut current = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.producer);
         if let Some((_, fatal)) = current.client().fatal_error() {
             match producer(&self.config, &self.link) {
                 Ok(fresh) => {

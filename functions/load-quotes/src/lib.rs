@@ -10,11 +10,11 @@ mod objects;
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use function_kit::{
-    About, ConfigError, Environment, Retry, aws, chain, metrics,
+    About, ConfigError, Environment, Retry, aws, chain, metrics, time_left,
     trace::{Span, SpanKind, TraceParent},
 };
 use futures::{StreamExt, stream};
@@ -47,8 +47,6 @@ const CHUNK: usize = 1000;
 const BATCHES: usize = 16;
 /// How many lines of one object that are not quotes have a log line of their own.
 const BAD_LINES_LOGGED: usize = 20;
-/// What is kept of the function's time for reporting that it ran out.
-const MARGIN: Duration = Duration::from_millis(500);
 
 /// The configuration of load-quotes.
 #[derive(Debug, PartialEq, Eq)]
@@ -269,14 +267,8 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
     /// [`LoadError`] where the whole event must come again; a single message's failure is in the
     /// response.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<BatchResponse, LoadError> {
-        let remaining = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-        let messages = messages(&event.payload);
-        let count = messages.len();
-        // No function has more time than 15 minutes.
-        let stop = Instant::now() + remaining.min(Duration::from_mins(15)) / 2;
-        tokio::time::timeout(remaining.saturating_sub(MARGIN), self.load(messages, stop))
-            .await
-            .map_err(|_| LoadError::Deadline { messages: count })?
+        let stop = Instant::now() + time_left(&event.context) / 2;
+        self.load(messages(&event.payload), stop).await
     }
 
     /// Loads what the messages name; what is not begun by `stop` comes again.

@@ -1,6 +1,7 @@
 use aws_sdk_s3::{Client, error::ProvideErrorMetadata};
 use function_kit::{
-    Retry, aws, chain,
+    Retry,
+    aws::CallError,
     trace::{TRACEPARENT, TraceParent},
 };
 
@@ -36,21 +37,19 @@ pub trait Objects {
 
 /// An object that could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("{bucket}/{key} could not be read: {reason}")]
+#[error("{bucket}/{key} could not be read")]
 pub struct ReadError {
     /// The bucket's name.
     pub bucket: String,
     /// The object's key.
     pub key: String,
-    /// What the bucket or the network said.
-    pub reason: String,
-    /// Whether another try can help.
-    pub retryable: bool,
+    /// What the bucket or the network said, or what is wrong with the object.
+    pub source: CallError,
 }
 
 impl Retry for ReadError {
     fn is_retryable(&self) -> bool {
-        self.retryable
+        self.source.is_retryable
     }
 }
 
@@ -74,23 +73,17 @@ const AT_ONCE: usize = 32 << 20;
 
 impl Objects for Bucket {
     async fn get(&self, object: &ObjectRef) -> Result<Option<Object>, ReadError> {
-        let failed = |reason: String, retryable| ReadError {
-            bucket: object.bucket.clone(),
-            key: object.key.clone(),
-            reason,
-            retryable,
-        };
+        let failed = |source| ReadError { bucket: object.bucket.clone(), key: object.key.clone(), source };
         let answer = self.s3.get_object().bucket(&object.bucket).key(&object.key).send().await;
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
-            Err(error) => {
-                return Err(failed(aws::describe(&error), aws::is_retryable(&error)));
-            }
+            Err(error) => return Err(failed(error.into())),
         };
         let trace = answer.metadata.as_ref().and_then(|it| TraceParent::parse(it.get(TRACEPARENT)?));
         let too_large = |bytes: String| {
-            failed(format!("it has {bytes} bytes, and archive-quotes writes at most {LARGEST_OBJECT}"), false)
+            let reason = format!("it has {bytes} bytes, and archive-quotes writes at most {LARGEST_OBJECT}");
+            failed(CallError { reason, is_retryable: false })
         };
         let announced = answer.content_length().and_then(|length| usize::try_from(length).ok());
         if let Some(length) = announced.filter(|length| *length > LARGEST_OBJECT) {
@@ -100,7 +93,7 @@ impl Objects for Bucket {
         let _reserved = self.room.acquire_many(reserved).await;
         let (mut body, mut bytes) = (answer.body, Vec::new());
         while let Some(part) = body.next().await {
-            let part = part.map_err(|error| failed(chain(&error), true))?;
+            let part = part.map_err(|error| failed(CallError::cut_off(&error)))?;
             if bytes.len() + part.len() > LARGEST_OBJECT {
                 return Err(too_large(format!("more than {LARGEST_OBJECT}")));
             }
@@ -108,7 +101,8 @@ impl Objects for Bucket {
         }
         match announced {
             Some(length) if length != bytes.len() => {
-                Err(failed(format!("the body ended after {} of {length} bytes", bytes.len()), true))
+                let reason = format!("the body ended after {} of {length} bytes", bytes.len());
+                Err(failed(CallError { reason, is_retryable: true }))
             }
             _ => Ok(Some(Object { bytes, trace })),
         }

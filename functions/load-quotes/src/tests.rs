@@ -4,8 +4,10 @@ use std::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, SystemTime},
 };
 
+use function_kit::aws::CallError;
 use lambda_runtime::Context;
 use proptest::prelude::*;
 use serde_json::json;
@@ -22,7 +24,8 @@ impl Objects for Memory {
     async fn get(&self, object: &ObjectRef) -> Result<Option<Object>, ReadError> {
         if self.outage {
             let (bucket, key) = (object.bucket.clone(), object.key.clone());
-            return Err(ReadError { bucket, key, reason: "503 Slow Down".into(), retryable: true });
+            let source = CallError { reason: "503 Slow Down".into(), is_retryable: true };
+            return Err(ReadError { bucket, key, source });
         }
         Ok(self.objects.get(&object.key).map(|bytes| Object { bytes: bytes.clone(), trace: None }))
     }

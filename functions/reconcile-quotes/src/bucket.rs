@@ -1,10 +1,5 @@
-use aws_sdk_s3::{
-    Client,
-    config::http::HttpResponse,
-    error::{ProvideErrorMetadata, SdkError},
-    operation::list_objects_v2::ListObjectsV2Error,
-};
-use function_kit::{aws, chain};
+use aws_sdk_s3::{Client, error::ProvideErrorMetadata};
+use function_kit::aws::CallError;
 use jiff::Timestamp;
 use quotes::{ArchiveKey, LARGEST_OBJECT, ObjectKey, Symbol};
 
@@ -66,14 +61,13 @@ impl BronzeBucket {
     fn whole(&self, is_truncated: Option<bool>, next: Option<&str>) -> Result<(), ReconcileError> {
         if is_truncated == Some(true) && next.is_none_or(str::is_empty) {
             let reason = "the listing is truncated and has no continuation token".to_owned();
-            return Err(ReconcileError::List { bucket: self.name.clone(), reason, retryable: true });
+            return Err(self.failed(CallError { reason, is_retryable: true }));
         }
         Ok(())
     }
 
-    fn failed(&self, error: &SdkError<ListObjectsV2Error, HttpResponse>) -> ReconcileError {
-        let (reason, retryable) = (aws::describe(error), aws::is_retryable(error));
-        ReconcileError::List { bucket: self.name.clone(), reason, retryable }
+    fn failed(&self, source: CallError) -> ReconcileError {
+        ReconcileError::List { bucket: self.name.clone(), source }
     }
 }
 
@@ -83,7 +77,7 @@ impl Archive for BronzeBucket {
         let mut pages = list.into_paginator().send();
         let mut names = Vec::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| self.failed(&error))?;
+            let page = page.map_err(|error| self.failed(error.into()))?;
             self.whole(page.is_truncated(), page.next_continuation_token())?;
             let folders = page.common_prefixes().iter().filter_map(|folder| folder.prefix());
             names.extend(folders.filter_map(|folder| folder.trim_end_matches('/').parse::<Symbol>().ok()));
@@ -106,7 +100,7 @@ impl Archive for BronzeBucket {
             .prefix(ObjectKey::prefix(folder))
             .set_start_after(after)
             .set_continuation_token(next);
-        let page = list.send().await.map_err(|error| self.failed(&error))?;
+        let page = list.send().await.map_err(|error| self.failed(error.into()))?;
         self.whole(page.is_truncated(), page.next_continuation_token())?;
         let mut objects = Vec::new();
         for object in page.contents() {
@@ -122,16 +116,16 @@ impl Archive for BronzeBucket {
     }
 
     async fn get(&self, key: &ArchiveKey) -> Result<Option<Vec<u8>>, ReconcileError> {
-        let failed = |reason, retryable| ReconcileError::Read { key: key.to_string(), reason, retryable };
+        let failed = |source| ReconcileError::Read { key: key.to_string(), source };
         let answer = self.s3.get_object().bucket(&self.name).key(key.to_string()).send().await;
         let mut body = match answer {
             Ok(answer) => answer.body,
             Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
-            Err(error) => return Err(failed(aws::describe(&error), aws::is_retryable(&error))),
+            Err(error) => return Err(failed(error.into())),
         };
         let mut bytes = Vec::new();
         while let Some(part) = body.next().await {
-            bytes.extend_from_slice(&part.map_err(|error| failed(chain(&error), true))?);
+            bytes.extend_from_slice(&part.map_err(|error| failed(CallError::cut_off(&error)))?);
             // What is larger is not archive-quotes', and load-quotes says so.
             if bytes.len() > LARGEST_OBJECT {
                 break;

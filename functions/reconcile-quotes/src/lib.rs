@@ -9,11 +9,15 @@ mod request;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    sync::Mutex,
+    time::Duration,
 };
 
-use function_kit::{About, ConfigError, Environment, Retry, Variable, aws, metrics};
+use function_kit::{
+    About, ConfigError, Environment, Retry, Variable,
+    aws::{self, CallError},
+    lock, metrics, time_left,
+};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use lambda_runtime::LambdaEvent;
@@ -62,11 +66,7 @@ const QUOTES: usize = 10_000;
 /// How many days one statement compares at most: what lies between its first and its last is read.
 const DAYS: i32 = 7;
 /// What is kept of the function's time for comparing what was listed and for raising the watermarks.
-const DEADLINE_MARGIN: Duration = Duration::from_secs(25);
-/// What is kept of it for reporting that it ran out.
-const LAST: Duration = Duration::from_secs(1);
-/// No function has more time.
-const LONGEST: Duration = Duration::from_mins(15);
+const MARGIN: Duration = Duration::from_secs(25);
 
 /// The configuration of reconcile-quotes.
 #[derive(Debug, PartialEq, Eq)]
@@ -185,37 +185,31 @@ pub struct Outcome {
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     /// The bucket was not listed.
-    #[error("{bucket} was not listed: {reason}")]
+    #[error("{bucket} was not listed")]
     List {
         /// The bucket's name.
         bucket: String,
         /// What the bucket or the network said.
-        reason: String,
-        /// Whether another try can help.
-        retryable: bool,
+        source: CallError,
     },
     /// An object was not read.
-    #[error("{key} was not read: {reason}")]
+    #[error("{key} was not read")]
     Read {
         /// The object's key.
         key: String,
         /// What the bucket or the network said.
-        reason: String,
-        /// Whether another try can help.
-        retryable: bool,
+        source: CallError,
     },
     /// The warehouse did not answer.
     #[error("bronze was not compared")]
     Warehouse(#[from] WarehouseError),
     /// The queue did not take the events.
-    #[error("{queue} did not accept the events: {reason}")]
+    #[error("{queue} did not accept the events")]
     Queue {
         /// The queue's URL.
         queue: String,
         /// What the queue or the network said.
-        reason: String,
-        /// Whether another try can help.
-        retryable: bool,
+        source: CallError,
     },
     /// The function's time was over.
     #[error("the function's time was over before every symbol was compared")]
@@ -225,8 +219,8 @@ pub enum ReconcileError {
 impl Retry for ReconcileError {
     fn is_retryable(&self) -> bool {
         match self {
-            Self::List { retryable, .. } | Self::Read { retryable, .. } | Self::Queue { retryable, .. } => {
-                *retryable
+            Self::List { source, .. } | Self::Read { source, .. } | Self::Queue { source, .. } => {
+                source.is_retryable
             }
             Self::Warehouse(error) => error.is_retryable(),
             Self::Deadline => true,
@@ -266,13 +260,9 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
     /// # Errors
     /// [`ReconcileError`]; the next invocation finds again what this one did not queue.
     pub async fn handle(&self, event: LambdaEvent<Request>) -> Result<Outcome, ReconcileError> {
-        let remaining = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-        let remaining = remaining.min(LONGEST);
-        let end = Instant::now() + remaining.saturating_sub(DEADLINE_MARGIN).max(remaining / 2);
-        let reconciled = self.reconcile(&event.payload, end);
-        let (outcome, is_whole) = tokio::time::timeout(remaining.saturating_sub(LAST), reconciled)
-            .await
-            .map_err(|_| ReconcileError::Deadline)??;
+        let left = time_left(&event.context);
+        let end = Instant::now() + left.saturating_sub(MARGIN).max(left / 2);
+        let (outcome, is_whole) = self.reconcile(&event.payload, end).await?;
         let Outcome { symbols, objects, queued, raised } = outcome;
         metrics::QUEUED.add(queued as u64);
         if queued > 0 && !event.payload.all {
@@ -304,7 +294,7 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
         let mut pages = std::pin::pin!(pages);
         let mut outcome = Outcome { symbols: symbols.len(), ..Outcome::default() };
         let mut found: HashMap<String, Found> = HashMap::new();
-        let compared = self.compared().clone();
+        let compared = lock(&self.compared).clone();
         let is_known = |listed: &Listed| {
             let until = compared.get(listed.key.folder()).filter(|_| request.is_scheduled());
             until.zip(listed.written).is_some_and(|(until, written)| written < *until)
@@ -340,7 +330,7 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
         outcome.raised = raised.len();
         if is_whole && request.is_scheduled() {
             let whole = found.into_iter().filter(|(_, found)| !found.is_missing_some);
-            self.compared().extend(whole.filter_map(|(symbol, found)| Some((symbol, found.written?))));
+            lock(&self.compared).extend(whole.filter_map(|(symbol, found)| Some((symbol, found.written?))));
         }
         Ok((outcome, is_whole))
     }
@@ -453,10 +443,6 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
             missing.extend(self.bronze.missing_keys(&asked).await?);
         }
         Ok(missing)
-    }
-
-    fn compared(&self) -> std::sync::MutexGuard<'_, HashMap<String, Timestamp>> {
-        self.compared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

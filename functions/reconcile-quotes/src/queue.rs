@@ -1,5 +1,5 @@
 use aws_sdk_sqs::{Client, types::SendMessageBatchRequestEntry};
-use function_kit::{aws, chain};
+use function_kit::{aws::CallError, chain};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
@@ -42,7 +42,7 @@ fn event(bucket: &str, key: &str) -> String {
 
 impl Queue for LoadQueue {
     async fn send(&self, bucket: &str, keys: &[String]) -> Result<(), ReconcileError> {
-        let failed = |reason, retryable| ReconcileError::Queue { queue: self.url.clone(), reason, retryable };
+        let failed = |source| ReconcileError::Queue { queue: self.url.clone(), source };
         for chunk in keys.chunks(BATCH) {
             let entry = |(number, key): (usize, &String)| {
                 SendMessageBatchRequestEntry::builder()
@@ -51,14 +51,14 @@ impl Queue for LoadQueue {
                     .build()
             };
             let entries: Result<Vec<_>, _> = chunk.iter().enumerate().map(entry).collect();
-            let entries = entries.map_err(|error| failed(chain(&error), false))?;
+            let entries =
+                entries.map_err(|error| failed(CallError { reason: chain(&error), is_retryable: false }))?;
             let batch = self.sqs.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
-            let sent = batch.send().await;
-            let sent = sent.map_err(|error| failed(aws::describe(&error), aws::is_retryable(&error)))?;
+            let sent = batch.send().await.map_err(|error| failed(error.into()))?;
             if let Some(refused) = sent.failed().first() {
-                let message = refused.message().unwrap_or_default();
+                let reason = format!("{}: {}", refused.code(), refused.message().unwrap_or_default());
                 // What is not the sender's fault passes.
-                return Err(failed(format!("{}: {message}", refused.code()), !refused.sender_fault()));
+                return Err(failed(CallError { reason, is_retryable: !refused.sender_fault() }));
             }
         }
         Ok(())

@@ -250,7 +250,7 @@ async fn what_was_found_in_bronze_is_not_asked_for_again_until_something_is_writ
     let function = function(&archive, &bronze, &sent);
     invoke(&function, "{}").await;
     // The second of the newest write may have got more objects since: it alone is asked for again.
-    function.compared().values_mut().for_each(|until| *until += Duration::from_secs(1));
+    lock(&function.compared).values_mut().for_each(|until| *until += Duration::from_secs(1));
     let outcome = invoke(&function, "{}").await;
     assert_eq!(outcome, Outcome { symbols: 1, objects: 10, queued: 0, raised: 0 });
     assert_eq!(bronze.asked.lock().unwrap().len(), 1);

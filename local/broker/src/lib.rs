@@ -25,6 +25,7 @@
 //! # What it is not
 //!
 //! One node on 127.0.0.1 without authentication, all data in memory. A topic is never created by asking for it.
+#![allow(clippy::disallowed_methods, reason = "it is not part of a function")]
 
 mod api;
 mod engine;

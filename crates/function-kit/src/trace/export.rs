@@ -3,8 +3,8 @@
 use std::{
     borrow::Cow,
     cell::Cell,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex, OnceLock},
+    time::{Duration, Instant, SystemTime},
 };
 
 use async_trait::async_trait;
@@ -35,7 +35,7 @@ use opentelemetry_sdk::{
 use tokio::runtime::Handle;
 
 use super::{SpanKind, TraceParent};
-use crate::{Environment, chain};
+use crate::{Environment, chain, lock};
 
 /// How long an export may take by default. OpenTelemetry's own default is 10 s; here an invocation waits for it.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -121,12 +121,12 @@ impl Export {
 
     /// Sends what has ended, because a function that is frozen afterwards sends nothing. It takes no longer than the
     /// export's timeout and than the function has until `deadline`; what goes wrong is logged and no more.
-    pub async fn flush(&self, deadline: SystemTime) {
-        let left = deadline.duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(ANSWER);
+    pub async fn flush(&self, deadline: Instant) {
+        let left = deadline.saturating_duration_since(Instant::now()).saturating_sub(ANSWER);
         let provider = self.provider.clone();
         let flush = tokio::task::spawn_blocking(move || provider.force_flush());
         let flushed = tokio::time::timeout(left.min(self.timeout), flush).await;
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let trouble = lock(&self.trouble).take();
         let reason = match (trouble, flushed) {
             (Some(trouble), _) => trouble,
             (None, Ok(Ok(Ok(())))) => return,
@@ -174,7 +174,7 @@ impl HttpClient for Collector {
             Ok(response) => Some(format!("the collector answered HTTP {}", response.status().as_u16())),
             Err(error) => Some(chain(error.as_ref())),
         };
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        *lock(&self.trouble) = trouble;
         answer
     }
 }

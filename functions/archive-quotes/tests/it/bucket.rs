@@ -2,7 +2,7 @@
 
 use archive_quotes::{BucketStore, Put, Store, StoreError};
 use axum::http::Method;
-use function_kit::{Retry, trace::TraceParent};
+use function_kit::{Retry, chain, trace::TraceParent};
 use test_support::{OUTAGES, REFUSALS, Reply, S3, client};
 
 const KEY: &str = "AAPL/1704067256.json";
@@ -80,7 +80,7 @@ async fn an_unavailable_bucket_is_worth_another_try_of_the_event() {
         let s3 = S3::start(move |_, _| Reply::Error(status, code)).await;
         let error = put_once(&s3).await.unwrap_err();
         assert!(error.is_retryable(), "{error}");
-        assert!(error.to_string().contains(code) && error.to_string().contains(KEY), "{error}");
+        assert!(chain(&error).contains(code) && chain(&error).contains(KEY), "{error}");
         assert!(s3.asked(&Method::PUT) <= 3);
     }
     let store = BucketStore::new(client("http://127.0.0.1:1"), "bronze".to_owned());
@@ -93,7 +93,7 @@ async fn a_bucket_that_refuses_is_asked_once_and_not_worth_another_try() {
         let s3 = S3::start(move |_, _| Reply::Error(status, code)).await;
         let error = put_once(&s3).await.unwrap_err();
         assert!(!error.is_retryable(), "{error}");
-        assert!(error.to_string().contains(code), "{error}");
+        assert!(chain(&error).contains(code), "{error}");
         assert_eq!(s3.asked(&Method::PUT), 1);
     }
 }

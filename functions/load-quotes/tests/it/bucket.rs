@@ -1,7 +1,7 @@
 //! A bucket over HTTP.
 
 use axum::http::Method;
-use function_kit::{Retry, trace::TraceParent};
+use function_kit::{Retry, chain, trace::TraceParent};
 use load_quotes::{Bucket, Object, ObjectRef, Objects, ReadError};
 use test_support::{OUTAGES, REFUSALS, Reply, S3, client};
 
@@ -52,7 +52,7 @@ async fn an_unavailable_bucket_is_worth_another_try_of_the_event() {
         let s3 = S3::start(move |_, _| Reply::Error(status, code)).await;
         let error = get(&s3, "AAPL/1.json").await.unwrap_err();
         assert!(error.is_retryable(), "{error}");
-        assert!(error.to_string().contains(code) && error.to_string().contains("AAPL/1.json"), "{error}");
+        assert!(chain(&error).contains(code) && chain(&error).contains("AAPL/1.json"), "{error}");
         assert!(s3.asked(&Method::GET) <= 3);
     }
     let bucket = Bucket::new(client("http://127.0.0.1:1"));
@@ -81,14 +81,14 @@ async fn a_bucket_that_refuses_is_asked_once_and_not_worth_another_try() {
 async fn an_object_that_is_larger_than_any_quote_is_refused_unread() {
     let s3 = S3::start(|_, _| Reply::Endless { announced: Some(400 << 20) }).await;
     let error = get(&s3, "AAPL/dump.json").await.unwrap_err();
-    assert!(!error.is_retryable() && error.to_string().contains("419430400 bytes"), "{error}");
+    assert!(!error.is_retryable() && chain(&error).contains("419430400 bytes"), "{error}");
 }
 
 #[tokio::test]
 async fn an_object_that_does_not_say_how_large_it_is_is_read_up_to_the_limit() {
     let s3 = S3::start(|_, _| Reply::Endless { announced: None }).await;
     let error = get(&s3, "AAPL/dump.json").await.unwrap_err();
-    assert!(!error.is_retryable() && error.to_string().contains("more than"), "{error}");
+    assert!(!error.is_retryable() && chain(&error).contains("more than"), "{error}");
 }
 
 #[tokio::test]

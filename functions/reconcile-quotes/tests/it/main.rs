@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use function_kit::Retry;
+use function_kit::{Retry, chain};
 use reconcile_quotes::{Archive, BronzeBucket};
 use serde_json::Value;
 use test_support::{
@@ -68,7 +68,7 @@ async fn listing(answers: impl Fn() -> Reply + Send + Sync + 'static) -> reconci
 async fn a_bucket_that_refuses_is_asked_once_and_not_worth_another_try() {
     for (status, code) in REFUSALS {
         let error = listing(move || Reply::Error(status, code)).await;
-        assert!(!error.is_retryable() && error.to_string().contains(&format!("{code}: no")), "{error}");
+        assert!(!error.is_retryable() && chain(&error).contains(&format!("{code}: no")), "{error}");
     }
 }
 
@@ -76,6 +76,6 @@ async fn a_bucket_that_refuses_is_asked_once_and_not_worth_another_try() {
 async fn an_unavailable_bucket_is_worth_another_try_of_the_event() {
     for (status, code) in OUTAGES {
         let error = listing(move || Reply::Error(status, code)).await;
-        assert!(error.is_retryable() && error.to_string().contains(code), "{error}");
+        assert!(error.is_retryable() && chain(&error).contains(code), "{error}");
     }
 }
