@@ -1,4 +1,5 @@
 //! What each stage of archive-quotes costs: `make bench-stages`. The quotes are like recorded ones, 230 B each.
+#![allow(clippy::expect_used, reason = "as in a test, a failure ends it")]
 
 use archive_quotes::{ArchiveQuotes, KafkaEvent, Layout, Outcome, Put, Store, StoreError};
 use base64::{Engine, engine::general_purpose::STANDARD};
