@@ -8,8 +8,6 @@ ARGS ?=
 AT_ONCE ?= 2
 # Those that mostly wait come beside those that compute.
 TESTS := test-flow test-infra test-dbt test-transform test-faults test-runs test-rust test-web test-stack test-bench
-# What dbt's models make of quotes; the rest of the folder is about the function, the project and the statements.
-DBT_TESTS := $(patsubst %,functions/transform-quotes/tests/test_%.py,bad_data full_refresh models views week)
 WEB := dashboards/web
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(WEB)
 # Runs verbs beside each other, with BUILT set: then they do not build what they stand on once more.
@@ -121,10 +119,10 @@ test-python: setup ## Run the tests of the dbt project and of transform-quotes
 	@$(PARTS) --table test-dbt test-transform
 
 test-dbt: setup
-	$(BIN)/pytest $(DBT_TESTS)
+	$(BIN)/pytest dbt_stocks/pytests
 
 test-transform: setup
-	$(BIN)/pytest functions/transform-quotes/tests $(addprefix --ignore ,$(DBT_TESTS))
+	$(BIN)/pytest functions/transform-quotes/tests
 
 test-install: setup ## Check that the locks are complete, and that nothing published later can break an install
 	$(BIN)/pytest tests/install

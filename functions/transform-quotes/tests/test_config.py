@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from conftest import ROOT
+from testkit.dbt import ROOT
 from transform_quotes.config import Config, ConfigError
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from aws_lambda_powertools.utilities.parameters.base import DEFAULT_PROVIDERS
-from conftest import ROOT
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from testkit.dbt import ROOT
 from transform_quotes import credentials
 from transform_quotes.config import Config, ConfigError
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from catalogue import CATALOGUE, METRICS
-from conftest import epoch
+from testkit.dbt import epoch
 from transform_quotes.config import Config
 from transform_quotes.transformer import Transformer
 

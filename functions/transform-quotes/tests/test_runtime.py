@@ -9,7 +9,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import ROOT, epoch
+from testkit.dbt import ROOT, epoch
 
 NOON = epoch("2024-01-02T17:00:00Z")
 LIMIT_SECONDS = 180

@@ -4,7 +4,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicI64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -23,6 +23,24 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_serve-dashboard");
 pub type Refusal = (u16, Value);
 /// Gets a statement and its parameters by name; gives its rows as objects, or an error.
 type Script = dyn Fn(&str, &Value) -> Result<Value, Refusal> + Send + Sync;
+
+/// Now, in milliseconds since 1970.
+pub fn now_millis() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+/// A good row of `gold_kpi`, with the columns of `others` beside its own or in their place.
+pub fn kpi_row(symbol: &str, others: Value) -> Value {
+    let mut row = json!({
+        "symbol": symbol, "current_price": "2", "change_amount": "1", "change_percent": "100", "day_high": "2.5",
+        "day_low": "0.5", "day_open": "1.5", "prev_close": "1", "market_timestamp_raw": "1550264398",
+        "market_time_text": "2019-02-15T15:59:58", "fetched_millis": now_millis().to_string(),
+        "loaded_millis": now_millis().to_string() });
+    if let (Value::Object(row), Value::Object(others)) = (&mut row, others) {
+        row.extend(others);
+    }
+    row
+}
 
 struct Shared {
     script: Box<Script>,

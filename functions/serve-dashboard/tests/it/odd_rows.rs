@@ -4,14 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::bigquery::{Answer, BigQuery, Dashboard};
+use crate::bigquery::{Answer, BigQuery, Dashboard, kpi_row, now_millis};
 
 /// 2100-01-01, in milliseconds.
 const YEAR_2100: &str = "4102444800000";
-
-fn now_millis() -> String {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis().to_string()
-}
 
 /// A good row of each model; all columns that its statement names.
 fn rows(sql: &str, symbol: &str) -> Value {
@@ -20,13 +16,10 @@ fn rows(sql: &str, symbol: &str) -> Value {
         "symbol": symbol, "market_date": "2019-02-15", "start_second": "1550264100", "candle_open": "1.5",
         "candle_high": "2.5", "candle_low": "0.5", "candle_close": "2", "trend_line": "1.75", "quotes": "9" });
     if has("gold_pipeline_health") {
-        json!({ "symbol": symbol, "fetched_millis": now_millis(), "loaded_millis": now_millis(),
+        json!({ "symbol": symbol, "fetched_millis": now_millis().to_string(), "loaded_millis": now_millis().to_string(),
                 "market_millis": "1550264398000", "quotes_per_minute": "10", "rejected_share": "0.5" })
     } else if has("gold_kpi") {
-        json!({ "symbol": symbol, "current_price": "2", "change_amount": "1", "change_percent": "100",
-                "day_high": "2.5", "day_low": "0.5", "day_open": "1.5", "prev_close": "1",
-                "market_timestamp_raw": "1550264398", "market_time_text": "2019-02-15T15:59:58",
-                "fetched_millis": now_millis(), "loaded_millis": now_millis() })
+        kpi_row(symbol, json!({}))
     } else if has("gold_kpi_history") {
         json!({ "market_timestamp_raw": "1550264398", "current_price": "2", "change_percent": "100" })
     } else if has("gold_treechart") {
@@ -213,7 +206,7 @@ async fn the_future_is_not_fresh() {
         (&odd["reason"], &odd["freshness_seconds"]),
         (&json!("its latest quote was fetched in the future"), &Value::Null)
     );
-    let hours_ahead = (now_millis().parse::<i64>().unwrap() + 9 * 3_600_000).to_string();
+    let hours_ahead = (now_millis() + 9 * 3_600_000).to_string();
     let answer = health(json!({ "loaded_millis": hours_ahead })).await;
     let odd = &answer["symbols"][1];
     assert_eq!(

@@ -3,22 +3,23 @@
 use axum::{Json, Router, http::StatusCode, routing::get};
 use serde_json::{Value, json};
 
-use crate::{bigquery::BigQuery, odd_rows::assert_fits};
+use crate::{
+    bigquery::{BigQuery, kpi_row},
+    odd_rows::assert_fits,
+};
 
 /// Two symbols, of which one was loaded 2 s and the other 4 s after its fetch.
 async fn warehouse() -> BigQuery {
     BigQuery::start(|sql, _| {
         let row = |symbol: &str, took: i64| {
             let fetched = 1_785_765_906_000_i64;
-            json!({
-                "symbol": symbol, "current_price": "2", "change_amount": "1", "change_percent": "100", "day_high": "2.5",
-                "day_low": "0.5", "day_open": "1.5", "prev_close": "1", "market_timestamp_raw": "1550264398",
-                "market_time_text": "2019-02-15T15:59:58", "fetched_millis": fetched.to_string(),
-                "loaded_millis": (fetched + took).to_string(), "market_millis": "1550264398000",
+            let others = json!({
+                "fetched_millis": fetched.to_string(), "loaded_millis": (fetched + took).to_string(), "market_millis": "1550264398000",
                 "quotes_per_minute": "9.84", "rejected_share": "0", "latest_date": "2019-02-15", "last_price": "2",
                 "avg_price": "2", "day_change_percent": "100", "volatility": "0.5", "relative_volatility": "0.25",
                 "market_date": "2019-02-15", "start_second": "1550264100", "candle_open": "1.5", "candle_high": "2.5",
-                "candle_low": "0.5", "candle_close": "2", "trend_line": "1.75", "quotes": sql.len().to_string() })
+                "candle_low": "0.5", "candle_close": "2", "trend_line": "1.75", "quotes": sql.len().to_string() });
+            kpi_row(symbol, others)
         };
         Ok(json!([row("AAPL", 2000), row("MSFT", 4000)]))
     })

@@ -5,7 +5,7 @@ use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 use test_support::{assert_configuration_problems, assert_documented};
 
-use crate::bigquery::{Answer, BigQuery, Dashboard, PROGRAM, refused};
+use crate::bigquery::{Answer, BigQuery, Dashboard, PROGRAM, kpi_row, refused};
 
 /// The gold models of one symbol; every other one is unknown. Columns come in the order of their names.
 fn gold(sql: &str, parameters: &Value) -> Value {
@@ -13,11 +13,13 @@ fn gold(sql: &str, parameters: &Value) -> Value {
         return json!([]);
     }
     match model(sql) {
-        "gold_kpi" => json!([{
-            "symbol": "AAPL", "current_price": "170.42", "change_amount": null, "change_percent": "-0.2225",
-            "day_high": null, "day_low": "169.75", "day_open": "171.25", "prev_close": "170.8",
-            "market_timestamp_raw": "1550264398", "market_time_text": "2019-02-15T15:59:58",
-            "fetched_millis": "1785765906000", "loaded_millis": "1785765908000" }]),
+        "gold_kpi" => {
+            let others = json!({
+                "current_price": "170.42", "change_amount": null, "change_percent": "-0.2225", "day_high": null,
+                "day_low": "169.75", "day_open": "171.25", "prev_close": "170.8", "fetched_millis": "1785765906000",
+                "loaded_millis": "1785765908000" });
+            json!([kpi_row("AAPL", others)])
+        }
         "gold_candlestick" => json!([
             candle_row(
                 json!({ "market_date": "2019-02-14" }),

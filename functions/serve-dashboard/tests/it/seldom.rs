@@ -1,28 +1,20 @@
 //! How seldom BigQuery is asked: each statement is billed.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde_json::{Value, json};
 
-use crate::bigquery::{BigQuery, Dashboard};
-
-fn now() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
-}
+use crate::bigquery::{BigQuery, Dashboard, kpi_row, now_millis};
 
 /// Models with one row each.
 async fn warehouse() -> BigQuery {
     BigQuery::start(|sql, _| {
-        Ok(json!([{
-            "symbol": "AAPL", "current_price": "2", "change_amount": "1", "change_percent": "100", "day_high": "2.5",
-            "day_low": "0.5", "day_open": "1.5", "prev_close": "1", "market_timestamp_raw": "1550264398",
-            "market_time_text": "2019-02-15T15:59:58", "fetched_millis": now().to_string(),
-            "loaded_millis": now().to_string(), "market_millis": "1550264398000", "quotes_per_minute": "10",
+        let others = json!({
+            "market_millis": "1550264398000", "quotes_per_minute": "10",
             "rejected_share": "0", "latest_date": "2019-02-15", "last_price": "2", "avg_price": "2",
             "day_change_percent": "100", "volatility": "0.5", "relative_volatility": "0.25",
             "market_date": "2019-02-15", "start_second": "1550264100", "candle_open": "1.5", "candle_high": "2.5",
             "candle_low": "0.5", "candle_close": "2", "trend_line": "1.75", "quotes": "9",
-            "sql": sql.len().to_string() }]))
+            "sql": sql.len().to_string() });
+        Ok(json!([kpi_row("AAPL", others)]))
     })
     .await
 }
@@ -45,7 +37,7 @@ async fn until_looked(dashboard: &Dashboard, warehouse: &BigQuery, times: usize)
 #[tokio::test]
 async fn nothing_is_asked_while_nothing_is_loaded() {
     let warehouse = warehouse().await;
-    warehouse.change(now() - 3_600_000);
+    warehouse.change(now_millis() - 3_600_000);
     let dashboard =
         warehouse.dashboard(&[("DASHBOARD_CACHE_SECONDS", "1"), ("DASHBOARD_CHART_SECONDS", "1")]);
     dashboard.get(SNAPSHOT).await;
@@ -54,7 +46,7 @@ async fn nothing_is_asked_while_nothing_is_loaded() {
     // Bronze and what is settled of it, twice.
     until_looked(&dashboard, &warehouse, 4).await;
     assert_eq!(warehouse.asked().len(), first, "an answer is as good as new while nothing was loaded");
-    warehouse.change(now());
+    warehouse.change(now_millis());
     while warehouse.asked_of("gold_kpi") < 3 {
         dashboard.get(SNAPSHOT).await;
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -71,7 +63,7 @@ async fn tiles_are_read_often_and_charts_seldom() {
         warehouse.asked().iter().filter(|(sql, _)| sql.contains("FROM `test.stock_gold.gold_kpi`")).count()
     };
     while kpi() < 3 {
-        warehouse.change(now());
+        warehouse.change(now_millis());
         dashboard.get(SNAPSHOT).await;
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
@@ -155,7 +147,7 @@ async fn a_slow_question_holds_up_no_other_and_is_not_asked_twice() {
     // While newer figures are still being read, the last ones are shown.
     warehouse.slow("gold_treechart", true);
     while warehouse.asked_of("gold_treechart") < 2 {
-        warehouse.change(now());
+        warehouse.change(now_millis());
         let snapshot = dashboard.get(SNAPSHOT).await.json();
         assert_eq!(snapshot["treemap"]["tiles"][0]["symbol"], "AAPL");
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
@@ -203,11 +195,7 @@ async fn a_part_that_fails_is_missing_and_the_rest_is_there() {
 #[tokio::test]
 async fn a_symbol_that_only_the_tiles_have_yet_is_in_the_health() {
     let warehouse = BigQuery::start(|sql, _| {
-        let row = json!([{
-            "symbol": "AAPL", "current_price": "2", "change_amount": "1", "change_percent": "100", "day_high": "2.5",
-            "day_low": "0.5", "day_open": "1.5", "prev_close": "1", "market_timestamp_raw": "1550264398",
-            "market_time_text": "2019-02-15T15:59:58", "fetched_millis": now().to_string(),
-            "loaded_millis": now().to_string() }]);
+        let row = json!([kpi_row("AAPL", json!({}))]);
         Ok(if sql.contains("gold_pipeline_health") { json!([]) } else { row })
     })
     .await;

@@ -4,8 +4,8 @@ import re
 
 import pytest
 import sqlglot
-from conftest import Dbt, transformer_of
 from sqlglot import exp
+from testkit.dbt import Dbt, transformer_of
 
 # The partitioning column of what is large; bronze_stock_quotes only renames the raw table's other columns.
 LARGE = {

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conftest import epoch, same
+from testkit.dbt import epoch, same
 
 # When a quote was settled is a property of the run.
 OF_THE_RUN = {"settled_at"}

@@ -4,7 +4,7 @@ import time
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from conftest import epoch
+from testkit.dbt import epoch
 
 SILVER = "stock_silver.silver_stock_quotes"
 REJECTED = "stock_silver.silver_stock_quotes_rejected"

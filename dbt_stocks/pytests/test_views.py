@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DATASET, KEYS, TABLES, Warehouse
+from testkit.dbt import DATASET, KEYS, TABLES, Warehouse
 from transform_quotes.config import Config
 from transform_quotes.transformer import Transformer
 

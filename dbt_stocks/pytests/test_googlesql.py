@@ -5,10 +5,10 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import DATASET, PROJECT, ROOT, TABLES, columns_of, epoch
 from dbt.cli.main import dbtRunner
 from google.cloud import bigquery
-from googlesql import GoogleSql
+from testkit.dbt import DATASET, PROJECT, ROOT, TABLES, columns_of, epoch
+from testkit.googlesql import GoogleSql
 
 NOON = epoch("2024-01-02T17:00:00Z")
 STATEMENTS = ROOT / "target" / "debug" / "examples" / "statements"

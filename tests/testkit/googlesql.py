@@ -7,7 +7,6 @@ import json
 import re
 from typing import Any
 
-from conftest import ROOT
 from wasmtime import Config
 from zetasql.api import Analyzer, CatalogBuilder, FunctionBuilder, TableBuilder, TypeFactory
 from zetasql.core import wasm_client
@@ -24,6 +23,8 @@ from zetasql.types import (
     TypeKind,
     ZetaSQLBuiltinFunctionOptions,
 )
+
+from testkit.dbt import ROOT
 
 COMPILED = ROOT / "target" / "wasmtime"
 

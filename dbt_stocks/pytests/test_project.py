@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from conftest import ROOT, TABLES
+from testkit.dbt import ROOT, TABLES
 
 sys.path.insert(0, str(ROOT / "dbt_stocks"))
 from columns import written

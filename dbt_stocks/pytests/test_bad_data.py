@@ -6,7 +6,7 @@ import time
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from conftest import KEYS, Warehouse, emptied, epoch
+from testkit.dbt import KEYS, Warehouse, emptied, epoch
 
 SILVER = "stock_silver.silver_stock_quotes"
 REJECTED = "stock_silver.silver_stock_quotes_rejected"

@@ -5,8 +5,8 @@ from datetime import date, datetime, time
 from typing import Any
 
 import pytest
-from conftest import KEYS, Warehouse, same
 from testkit import recorded
+from testkit.dbt import KEYS, Warehouse, same
 
 DAYS = [date(2019, 2, day) for day in range(11, 16)]
 CASES = [(symbol, day) for symbol in recorded.SYMBOLS for day in DAYS]
