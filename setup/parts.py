@@ -2,7 +2,8 @@
 
 python3 parts.py [--at-once N] [--stop] [--table] [+]VERB[=OTHER,...] ...
 
-VERB=OTHER begins when OTHER has succeeded. +VERB mostly waits: it is not one of the N. What a verb prints is in target/parts/VERB.log, and is shown if it fails.
+VERB=OTHER begins when OTHER has succeeded. +VERB mostly waits: it is not one of the N. What a verb prints is in
+target/parts/VERB.log, and is shown if it fails.
 The exit status is 1 if one failed. With --stop the first failure ends the others, else they go on to their end.
 Nothing but the standard library is used: the Python environment may not be there yet.
 """
