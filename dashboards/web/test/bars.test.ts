@@ -1,23 +1,13 @@
 import { describe, expect, test } from "vitest";
+import openapi from "../../../functions/serve-dashboard/openapi.json";
 import type { Candle, CandlesAnswer, Kpi, KpiAnswer } from "../src/api";
 import { areDashes, bucketOf, changedFrom, changeOf, joinLive, percentLine } from "../src/bars";
 
 const BUCKET = Date.parse("2019-02-15T20:55:00Z") / 1_000;
 
-const quote: Kpi = {
-  symbol: "AAPL",
-  price: 170.42,
-  change: -0.38,
-  change_percent: -0.2225,
-  day_high: 171.7,
-  day_low: 169.75,
-  day_open: 171.25,
-  prev_close: 170.8,
-  market_time: "2019-02-15T20:59:58Z",
-  market_time_us: "2019-02-15T15:59:58",
-  fetched_at: "2026-08-03T14:05:06Z",
-  loaded_at: "2026-08-03T14:05:08Z",
-};
+// The API's own example.
+const { examples } = openapi.paths["/api/kpi"].get.responses["200"].content["application/json"];
+const quote = examples["one symbol"].value.quotes[0] as Kpi;
 
 const candle: Candle = {
   time: BUCKET,
