@@ -103,7 +103,7 @@ lint-files: setup
 	$(BIN)/ruff check .
 	cd dbt_stocks && ../$(BIN)/sqlfluff lint --disable-progress-bar models tests
 
-dictionary: setup ## Write a quote's prices in dbt_stocks and DICTIONARY.md again, from infra/gcp/tables.json and the descriptions
+dictionary: setup ## Write bronze's columns in dbt_stocks and DICTIONARY.md again, from infra/gcp/tables.json and the descriptions
 	$(BIN)/python dbt_stocks/columns.py
 	BIGQUERY_ENDPOINT=http://127.0.0.1:1 $(BIN)/dbt --quiet parse --project-dir dbt_stocks --profiles-dir dbt_stocks
 	$(BIN)/python dbt_stocks/dictionary.py dbt_stocks/target/manifest.json > dbt_stocks/DICTIONARY.md

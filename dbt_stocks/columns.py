@@ -1,6 +1,7 @@
-"""Write what dbt says of a quote's prices from bronze's columns of type FLOAT in infra/gcp/tables.json.
+"""Write what dbt says of bronze's columns, and of a quote's prices among them, from infra/gcp/tables.json.
 
-Written are macros/columns.sql, models/quote_columns.md and, in each model's YAML, what lies between the two comments.
+A price is a column of type FLOAT. Written are macros/columns.sql, models/bronze_columns.md and, in the models' YAML,
+what lies between two comments.
 """
 
 import json
@@ -11,14 +12,22 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TABLES = HERE.parent / "infra" / "gcp" / "tables.json"
-BLOCK = re.compile(r"(( *)# From infra/gcp/tables\.json, by `make dictionary`:\n).*?(\2# End\.\n)", re.DOTALL)
-MACRO = """{{#- Written by `make dictionary` from infra/gcp/tables.json; do not edit. -#}}
+BLOCK = re.compile(
+    r"(( *)# (Bronze's columns|A quote's prices), from infra/gcp/tables\.json by `make dictionary`:\n).*?(\2# End\.\n)",
+    re.DOTALL,
+)
+MACROS = """{{#- Written by `make dictionary` from infra/gcp/tables.json; do not edit. -#}}
 
-{{#- The prices of a quote, and whatever else of it is a number: the raw columns with their readable names. -#}}
-{{% macro price_columns() -%}}
-{{{{ return({{
+{{#- The columns of bronze_stock_quotes_raw by their readable names. -#}}
+{{% macro raw_columns() -%}}
 {names}
-}}) }}}}
+{{%- endmacro %}}
+
+{{#- The readable names of a quote's prices, and of whatever else of it is a number. -#}}
+{{% macro price_columns() -%}}
+{{{{ return([
+{prices}
+]) }}}}
 {{%- endmacro %}}
 """
 
@@ -26,23 +35,29 @@ MACRO = """{{#- Written by `make dictionary` from infra/gcp/tables.json; do not 
 def written() -> Iterator[tuple[Path, str]]:
     """Give each file that is written, with its text."""
     table = json.loads(TABLES.read_text())["bronze_stock_quotes_raw"]
-    described = {column["name"]: column["description"] for column in table["schema"] if column["type"] == "FLOAT"}
-    names = table["readable_names"]
-    if list(names) != list(described):
-        raise SystemExit(f"{TABLES}: readable_names has {list(names)}, not the FLOAT columns {list(described)}")
-    pairs = ",\n".join(f"    '{raw}': '{name}'" for raw, name in names.items())
-    yield HERE / "macros" / "columns.sql", MACRO.format(names=pairs)
-    docs = "\n".join(f"{{% docs {names[raw]} %}}{text}{{% enddocs %}}\n" for raw, text in described.items())
-    yield HERE / "models" / "quote_columns.md", docs
+    names = {column["name"]: table["readable_names"].get(column["name"], column["name"]) for column in table["schema"]}
+    prices = [column["name"] for column in table["schema"] if column["type"] == "FLOAT"]
+    yield (
+        HERE / "macros" / "columns.sql",
+        MACROS.format(
+            names=",\n    ".join(raw if raw == name else f"{raw} AS {name}" for raw, name in names.items()),
+            prices=",\n".join(f"    '{names[raw]}'" for raw in prices),
+        ),
+    )
+    docs = (
+        f"{{% docs {names[column['name']]} %}}{column['description']}{{% enddocs %}}\n" for column in table["schema"]
+    )
+    yield HERE / "models" / "bronze_columns.md", "\n".join(docs)
     for path in sorted(HERE.glob("models/*/*.yml")):
-        columns = "".join(
-            f"- name: {raw if path.name == '__sources.yml' else name}\n  description: \"{{{{ doc('{name}') }}}}\"\n"
-            # Gold has contracts.
-            + ("  data_type: FLOAT64\n" if path.parent.name == "gold" else "")
-            for raw, name in names.items()
-        )
         text, *rest = BLOCK.split(path.read_text())
-        for begin, indent, end, after in zip(*[iter(rest)] * 4, strict=True):
+        for begin, indent, kind, end, after in zip(*[iter(rest)] * 5, strict=True):
+            columns = "".join(
+                f"- name: {raw if path.name == '__sources.yml' else names[raw]}\n"
+                f"  description: \"{{{{ doc('{names[raw]}') }}}}\"\n"
+                # Gold has contracts.
+                + ("  data_type: FLOAT64\n" if path.parent.name == "gold" else "")
+                for raw in (names if kind == "Bronze's columns" else prices)
+            )
             text += begin + textwrap.indent(columns, indent) + end + after
         yield path, text
 

@@ -49,7 +49,7 @@ SELECT
                 IF(
                     EXISTS (
                         SELECT figure
-                        FROM UNNEST([{{ price_columns().values() | join(', ') }}]) AS figure
+                        FROM UNNEST([{{ price_columns() | join(', ') }}]) AS figure
                         WHERE NOT ABS(figure) <= {{ var('largest_figure') }}
                     )
                     OR (current_price > 0 AND current_price < 1 / {{ var('largest_figure') }})

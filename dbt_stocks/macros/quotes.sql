@@ -8,7 +8,7 @@ WITH judged AS (
 
 SELECT
     symbol,
-    {% for name in price_columns().values() -%}
+    {% for name in price_columns() -%}
     {{ (known(name) ~ ' AS ' ~ name) if name in ('day_high', 'day_low') else name }},
     {% endfor -%}
     market_timestamp_raw,
@@ -107,7 +107,7 @@ GROUP BY symbol, market_date
 
 {#- The columns of a latest quote beside the symbol, named so that they make a row or a STRUCT. -#}
 {% macro latest_columns() -%}
-{%- for name in price_columns().values() | list + [
+{%- for name in price_columns() + [
     'market_timestamp_raw', 'market_time_utc', 'market_time_us', 'fetched_at', 'quote_id', 'loaded_at', 'warning'
 ] -%}
 {{ name }} AS {{ name }}{{ ', ' if not loop.last }}

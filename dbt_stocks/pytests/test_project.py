@@ -61,7 +61,7 @@ def test_the_dictionary_is_what_the_manifest_tells(manifest):
     assert kept == dictionary(manifest), "run `make dictionary`"
 
 
-def test_what_is_written_of_a_quotes_prices_is_what_the_raw_table_has():
+def test_what_is_written_of_bronzes_columns_is_what_the_raw_table_has():
     files = dict(written())
     assert len(files) > 2
     for path, text in files.items():
