@@ -174,6 +174,10 @@ infra/.venv/.locked: infra/requirements.lock
 catalogue: setup ## Write Prometheus' rules and the documents' tables from infra/metrics.json
 	$(BIN)/python infra/catalogue.py
 
+openapi: $(WEB)/node_modules/.package-lock.json ## Write serve-dashboard's openapi.json from its types, and the page's types from that
+	OPENAPI=write $(LINTED) cargo test --locked --quiet --workspace --lib openapi
+	$(NPM) run --silent types
+
 infra-readmes: setup ## Write the tables of variables and outputs into the modules' READMEs
 	$(BIN)/python infra/readmes.py
 

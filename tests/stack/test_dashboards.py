@@ -72,8 +72,8 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
 def kinds(schema: dict[str, Any]) -> set[str]:
     """A field's types, a string's format instead of it."""
     schema = resolved(schema)
-    if "oneOf" in schema:
-        return set().union(*(kinds(one) for one in schema["oneOf"]))
+    if "anyOf" in schema:
+        return set().union(*(kinds(one) for one in schema["anyOf"]))
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     return {schema.get("format", kind) if kind == "string" else kind for kind in types} - {"null"}
 

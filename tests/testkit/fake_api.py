@@ -28,6 +28,8 @@ ROOT = Path(__file__).parents[2]
 DIST = ROOT / "dashboards/web/dist"
 RECORDED = ROOT / "local/feed/data"
 OPENAPI = json.loads((ROOT / "functions/serve-dashboard/openapi.json").read_text())
+# The questions that a snapshot answers.
+PARTS = OPENAPI["components"]["schemas"]["SnapshotAnswer"]["properties"].keys() - {"symbol", "missing"}
 NEW_YORK = ZoneInfo("America/New_York")
 
 SYMBOLS = ("AAPL", "AMZN", "JPM", "MSFT", "TSLA")
@@ -347,8 +349,7 @@ class FakeApi:
             self.checked.add(body)
         etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
         as_of = {"candles": instant((self.held or self.market).as_of)}
-        names = ("kpi", "treemap", "sparklines", "health", "pipeline")
-        as_of |= dict.fromkeys(names, instant(self.market.as_of + timedelta(seconds=1)))
+        as_of = dict.fromkeys(PARTS, instant(self.market.as_of + timedelta(seconds=1))) | as_of
         headers = {
             "ETag": etag,
             "Cache-Control": "public, max-age=5",
@@ -396,18 +397,17 @@ class FakeApi:
         is_unknown = self.empty or "kpi" in self.slow
         symbol = self.symbol(query) if "symbol" in query else None if is_unknown else self.market.symbols[0]
         compared = [one for one in query.get("compare", "").split(",") if one]
-        parts = {
-            "kpi": self.kpi,
+        of_chart: dict[str, Callable[[], Any]] = {
             "candles": lambda: None if symbol is None else self.candles(symbol, query),
             "compared": lambda: [self.candles(one, query) for one in compared],
-            "treemap": lambda: self.value("/api/treemap", {}),
-            "sparklines": lambda: self.value("/api/sparklines", {}),
-            "health": self.health,
-            "pipeline": lambda: self.pipeline,
         }
+
+        def part(name: str) -> Any:
+            return of_chart[name]() if name in of_chart else self.value(f"/api/{name}", {})
+
         return {
             "symbol": symbol,
-            **{name: None if name in self.slow else part() for name, part in parts.items()},
+            **{name: None if name in self.slow else part(name) for name in PARTS},
             "missing": dict.fromkeys(sorted(self.slow), "it is still being read"),
         }
 

@@ -164,6 +164,12 @@ impl Parameter {
         (self.name, self.kind)
     }
 
+    /// Its value, as text.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
     /// A `STRING`.
     #[must_use]
     pub fn string(name: &'static str, value: String) -> Self {

@@ -1,5 +1,6 @@
-//! Every statement that is sent to BigQuery. A [`Statement`] can be made here alone, and the list below is the
-//! only way to make one: none can be sent that is not in [`ALL`], which the tests give to GoogleSQL's analyzer.
+//! The statements that are sent to BigQuery. The macro `statements` is the only way to make a [`Statement`], and it makes the
+//! list `ALL` of them: here of what loads, repairs and counts, in serve-dashboard of what each question reads. The tests give
+//! every list to GoogleSQL's analyzer.
 
 use quotes::PRICES;
 
@@ -14,6 +15,17 @@ pub struct Statement {
 }
 
 impl Statement {
+    /// For the macro `statements` only, since a statement that is in no list is not analyzed.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn listed(
+        name: &'static str,
+        sql: &'static str,
+        parameters: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        Self { name, sql, parameters }
+    }
+
     /// What errors and logs call it.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -47,8 +59,9 @@ impl Statement {
     }
 }
 
-/// Makes the statements, and the list of all of them. `{dataset}` becomes the project's and the raw dataset's name,
+/// Makes statements, and the list `ALL` of them. `{dataset}` becomes the project's and the raw dataset's name,
 /// `{prices}` the columns of [`PRICES`], and `{price_values}` their values in the JSON object `q`.
+#[macro_export]
 macro_rules! statements {
     ($(
         $(#[$doc:meta])*
@@ -56,15 +69,16 @@ macro_rules! statements {
     )*) => {
         $(
             $(#[$doc])*
-            pub const $statement: Statement = Statement {
-                name: $name,
-                sql: $sql,
-                parameters: &[$((stringify!($parameter), stringify!($kind))),*],
-            };
+            #[allow(clippy::disallowed_methods, reason = "the statement is in the list below")]
+            pub const $statement: $crate::statements::Statement = $crate::statements::Statement::listed(
+                $name,
+                $sql,
+                &[$((stringify!($parameter), stringify!($kind))),*],
+            );
         )*
 
-        /// Every statement there is.
-        pub const ALL: &[Statement] = &[$($statement),*];
+        /// Every statement of this list.
+        pub const ALL: &[$crate::statements::Statement] = &[$($statement),*];
     };
 }
 
@@ -205,81 +219,4 @@ statements! {
     "SELECT symbol, FORMAT('%.2f', current_price), FORMAT('%+.2f', change_percent),
        FORMAT_DATETIME('%Y-%m-%d %H:%M:%S', market_time_us)
      FROM `{dataset}_gold.gold_kpi` ORDER BY symbol";
-
-    /// Each symbol's latest quote.
-    KPI, "gold_kpi", (),
-    "SELECT symbol, current_price, change_amount, change_percent, day_high, day_low, day_open, prev_close,
-       market_timestamp_raw, FORMAT_DATETIME('%Y-%m-%dT%H:%M:%S', market_time_us) AS market_time_text,
-       UNIX_MILLIS(fetched_at) AS fetched_millis, UNIX_MILLIS(loaded_at) AS loaded_millis
-     FROM `{dataset}_gold.gold_kpi`
-     ORDER BY symbol";
-
-    /// A symbol's candles of a part of a day, from a market date on.
-    INTRADAY_CANDLES, "gold_candlestick_intraday", (symbol: STRING, interval_minutes: INT64, first_date: DATE),
-    "SELECT UNIX_SECONDS(candle_start_utc) AS start_second, market_date, candle_open, candle_high, candle_low,
-       candle_close, trend_line, quotes
-     FROM `{dataset}_gold.gold_candlestick_intraday`
-     WHERE symbol = @symbol AND interval_minutes = @interval_minutes AND market_date >= @first_date
-     ORDER BY candle_start_utc";
-
-    /// A symbol's candles of the latest dates that have quotes; 12 at most.
-    DAILY_CANDLES, "gold_candlestick", (symbol: STRING),
-    "SELECT candle_date AS market_date, candle_open, candle_high, candle_low, candle_close, trend_line, quotes
-     FROM `{dataset}_gold.gold_candlestick`
-     WHERE symbol = @symbol
-     ORDER BY candle_date";
-
-    /// Every symbol's closes of 5 minutes, from a market date on.
-    CLOSES, "the closes of gold_candlestick_intraday", (first_date: DATE),
-    "SELECT symbol, market_date, candle_close
-     FROM `{dataset}_gold.gold_candlestick_intraday`
-     WHERE interval_minutes = 5 AND market_date >= @first_date
-     ORDER BY symbol, candle_start_utc";
-
-    /// A symbol's latest quotes, `limit` at most, from a market date on.
-    HISTORY, "gold_kpi_history", (symbol: STRING, first_date: DATE, limit: INT64),
-    "SELECT market_timestamp_raw, current_price, change_percent
-     FROM `{dataset}_gold.gold_kpi_history`
-     WHERE symbol = @symbol AND market_date >= @first_date
-     QUALIFY ROW_NUMBER() OVER (ORDER BY market_timestamp_raw DESC) <= @limit
-     ORDER BY market_timestamp_raw";
-
-    /// Each symbol's day change and volatility.
-    TREEMAP, "gold_treechart", (),
-    "SELECT symbol, latest_date, last_price, avg_price, day_change_percent, volatility, relative_volatility
-     FROM `{dataset}_gold.gold_treechart`
-     ORDER BY symbol";
-
-    /// How fresh each symbol is. The times are of one quote, the latest valid one; only a symbol that never had one
-    /// has the time of its latest fetch.
-    HEALTH, "gold_pipeline_health", (),
-    "SELECT health.symbol, UNIX_MILLIS(COALESCE(latest.fetched_at, health.last_fetched_at)) AS fetched_millis,
-       UNIX_MILLIS(latest.loaded_at) AS loaded_millis, UNIX_MILLIS(latest.market_time_utc) AS market_millis,
-       health.quotes_per_minute, health.rejected_share
-     FROM `{dataset}_gold.gold_pipeline_health` AS health
-     LEFT JOIN `{dataset}_gold.gold_kpi` AS latest ON health.symbol = latest.symbol
-     ORDER BY health.symbol";
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_parameter_of_a_statement_is_declared_and_every_declared_one_is_in_it() {
-        for statement in ALL {
-            let after_at = statement.sql.split('@').skip(1);
-            let word =
-                |text: &'static str| text.split(|it: char| !it.is_ascii_alphanumeric() && it != '_').next();
-            let named: std::collections::BTreeSet<&str> = after_at.filter_map(word).collect();
-            let declared = statement.parameters.iter().map(|(name, _)| *name).collect();
-            assert_eq!(named, declared, "{}", statement.name);
-        }
-    }
-
-    #[test]
-    fn no_two_statements_have_one_name() {
-        let names: std::collections::BTreeSet<&str> = ALL.iter().map(Statement::name).collect();
-        assert_eq!(names.len(), ALL.len());
-    }
 }

@@ -4,23 +4,6 @@
  */
 
 export interface paths {
-    "/api/kpi": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Each symbol's latest quote */
-        get: operations["getKpi"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/candles": {
         parameters: {
             query?: never;
@@ -30,40 +13,6 @@ export interface paths {
         };
         /** A symbol's candles */
         get: operations["getCandles"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/history": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** A symbol's latest quotes */
-        get: operations["getHistory"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/treemap": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Each symbol's day change and volatility */
-        get: operations["getTreemap"];
         put?: never;
         post?: never;
         delete?: never;
@@ -89,15 +38,15 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/pipeline": {
+    "/api/history": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** How quotes move through the flow */
-        get: operations["getPipeline"];
+        /** A symbol's latest quotes */
+        get: operations["getHistory"];
         put?: never;
         post?: never;
         delete?: never;
@@ -106,32 +55,15 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/sparklines": {
+    "/api/kpi": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** Each symbol's closes of its latest date */
-        get: operations["getSparklines"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/snapshot": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** All that the page shows */
-        get: operations["getSnapshot"];
+        /** Each symbol's latest quote */
+        get: operations["getKpi"];
         put?: never;
         post?: never;
         delete?: never;
@@ -157,97 +89,110 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/pipeline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How quotes move through the flow */
+        get: operations["getPipeline"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/snapshot": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All that the page shows */
+        get: operations["getSnapshot"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sparklines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Each symbol's closes of its latest New York date */
+        get: operations["getSparklines"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/treemap": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Each symbol's day change and volatility */
+        get: operations["getTreemap"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /**
-         * @description A ticker symbol as Finnhub writes it.
-         * @example AAPL
-         * @example BRK.B
-         * @example BINANCE:BTCUSDT
-         */
-        Symbol: string;
-        /**
-         * @description Length of a candle; 1d is one New York calendar day.
-         * @enum {string}
-         */
-        Interval: "1m" | "5m" | "15m" | "1h" | "1d";
-        /** @description Each symbol's latest quote. */
-        KpiAnswer: {
-            /** @description One for each symbol; empty before the first quote. */
-            quotes: components["schemas"]["Kpi"][];
-        };
-        /** @description A symbol's latest quote by the time it was fetched. */
-        Kpi: {
-            symbol: components["schemas"]["Symbol"];
-            /** @description Price of the latest trade. In the instrument's currency. */
-            price: number;
-            /** @description Price less the previous close, in the instrument's currency; null where the source gives none. */
-            change: number | null;
-            /** @description Change in percent of the previous close; null where the source gives none. */
-            change_percent: number | null;
-            /** @description Highest price of the day, in the instrument's currency; 0 is unknown. */
-            day_high: number;
-            /** @description Lowest price of the day, in the instrument's currency; 0 is unknown. */
-            day_low: number;
-            /** @description The day's opening price, in the instrument's currency; 0 is unknown. */
-            day_open: number;
-            /** @description The previous trading day's last price, in the instrument's currency; null where it is not known. */
-            prev_close: number | null;
-            /**
-             * Format: date-time
-             * @description When the price was traded. RFC 3339, UTC.
-             */
-            market_time: string;
-            /**
-             * @description The same time on New York's wall clock, without an offset.
-             * @example 2019-02-15T15:59:58
-             */
-            market_time_us: string;
-            /**
-             * Format: date-time
-             * @description When the quote was fetched. RFC 3339, UTC.
-             */
-            fetched_at: string;
-            /**
-             * Format: date-time
-             * @description When the quote was loaded into bronze. RFC 3339, UTC.
-             */
-            loaded_at: string | null;
-        };
-        /** @description A symbol's candles, oldest first. */
-        CandlesAnswer: {
-            symbol: components["schemas"]["Symbol"];
-            interval: components["schemas"]["Interval"];
-            /** @description Only buckets with quotes: closed hours have none. Ascending; empty for a symbol without quotes. */
-            candles: components["schemas"]["Candle"][];
-            /** @description The latest candle's day; null without candles. */
-            day: components["schemas"]["Day"] | null;
-            /** @description The range that is shown; null where an interval alone was asked for. */
-            range: components["schemas"]["Range"] | null;
-        };
         /** @description Prices observed within one day or bucket. */
         Candle: {
-            /** @description The candle's key: a date for 1d, epoch seconds for the others. */
-            time: string | number;
+            /** @description Last price observed. In the instrument's currency. */
+            close: number;
             /**
              * Format: date
              * @description The candle's New York date.
              */
             date: string;
-            /** @description First price observed. In the instrument's currency. */
-            open: number;
             /** @description Highest price. In the instrument's currency. */
             high: number;
             /** @description Lowest price. In the instrument's currency. */
             low: number;
-            /** @description Last price observed. In the instrument's currency. */
-            close: number;
-            /** @description Mean of the prices observed on the candle's New York date, for intervals below a day up to the candle's end; null where it is not known. In the instrument's currency. */
-            trend: number | null;
+            /** @description First price observed. In the instrument's currency. */
+            open: number;
             /** @description How many quotes it is made of. */
             quotes: number;
+            /** @description The candle's key: a date for 1d, epoch seconds for the others. */
+            time: string | number;
+            /** @description Mean of the prices observed on the candle's New York date, for intervals below a day up to the candle's end; null where it is not known. In the instrument's currency. */
+            trend: number | null;
+        };
+        /** @description A symbol's candles, oldest first. */
+        CandlesAnswer: {
+            /** @description Only buckets with quotes: closed hours have none. Ascending; empty for a symbol without quotes. */
+            candles: components["schemas"]["Candle"][];
+            /** @description The latest candle's day; null without candles. */
+            day: components["schemas"]["Day"] | null;
+            interval: components["schemas"]["Interval"];
+            /** @description The range that is shown; null where an interval alone was asked for. */
+            range: components["schemas"]["Range"] | null;
+            symbol: components["schemas"]["Symbol"];
         };
         /** @description The New York day of the latest candle. */
         Day: {
@@ -259,14 +204,25 @@ export interface components {
             /** @description Mean of the day's observed prices; null where it is not known. In the instrument's currency. */
             trend_line: number | null;
         };
+        /** @description How fresh the warehouse is. */
+        HealthAnswer: {
+            market: components["schemas"]["Market"];
+            /** @description Age of a symbol's latest quote, in seconds, from which on it is stale. */
+            stale_after_seconds: number;
+            status: components["schemas"]["Status"];
+            /** @description One for each symbol; empty before the first quote. */
+            symbols: components["schemas"]["SymbolHealth"][];
+        };
         /** @description A symbol's latest quotes, oldest first. */
         HistoryAnswer: {
-            symbol: components["schemas"]["Symbol"];
             /** @description Ascending by market time, each time once; empty for a symbol without quotes. */
             points: components["schemas"]["HistoryPoint"][];
+            symbol: components["schemas"]["Symbol"];
         };
         /** @description One quote. */
         HistoryPoint: {
+            /** @description Change since the previous close in percent; null where the source gives none. */
+            change_percent: number | null;
             /**
              * Format: date-time
              * @description When the price was traded. RFC 3339, UTC.
@@ -274,45 +230,197 @@ export interface components {
             market_time: string;
             /** @description The price. In the instrument's currency. */
             price: number;
-            /** @description Change since the previous close in percent; null where the source gives none. */
+        };
+        /**
+         * @description Length of a candle; 1d is one New York calendar day.
+         * @enum {string}
+         */
+        Interval: "1m" | "5m" | "15m" | "1h" | "1d";
+        /** @description A symbol's latest quote by the time it was fetched. */
+        Kpi: {
+            /** @description Price less the previous close, in the instrument's currency; null where the source gives none. */
+            change: number | null;
+            /** @description Change in percent of the previous close; null where the source gives none. */
             change_percent: number | null;
-        };
-        /** @description Each symbol's day change and volatility. */
-        TreemapAnswer: {
-            /** @description One for each symbol; empty before the first quote. */
-            tiles: components["schemas"]["Tile"][];
-        };
-        /** @description A symbol's latest New York date that has quotes. */
-        Tile: {
+            /** @description Highest price of the day, in the instrument's currency; 0 is unknown. */
+            day_high: number;
+            /** @description Lowest price of the day, in the instrument's currency; 0 is unknown. */
+            day_low: number;
+            /** @description The day's opening price, in the instrument's currency; 0 is unknown. */
+            day_open: number;
+            /**
+             * Format: date-time
+             * @description When the quote was fetched. RFC 3339, UTC.
+             */
+            fetched_at: string;
+            /**
+             * Format: date-time
+             * @description When the quote was loaded into bronze. RFC 3339, UTC.
+             */
+            loaded_at: string | null;
+            /**
+             * Format: date-time
+             * @description When the price was traded. RFC 3339, UTC.
+             */
+            market_time: string;
+            /**
+             * @description The same time on New York's wall clock, without an offset.
+             * @example 2019-02-15T15:59:58
+             */
+            market_time_us: string;
+            /** @description The previous trading day's last price, in the instrument's currency; null where it is not known. */
+            prev_close: number | null;
+            /** @description Price of the latest trade. In the instrument's currency. */
+            price: number;
             symbol: components["schemas"]["Symbol"];
+        };
+        /** @description Each symbol's latest quote. */
+        KpiAnswer: {
+            /** @description One for each symbol; empty before the first quote. */
+            quotes: components["schemas"]["Kpi"][];
+        };
+        /** @description What the quotes are of. US stocks trade by New York's calendar; a symbol with an exchange (BINANCE:BTCUSDT) trades always. */
+        Market: {
             /**
              * Format: date
-             * @description New York date.
+             * @description The New York date that is replayed; null before the first quote.
              */
-            date: string;
-            /** @description The day's latest price. In the instrument's currency. */
-            price: number;
-            /** @description Mean of the day's observed prices, in the instrument's currency; null where it is not known. */
-            avg_price: number | null;
-            /** @description Change since the previous close in percent; null where it is not known. */
-            change_percent: number | null;
-            /** @description Population standard deviation of the prices observed over the latest days (dbt's variable says how many), in the instrument's currency; null where it is not known. */
-            volatility: number | null;
-            /** @description Volatility divided by the mean of the same prices; no unit; null where it is not known. */
-            relative_volatility: number | null;
+            date: string | null;
+            /** @description How much faster than the market it is replayed. */
+            speed: number;
+            /** @constant */
+            state: "recording";
+        } | {
+            /**
+             * Format: date-time
+             * @description When it closes; null for markets that never do. RFC 3339, UTC.
+             */
+            closes_at: string | null;
+            /** @constant */
+            state: "open";
+        } | {
+            /** @description The holiday for which it is closed today; null without one. */
+            holiday: string | null;
+            /**
+             * Format: date-time
+             * @description When it opens again. RFC 3339, UTC.
+             */
+            next_open: string;
+            /** @constant */
+            state: "closed";
         };
-        /** @description How fresh the warehouse is. */
-        HealthAnswer: {
-            status: components["schemas"]["Status"];
-            /** @description Age of a symbol's latest quote, in seconds, from which on it is stale. */
-            stale_after_seconds: number;
-            /** @description One for each symbol; empty before the first quote. */
-            symbols: components["schemas"]["SymbolHealth"][];
-            market: components["schemas"]["Market"];
+        /** @description How quotes move through the flow. */
+        PipelineAnswer: {
+            /**
+             * @description flow: the flow measures itself (make local). warehouse: what BigQuery knows.
+             * @enum {string}
+             */
+            measured_by: "flow" | "warehouse";
+            /**
+             * Format: date-time
+             * @description When dbt ended its last run. RFC 3339, UTC.
+             */
+            settled_at: string | null;
+            /** @description In the order in which a quote passes them. */
+            stations: components["schemas"]["Stations"];
+            /** @description Why quotes do not come, or what failed; null while all is well, or where that is not known. */
+            trouble: string | null;
         };
+        /** @description RFC 9457 problem details. */
+        Problem: {
+            /** @description What is wrong with this request. */
+            detail: string;
+            /** @description The HTTP status. */
+            status: number;
+            /** @description The kind of problem. */
+            title: string;
+            /**
+             * Format: uri-reference
+             * @description Names the kind of problem; about:blank where the status says all.
+             */
+            type: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * @description How many New York dates that have quotes: the latest, the latest five, or all that there are candles of (12).
+         * @enum {string}
+         */
+        Range: "1d" | "5d" | "all";
+        /** @description All that the page shows. A part that cannot be given is null, and named in missing. */
+        SnapshotAnswer: {
+            /** @description Null without any symbol, too. */
+            candles: components["schemas"]["CandlesAnswer"] | null;
+            /** @description The candles of the symbols to compare with, of the same interval and range. */
+            compared: components["schemas"]["CandlesAnswer"][] | null;
+            health: components["schemas"]["HealthAnswer"] | null;
+            kpi: components["schemas"]["KpiAnswer"] | null;
+            /** @description The parts that are not there, and why. */
+            missing: {
+                [key: string]: string;
+            };
+            pipeline: components["schemas"]["PipelineAnswer"] | null;
+            sparklines: components["schemas"]["SparklinesAnswer"] | null;
+            /** @description Whose candles these are: the one asked for, else the first there is. */
+            symbol: components["schemas"]["Symbol"] | null;
+            treemap: components["schemas"]["TreemapAnswer"] | null;
+        };
+        /** @description One symbol's closes. */
+        Sparkline: {
+            /** @description At most 40, the oldest first. In the instrument's currency. */
+            closes: number[];
+            symbol: components["schemas"]["Symbol"];
+        };
+        /** @description Each symbol's closes of its latest New York date, thinned out. */
+        SparklinesAnswer: {
+            /** @description One for each symbol with candles. */
+            symbols: components["schemas"]["Sparkline"][];
+        };
+        /** @description A station of the flow. What is not known here is null. */
+        Station: {
+            /** @description How many records were put aside here: not a quote (s3), or not loaded after several tries (bronze). */
+            dead_letters: number | null;
+            /** @description How many invocations of the station's function failed. */
+            failures: number | null;
+            /** @description What the last of them said. */
+            last_failure: string | null;
+            /** @description fetch: how often a symbol's poll gave no quote, by reason. */
+            missed: {
+                [key: string]: number;
+            } | null;
+            /** @description Median time from the fetch to this station, in seconds. */
+            p50_seconds: number | null;
+            /** @description 95th percentile of that time, in seconds. */
+            p95_seconds: number | null;
+            /** @description How many quotes reach it a minute, lately. */
+            quotes_per_minute: number | null;
+            /** @description How many quotes wait here for the next station. */
+            waiting: number | null;
+        };
+        /** @description The stations of the flow. */
+        Stations: {
+            bronze: components["schemas"]["Station"];
+            fetch: components["schemas"]["Station"];
+            gold: components["schemas"]["Station"];
+            kafka: components["schemas"]["Station"];
+            s3: components["schemas"]["Station"];
+        };
+        /**
+         * @description closed: the market is closed, and quotes came until its end; ok: quotes come; stale: none was fetched for more than `stale_after_seconds` while the market was open; unknown: there is no usable time of the latest quote, or one in the future; empty: there has been no quote. The whole has the worst of its symbols' states.
+         * @enum {string}
+         */
+        Status: "closed" | "ok" | "stale" | "unknown" | "empty";
+        /**
+         * @description A ticker symbol as Finnhub writes it.
+         * @example AAPL
+         * @example BRK.B
+         * @example BINANCE:BTCUSDT
+         */
+        Symbol: string;
         /** @description The state of one symbol's quotes. */
         SymbolHealth: {
-            symbol: components["schemas"]["Symbol"];
+            /** @description Age of that quote now, in whole seconds; null where it is not known. A snapshot leaves it out. */
+            freshness_seconds?: number | null;
             /**
              * Format: date-time
              * @description When its latest valid quote was fetched; of a symbol that never had one, its latest quote; null where it is not known. RFC 3339, UTC.
@@ -328,140 +436,50 @@ export interface components {
              * @description When that quote's price was traded; null where it has no valid one. RFC 3339, UTC.
              */
             last_market_time: string | null;
-            /** @description Age of that quote now, in whole seconds; null where it is not known. A snapshot leaves it out. */
-            freshness_seconds?: number | null;
             /** @description Quotes a minute over the latest minutes; null where it is not known. */
             quotes_per_minute: number | null;
+            /** @description Why the status is unknown; else null. */
+            reason: string | null;
             /** @description Share of its latest quotes that broke a rule, from 0 to 1; null where there are none. */
             rejected_share: number | null;
             status: components["schemas"]["Status"];
-            /** @description Why the status is unknown; else null. */
-            reason: string | null;
-        };
-        /** @description How quotes move through the flow. */
-        PipelineAnswer: {
-            /**
-             * @description flow: the flow measures itself (make local). warehouse: what BigQuery knows.
-             * @enum {string}
-             */
-            measured_by: "flow" | "warehouse";
-            /** @description Why quotes do not come, or what failed; null while all is well, or where that is not known. */
-            trouble: string | null;
-            /**
-             * Format: date-time
-             * @description When dbt ended its last run. RFC 3339, UTC.
-             */
-            settled_at: string | null;
-            stations: {
-                fetch: components["schemas"]["Station"];
-                kafka: components["schemas"]["Station"];
-                s3: components["schemas"]["Station"];
-                bronze: components["schemas"]["Station"];
-                gold: components["schemas"]["Station"];
-            };
-        };
-        /** @description A station of the flow. What is not known here is null. */
-        Station: {
-            /** @description How many quotes reach it a minute, lately. */
-            quotes_per_minute: number | null;
-            /** @description Median time from the fetch to this station, in seconds. */
-            p50_seconds: number | null;
-            /** @description 95th percentile of that time, in seconds. */
-            p95_seconds: number | null;
-            /** @description How many quotes wait here for the next station. */
-            waiting: number | null;
-            /** @description How many records were put aside here: not a quote (s3), or not loaded after several tries (bronze). */
-            dead_letters: number | null;
-            /** @description How many invocations of the station's function failed. */
-            failures: number | null;
-            /** @description What the last of them said. */
-            last_failure: string | null;
-            /** @description fetch: how often a symbol's poll gave no quote, by reason. */
-            missed: {
-                [key: string]: number;
-            } | null;
-        };
-        /** @description RFC 9457 problem details. */
-        Problem: {
-            /**
-             * Format: uri-reference
-             * @description Names the kind of problem; about:blank where the status says all.
-             */
-            type: string;
-            /** @description The kind of problem. */
-            title: string;
-            /** @description The HTTP status. */
-            status: number;
-            /** @description What is wrong with this request. */
-            detail: string;
-        } & {
-            [key: string]: unknown;
-        };
-        /**
-         * @description How many New York dates that have quotes: the latest, the latest five, or all that there are candles of (12).
-         * @enum {string}
-         */
-        Range: "1d" | "5d" | "all";
-        /** @description Each symbol's closes of its latest New York date, thinned out. */
-        SparklinesAnswer: {
-            /** @description One for each symbol with candles. */
-            symbols: components["schemas"]["Sparkline"][];
-        };
-        /** @description One symbol's closes. */
-        Sparkline: {
             symbol: components["schemas"]["Symbol"];
-            /** @description At most 40, the oldest first. In the instrument's currency. */
-            closes: number[];
         };
-        /**
-         * @description closed: the market is closed, and quotes came until its end; ok: quotes come; stale: none was fetched for more than stale_after_seconds while the market was open; unknown: there is no usable time of the latest quote, or one in the future; empty: there has been no quote. The whole has the worst of its symbols' states.
-         * @enum {string}
-         */
-        Status: "closed" | "ok" | "stale" | "unknown" | "empty";
-        /** @description What the quotes are of. US stocks trade by New York's calendar; a symbol with an exchange (BINANCE:BTCUSDT) trades always. */
-        Market: {
-            /** @enum {string} */
-            state: "recording" | "open" | "closed";
-            /** @description recording: how much faster than the market it is replayed. */
-            speed?: number;
+        /** @description A symbol's latest New York date that has quotes. */
+        Tile: {
+            /** @description Mean of the day's observed prices, in the instrument's currency; null where it is not known. */
+            avg_price: number | null;
+            /** @description Change since the previous close in percent; null where it is not known. */
+            change_percent: number | null;
             /**
              * Format: date
-             * @description recording: the New York date that is replayed; null before the first quote.
+             * @description New York date.
              */
-            date?: string | null;
-            /**
-             * Format: date-time
-             * @description open: when it closes; null for markets that never do. RFC 3339, UTC.
-             */
-            closes_at?: string | null;
-            /**
-             * Format: date-time
-             * @description closed: when it opens again. RFC 3339, UTC.
-             */
-            next_open?: string;
-            /** @description closed: the holiday for which it is closed today; null without one. */
-            holiday?: string | null;
+            date: string;
+            /** @description The day's latest price. In the instrument's currency. */
+            price: number;
+            /** @description Volatility divided by the mean of the same prices; no unit; null where it is not known. */
+            relative_volatility: number | null;
+            symbol: components["schemas"]["Symbol"];
+            /** @description Population standard deviation of the prices observed over the latest days (dbt's variable says how many), in the instrument's currency; null where it is not known. */
+            volatility: number | null;
         };
-        /** @description All that the page shows. A part that cannot be given is null, and named in missing. */
-        SnapshotAnswer: {
-            /** @description Whose candles these are: the one asked for, else the first there is. */
-            symbol: components["schemas"]["Symbol"] | null;
-            kpi: components["schemas"]["KpiAnswer"] | null;
-            /** @description Null without any symbol, too. */
-            candles: components["schemas"]["CandlesAnswer"] | null;
-            /** @description The candles of the symbols to compare with, of the same interval and range. */
-            compared: components["schemas"]["CandlesAnswer"][] | null;
-            treemap: components["schemas"]["TreemapAnswer"] | null;
-            sparklines: components["schemas"]["SparklinesAnswer"] | null;
-            health: components["schemas"]["HealthAnswer"] | null;
-            pipeline: components["schemas"]["PipelineAnswer"] | null;
-            /** @description The parts that are not there, and why. */
-            missing: {
-                [key: string]: string;
-            };
+        /** @description Each symbol's day change and volatility. */
+        TreemapAnswer: {
+            /** @description One for each symbol; empty before the first quote. */
+            tiles: components["schemas"]["Tile"][];
         };
     };
     responses: {
+        /** @description A parameter is missing or has no meaning. */
+        BadRequest: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description The client's answer is still right. */
         NotModified: {
             headers: {
@@ -471,15 +489,6 @@ export interface components {
                 [name: string]: unknown;
             };
             content?: never;
-        };
-        /** @description A parameter is missing or has no meaning. */
-        BadRequest: {
-            headers: {
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": components["schemas"]["Problem"];
-            };
         };
         /** @description The warehouse does not answer. */
         Unavailable: {
@@ -493,67 +502,64 @@ export interface components {
         };
     };
     parameters: {
-        /** @description Whose figures. */
-        Symbol: components["schemas"]["Symbol"];
         /** @description ETag of the answer that the client has. */
         IfNoneMatch: string;
-        /** @description How many dates; left out: what suits the interval, or the quotes. */
-        Range: components["schemas"]["Range"];
-        /** @description Length of a candle; left out: the shortest that the quotes fill with at least 30 candles. */
-        Interval: components["schemas"]["Interval"];
     };
     requestBodies: never;
     headers: {
+        /** @description Everything that was loaded up to this moment is in the answer. RFC 3339, UTC; of a snapshot each part's name and its moment, as in `kpi="2026-08-03T14:05:12Z", candles="2026-08-03T14:05:00Z"`. It is no part of the body, so that what did not change is 304. */
+        AsOf: string;
         /** @description How many seconds the answer may be used without asking again. */
         CacheControl: string;
         /** @description Strong validator of the answer's bytes. */
         ETag: string;
         /** @description Seconds after which to ask again. */
         RetryAfter: number;
-        /** @description Everything that was loaded up to this moment is in the answer. RFC 3339, UTC; of a snapshot each part's name and its moment, as in `kpi="2026-08-03T14:05:12Z", candles="2026-08-03T14:05:00Z"`. It is no part of the body, so that what did not change is 304. */
-        AsOf: string;
     };
     pathItems: never;
 }
+export type Candle = components['schemas']['Candle'];
+export type CandlesAnswer = components['schemas']['CandlesAnswer'];
+export type Day = components['schemas']['Day'];
+export type HealthAnswer = components['schemas']['HealthAnswer'];
+export type HistoryAnswer = components['schemas']['HistoryAnswer'];
+export type HistoryPoint = components['schemas']['HistoryPoint'];
+export type Interval = components['schemas']['Interval'];
+export type Kpi = components['schemas']['Kpi'];
+export type KpiAnswer = components['schemas']['KpiAnswer'];
+export type Market = components['schemas']['Market'];
+export type PipelineAnswer = components['schemas']['PipelineAnswer'];
+export type Problem = components['schemas']['Problem'];
+export type Range = components['schemas']['Range'];
+export type SnapshotAnswer = components['schemas']['SnapshotAnswer'];
+export type Sparkline = components['schemas']['Sparkline'];
+export type SparklinesAnswer = components['schemas']['SparklinesAnswer'];
+export type Station = components['schemas']['Station'];
+export type Stations = components['schemas']['Stations'];
+export type Status = components['schemas']['Status'];
+export type Symbol = components['schemas']['Symbol'];
+export type SymbolHealth = components['schemas']['SymbolHealth'];
+export type Tile = components['schemas']['Tile'];
+export type TreemapAnswer = components['schemas']['TreemapAnswer'];
+export type ResponseBadRequest = components['responses']['BadRequest'];
+export type ResponseNotModified = components['responses']['NotModified'];
+export type ResponseUnavailable = components['responses']['Unavailable'];
+export type ParameterIfNoneMatch = components['parameters']['IfNoneMatch'];
+export type HeaderAsOf = components['headers']['AsOf'];
+export type HeaderCacheControl = components['headers']['CacheControl'];
+export type HeaderETag = components['headers']['ETag'];
+export type HeaderRetryAfter = components['headers']['RetryAfter'];
 export type $defs = Record<string, never>;
 export interface operations {
-    getKpi: {
-        parameters: {
-            query?: never;
-            header?: {
-                /** @description ETag of the answer that the client has. */
-                "If-None-Match"?: components["parameters"]["IfNoneMatch"];
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Each symbol's latest quote */
-            200: {
-                headers: {
-                    "Cache-Control": components["headers"]["CacheControl"];
-                    ETag: components["headers"]["ETag"];
-                    "Quoteflow-As-Of": components["headers"]["AsOf"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["KpiAnswer"];
-                };
-            };
-            304: components["responses"]["NotModified"];
-            503: components["responses"]["Unavailable"];
-        };
-    };
     getCandles: {
         parameters: {
             query: {
-                /** @description Whose figures. */
-                symbol: components["parameters"]["Symbol"];
                 /** @description Length of a candle; left out: the shortest that the quotes fill with at least 30 candles. */
-                interval?: components["parameters"]["Interval"];
+                interval?: components["schemas"]["Interval"];
                 /** @description How many dates; left out: what suits the interval, or the quotes. */
-                range?: components["parameters"]["Range"];
+                range?: components["schemas"]["Range"];
+                /** @description Whose figures. */
+                symbol: components["schemas"]["Symbol"];
             };
             header?: {
                 /** @description ETag of the answer that the client has. */
@@ -578,68 +584,6 @@ export interface operations {
             };
             304: components["responses"]["NotModified"];
             400: components["responses"]["BadRequest"];
-            503: components["responses"]["Unavailable"];
-        };
-    };
-    getHistory: {
-        parameters: {
-            query: {
-                /** @description Whose figures. */
-                symbol: components["parameters"]["Symbol"];
-                /** @description How many quotes at most; the latest are taken. */
-                limit?: number;
-            };
-            header?: {
-                /** @description ETag of the answer that the client has. */
-                "If-None-Match"?: components["parameters"]["IfNoneMatch"];
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description A symbol's latest quotes */
-            200: {
-                headers: {
-                    "Cache-Control": components["headers"]["CacheControl"];
-                    ETag: components["headers"]["ETag"];
-                    "Quoteflow-As-Of": components["headers"]["AsOf"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HistoryAnswer"];
-                };
-            };
-            304: components["responses"]["NotModified"];
-            400: components["responses"]["BadRequest"];
-            503: components["responses"]["Unavailable"];
-        };
-    };
-    getTreemap: {
-        parameters: {
-            query?: never;
-            header?: {
-                /** @description ETag of the answer that the client has. */
-                "If-None-Match"?: components["parameters"]["IfNoneMatch"];
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Each symbol's day change and volatility */
-            200: {
-                headers: {
-                    "Cache-Control": components["headers"]["CacheControl"];
-                    ETag: components["headers"]["ETag"];
-                    "Quoteflow-As-Of": components["headers"]["AsOf"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["TreemapAnswer"];
-                };
-            };
-            304: components["responses"]["NotModified"];
             503: components["responses"]["Unavailable"];
         };
     };
@@ -671,6 +615,88 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    getHistory: {
+        parameters: {
+            query: {
+                /** @description How many quotes at most; the latest are taken. */
+                limit?: number;
+                /** @description Whose figures. */
+                symbol: components["schemas"]["Symbol"];
+            };
+            header?: {
+                /** @description ETag of the answer that the client has. */
+                "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A symbol's latest quotes */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["CacheControl"];
+                    ETag: components["headers"]["ETag"];
+                    "Quoteflow-As-Of": components["headers"]["AsOf"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HistoryAnswer"];
+                };
+            };
+            304: components["responses"]["NotModified"];
+            400: components["responses"]["BadRequest"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getKpi: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description ETag of the answer that the client has. */
+                "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Each symbol's latest quote */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["CacheControl"];
+                    ETag: components["headers"]["ETag"];
+                    "Quoteflow-As-Of": components["headers"]["AsOf"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KpiAnswer"];
+                };
+            };
+            304: components["responses"]["NotModified"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getDescription: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description This description */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, never>;
+                };
+            };
+        };
+    };
     getPipeline: {
         parameters: {
             query?: never;
@@ -699,45 +725,17 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
-    getSparklines: {
-        parameters: {
-            query?: never;
-            header?: {
-                /** @description ETag of the answer that the client has. */
-                "If-None-Match"?: components["parameters"]["IfNoneMatch"];
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Each symbol's closes of its latest date */
-            200: {
-                headers: {
-                    "Cache-Control": components["headers"]["CacheControl"];
-                    ETag: components["headers"]["ETag"];
-                    "Quoteflow-As-Of": components["headers"]["AsOf"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["SparklinesAnswer"];
-                };
-            };
-            304: components["responses"]["NotModified"];
-            503: components["responses"]["Unavailable"];
-        };
-    };
     getSnapshot: {
         parameters: {
             query?: {
-                /** @description Whose candles; left out: the first symbol there is. */
-                symbol?: components["schemas"]["Symbol"];
-                /** @description Length of a candle; left out: the shortest that the quotes fill with at least 30 candles. */
-                interval?: components["parameters"]["Interval"];
-                /** @description How many dates; left out: what suits the interval, or the quotes. */
-                range?: components["parameters"]["Range"];
                 /** @description Up to four symbols to compare with, separated by commas. */
                 compare?: string;
+                /** @description Length of a candle; left out: the shortest that the quotes fill with at least 30 candles. */
+                interval?: components["schemas"]["Interval"];
+                /** @description How many dates; left out: what suits the interval, or the quotes. */
+                range?: components["schemas"]["Range"];
+                /** @description Whose candles; left out: the first symbol there is. */
+                symbol?: components["schemas"]["Symbol"];
             };
             header?: {
                 /** @description ETag of the answer that the client has. */
@@ -765,24 +763,60 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
-    getDescription: {
+    getSparklines: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description ETag of the answer that the client has. */
+                "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+            };
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description This description */
+            /** @description Each symbol's closes of its latest New York date */
             200: {
                 headers: {
+                    "Cache-Control": components["headers"]["CacheControl"];
+                    ETag: components["headers"]["ETag"];
+                    "Quoteflow-As-Of": components["headers"]["AsOf"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": Record<string, never>;
+                    "application/json": components["schemas"]["SparklinesAnswer"];
                 };
             };
+            304: components["responses"]["NotModified"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getTreemap: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description ETag of the answer that the client has. */
+                "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Each symbol's day change and volatility */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["CacheControl"];
+                    ETag: components["headers"]["ETag"];
+                    "Quoteflow-As-Of": components["headers"]["AsOf"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TreemapAnswer"];
+                };
+            };
+            304: components["responses"]["NotModified"];
+            503: components["responses"]["Unavailable"];
         };
     };
 }

@@ -1,23 +1,8 @@
 // The client of the dashboard API. Its types are generated from openapi.json.
 
-import type { components } from "./api-types";
+import type { Interval, Range } from "./api-types";
 
-type Schemas = components["schemas"];
-export type Interval = Schemas["Interval"];
-export type Kpi = Schemas["Kpi"];
-export type KpiAnswer = Schemas["KpiAnswer"];
-export type Candle = Schemas["Candle"];
-export type CandlesAnswer = Schemas["CandlesAnswer"];
-export type Range = Schemas["Range"];
-export type Tile = Schemas["Tile"];
-export type TreemapAnswer = Schemas["TreemapAnswer"];
-export type HealthAnswer = Schemas["HealthAnswer"];
-export type SymbolHealth = Schemas["SymbolHealth"];
-export type PipelineAnswer = Schemas["PipelineAnswer"];
-export type Station = Schemas["Station"];
-export type Market = Schemas["Market"];
-export type Sparkline = Schemas["Sparkline"];
-export type SnapshotAnswer = Schemas["SnapshotAnswer"];
+export type * from "./api-types";
 
 const TIMEOUT_MS = 10_000;
 /** The message if no answer came at all. */

@@ -91,7 +91,7 @@ export function App() {
                 theme={theme}
                 zone={zone}
               />
-              <TreemapPanel asked={figures.treemap} select={selectSymbol} theme={theme} />
+              <TreemapPanel asked={figures.part("treemap")} select={selectSymbol} theme={theme} />
               <HealthPanel
                 asked={figures.health}
                 pipeline={figures.pipeline}

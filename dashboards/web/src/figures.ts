@@ -13,7 +13,6 @@ import {
   type SnapshotAnswer,
   type Sparkline,
   snapshotPath,
-  type TreemapAnswer,
 } from "./api";
 import { Poller } from "./polling";
 
@@ -24,10 +23,11 @@ export interface Asked<Answer> {
 }
 
 export interface Figures {
+  /** What is known of a part. */
+  part: <Name extends Part>(name: Name) => Asked<NonNullable<Parts[Name]>>;
   kpi: Asked<KpiAnswer>;
   candles: Asked<CandlesAnswer>;
   compared: readonly CandlesAnswer[];
-  treemap: Asked<TreemapAnswer>;
   sparklines: ReadonlyMap<string, Sparkline>;
   health: Asked<HealthAnswer>;
   pipeline: PipelineAnswer | undefined;
@@ -43,7 +43,7 @@ export interface Figures {
   outage: Failure | undefined;
 }
 
-type Part = "kpi" | "candles" | "compared" | "treemap" | "sparklines" | "health" | "pipeline";
+type Part = Exclude<keyof SnapshotAnswer, "symbol" | "missing">;
 type Parts = Pick<SnapshotAnswer, Part>;
 
 export interface Known {
@@ -60,12 +60,9 @@ export interface Known {
 const NOTHING: Known = { path: "", parts: {}, missing: {}, symbol: undefined, asOf: new Map(), clockOffset: 0 };
 
 /** The parts after a new snapshot: its own, and those that it misses as they were before. */
-export function joined(before: Partial<Parts>, { missing, ...snapshot }: SnapshotAnswer): Partial<Parts> {
-  const parts: Partial<Parts> = { ...before };
-  for (const name of ["kpi", "candles", "compared", "treemap", "sparklines", "health", "pipeline"] as const) {
-    if (!(name in missing)) Object.assign(parts, { [name]: snapshot[name] });
-  }
-  return parts;
+export function joined(before: Partial<Parts>, { missing, symbol: _, ...parts }: SnapshotAnswer): Partial<Parts> {
+  const given = Object.entries(parts).filter(([name]) => !(name in missing));
+  return { ...before, ...Object.fromEntries(given) };
 }
 
 /** Keeps the figures up to date, and gives a way to ask at once. */
@@ -116,20 +113,20 @@ export function figuresOf(known: Known, asked: AskedFor): Figures {
   const shown = asked.symbol ?? (isAnswered ? known.symbol : undefined) ?? parts.kpi?.quotes[0]?.symbol;
   // A question that is refused says nothing about the next one.
   const failure = isAnswered || known.failure?.permanent === false ? known.failure : undefined;
-  const of = <Answer>(name: Part, answer: Answer | null | undefined): Asked<Answer> => {
+  const part = <Name extends Part>(name: Name): Asked<NonNullable<Parts[Name]>> => {
     const reason = missing[name];
     const missed = reason === undefined || reason === PENDING ? undefined : new Failure(sentence(reason), false);
-    return { answer: answer ?? undefined, failure: failure ?? missed };
+    return { answer: parts[name] ?? undefined, failure: failure ?? missed };
   };
   const candles = parts.candles?.symbol === shown ? parts.candles : undefined;
   const quotesAreNewer = (asOf.get("kpi") ?? 0) > (asOf.get("candles") ?? 0);
   return {
-    kpi: of("kpi", parts.kpi),
-    candles: of("candles", candles),
+    part,
+    kpi: part("kpi"),
+    candles: { ...part("candles"), answer: candles ?? undefined },
     compared: (parts.compared ?? []).filter((one) => asked.compared.includes(one.symbol)),
-    treemap: of("treemap", parts.treemap),
     sparklines: new Map(parts.sparklines?.symbols.map((one) => [one.symbol, one])),
-    health: of("health", parts.health),
+    health: part("health"),
     pipeline: parts.pipeline ?? undefined,
     symbol: shown,
     quotesAreNewer,

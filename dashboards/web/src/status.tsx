@@ -20,7 +20,7 @@ export function marketText(market: Market, now: Date): string {
     case "recording":
       return `Recording${market.date ? ` of ${calendarDate(market.date)}` : ""} · ${market.speed}×`;
     case "closed":
-      return `Closed${market.holiday ? ` (${market.holiday})` : ""} until ${opening(new Date(market.next_open ?? 0), now)}`;
+      return `Closed${market.holiday ? ` (${market.holiday})` : ""} until ${opening(new Date(market.next_open), now)}`;
     case "open":
       return "Open";
   }
@@ -68,10 +68,9 @@ export function Status({ figures }: { figures: Figures }) {
 
 function titleOf(market: Market, now: Date): string | undefined {
   const zone = zoneName(now);
-  if (market.holiday) return `${market.holiday}. Times are ${zone}.`;
-  if (market.state === "closed") return `The US market. Times are ${zone}.`;
-  if (market.closes_at) return `The US market, until ${opening(new Date(market.closes_at), now)} ${zone}.`;
-  return undefined;
+  if (market.state === "closed") return `${market.holiday ?? "The US market"}. Times are ${zone}.`;
+  if (market.state === "recording" || !market.closes_at) return undefined;
+  return `The US market, until ${opening(new Date(market.closes_at), now)} ${zone}.`;
 }
 
 const STALE: Record<Market["state"], string> = {

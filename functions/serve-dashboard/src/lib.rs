@@ -2,31 +2,32 @@
 //!
 //! `openapi.json` describes the API. The warehouse is asked as seldom as its figures change: see [`reads`].
 
-mod answers;
-mod chart;
+mod candle;
 mod content;
-mod gold;
+pub mod flow;
 mod market;
+#[cfg(test)]
+mod openapi;
 mod page;
-mod pipeline;
+mod parameters;
 mod problem;
 mod question;
+mod questions;
 mod reads;
-
-use std::time::Duration;
+mod rows;
 
 use function_kit::{About, ConfigError, Environment, Retry, Variable, aws, chain};
 use jiff::SignedDuration;
 use lambda_http::{Body, Request, Response, http::Method};
-use warehouse::{Warehouse, WarehouseConfig};
+use warehouse::{Warehouse, WarehouseConfig, statements::Statement};
 
 use crate::{
-    answers::{AnswerError, Answers, Setting},
     content::Content,
-    pipeline::Flow,
+    flow::Flow,
+    parameters::Query,
     problem::Problem,
-    question::Question,
-    reads::{Pace, Reads},
+    question::{Answered, Context},
+    reads::{Paces, Reads},
 };
 
 /// What serve-dashboard does, and its variables.
@@ -61,10 +62,6 @@ pub const ABOUT: About = About {
 };
 
 const OPENAPI: &str = include_str!("../openapi.json");
-/// How long the warehouse may take: clients wait for 10 s.
-const PATIENCE: Duration = Duration::from_secs(9);
-/// How long it may take for a snapshot, which is given without what takes longer.
-const SNAPSHOT_PATIENCE: Duration = Duration::from_millis(2500);
 
 /// The configuration of serve-dashboard.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,9 +121,14 @@ impl Retry for Never {
     }
 }
 
+/// Every statement of the function.
+pub fn statements() -> impl Iterator<Item = &'static Statement> {
+    questions::ALL.iter().flat_map(|question| question.statements)
+}
+
 /// The function.
 pub struct ServeDashboard {
-    answers: Answers,
+    context: Context,
 }
 
 impl ServeDashboard {
@@ -134,13 +136,14 @@ impl ServeDashboard {
     #[must_use]
     pub fn new(warehouse: Warehouse, config: &Config) -> Self {
         let seconds = |seconds: u32| SignedDuration::from_secs(seconds.into());
-        let pace = Pace { tiles: seconds(config.cache_seconds), charts: seconds(config.chart_seconds) };
-        let setting = Setting {
+        let paces = Paces { tiles: seconds(config.cache_seconds), charts: seconds(config.chart_seconds) };
+        let context = Context {
+            reads: Reads::new(warehouse, paces),
+            flow: config.pipeline_url.clone().map(Flow::new),
             stale_after: seconds(config.stale_after_seconds),
             recording_speed: config.recording_speed,
         };
-        let flow = config.pipeline_url.clone().map(Flow::new);
-        Self { answers: Answers::new(Reads::new(warehouse, pace), flow, setting) }
+        Self { context }
     }
 
     /// Answers a request, whatever happens.
@@ -163,12 +166,14 @@ impl ServeDashboard {
         if path == "/api/openapi.json" {
             return Ok(json(OPENAPI)?.respond(request.headers(), "no-cache"));
         }
-        let question = Question::parse(path, request.uri().query().unwrap_or_default())?;
-        let patience = if matches!(question, Question::Snapshot(_)) { SNAPSHOT_PATIENCE } else { PATIENCE };
-        let answer =
-            Box::pin(self.answers.answer(&question, patience)).await.map_err(|error| unavailable(&error))?;
-        let caching = format!("public, max-age={}", answer.lifetime.as_secs());
-        Ok(content::as_of(json(&answer.json)?.respond(request.headers(), &caching), &answer.as_of))
+        let name = path.strip_prefix("/api/").unwrap_or_default();
+        let Some(question) = questions::ALL.iter().find(|question| question.name == name) else {
+            return Err(Problem::Path(path.to_owned()));
+        };
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let Answered { body, as_of, lifetime } = (question.answer)(&query, &self.context).await?;
+        let caching = format!("public, max-age={}", lifetime.as_secs());
+        Ok(content::as_of(json(&body)?.respond(request.headers(), &caching), &as_of))
     }
 }
 
@@ -177,21 +182,4 @@ fn json(text: &str) -> Result<Content, Problem> {
         tracing::error!("an answer cannot be compressed: {}", chain(&error));
         Problem::Unavailable
     })
-}
-
-/// Tells the log why; a client is told no more than that it may ask again.
-fn unavailable(error: &AnswerError) -> Problem {
-    log(error);
-    Problem::Unavailable
-}
-
-/// One line for each failure, when it happens.
-pub(crate) fn log(error: &AnswerError) {
-    if error.is_known() {
-        tracing::debug!("no figures: {}", chain(error));
-    } else if error.is_retryable() {
-        tracing::warn!("no figures: {}", chain(error));
-    } else {
-        tracing::error!("no figures: {}", chain(error));
-    }
 }

@@ -5,6 +5,7 @@ use lambda_http::{
         header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
     },
 };
+use serde::Serialize;
 use serde_json::json;
 
 /// When a client may ask again after an outage.
@@ -27,6 +28,23 @@ pub enum Problem {
     Unavailable,
 }
 
+/// RFC 9457 problem details.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Problem", extend("additionalProperties" = true)))]
+pub struct Details {
+    /// What is wrong with this request.
+    detail: String,
+    /// The HTTP status.
+    #[cfg_attr(test, schemars(range(min = 400, max = 599)))]
+    status: u16,
+    /// The kind of problem.
+    title: &'static str,
+    /// Names the kind of problem; about:blank where the status says all.
+    #[cfg_attr(test, schemars(extend("format" = "uri-reference")))]
+    r#type: &'static str,
+}
+
 impl Problem {
     fn status(&self) -> StatusCode {
         match self {
@@ -40,9 +58,13 @@ impl Problem {
     /// The problem as RFC 9457 has it.
     pub fn into_response(self) -> Response<Body> {
         let status = self.status();
-        let title = status.canonical_reason().unwrap_or_default();
-        let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": self.to_string() });
-        let mut response = Response::new(Body::Text(body.to_string()));
+        let details = Details {
+            detail: self.to_string(),
+            status: status.as_u16(),
+            title: status.canonical_reason().unwrap_or_default(),
+            r#type: "about:blank",
+        };
+        let mut response = Response::new(Body::Text(json!(details).to_string()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

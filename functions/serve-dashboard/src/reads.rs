@@ -5,19 +5,22 @@
 //! which costs nothing to ask.
 
 use std::{
+    any::Any,
     collections::HashMap,
     fmt::Write as _,
+    ops::Deref,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use function_kit::{Retry, chain};
 use jiff::{SignedDuration, Timestamp};
+use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use tokio::{sync::Mutex, task::JoinHandle};
-use warehouse::{BRONZE_TABLE, Warehouse, WarehouseError};
+use warehouse::{Answer, BRONZE_TABLE, Parameter, Warehouse, WarehouseError, statements::Statement};
 
-use crate::gold::{Figures, MissingColumn, Read};
+use crate::rows::{self, Decode, MissingColumn};
 
 /// How many answers are kept: symbols and limits are the clients' choice.
 const CAPACITY: usize = 64;
@@ -66,43 +69,97 @@ impl Retry for ReadError {
     }
 }
 
+/// How often something is read.
+#[derive(Debug, Clone, Copy)]
+pub enum Pace {
+    Tiles,
+    Charts,
+    /// The live quote joins the candles, and a day has few of these.
+    Days,
+}
+
 /// For how long an answer serves although more was loaded.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub struct Paces {
     pub tiles: SignedDuration,
     pub charts: SignedDuration,
 }
 
-impl Pace {
-    fn of(&self, read: &Read) -> SignedDuration {
-        match read {
-            Read::Kpi => self.tiles,
-            Read::Intraday { .. } | Read::History { .. } | Read::Treemap | Read::Health => self.charts,
-            // The live quote joins the candles, and a day has few of these.
-            Read::Daily { .. } | Read::Closes { .. } => self.charts * 5,
+impl Paces {
+    fn of(&self, pace: Pace) -> SignedDuration {
+        match pace {
+            Pace::Tiles => self.tiles,
+            Pace::Charts => self.charts,
+            Pace::Days => self.charts * 5,
         }
     }
 }
 
+/// A statement, how often it is run, and what each row is. The answer is the same for whoever asks.
+pub struct Read<T> {
+    pub statement: Statement,
+    pub pace: Pace,
+    pub decode: Decode<T>,
+}
+
+/// Figures that all who asked for them share.
+pub struct Figures<T>(Arc<Vec<T>>);
+
+impl<T> Clone for Figures<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Deref for Figures<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T> From<Vec<T>> for Figures<T> {
+    fn from(figures: Vec<T>) -> Self {
+        Self(Arc::new(figures))
+    }
+}
+
+impl<T: Serialize> Serialize for Figures<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
 /// Figures, and the moment up to which all that was loaded is in them.
-#[derive(Debug, Clone)]
-pub struct Known {
-    pub figures: Arc<Figures>,
+pub struct Known<T> {
+    pub figures: Figures<T>,
     pub as_of: Timestamp,
 }
 
-/// It ends by itself, whether or not a request waits for it.
-type Running = JoinHandle<Result<Figures, ReadError>>;
+impl<T> Clone for Known<T> {
+    fn clone(&self) -> Self {
+        Self { figures: self.figures.clone(), as_of: self.as_of }
+    }
+}
 
-#[derive(Default)]
-struct Entry {
-    known: Option<Known>,
+/// It ends by itself, whether or not a request waits for it.
+type Running<T> = JoinHandle<Result<Vec<T>, ReadError>>;
+
+struct Entry<T> {
+    known: Option<Known<T>>,
     /// The span in which it was read.
     span: Option<i64>,
     /// A read that goes on, and the beginning of its span.
-    running: Option<(Running, Timestamp)>,
+    running: Option<(Running<T>, Timestamp)>,
     failures: u32,
     again_at: Option<Timestamp>,
+}
+
+impl<T> Default for Entry<T> {
+    fn default() -> Self {
+        Self { known: None, span: None, running: None, failures: 0, again_at: None }
+    }
 }
 
 /// When the warehouse was changed, as far as that is known.
@@ -115,46 +172,58 @@ struct Changes {
 /// The reads of one instance of the function.
 pub struct Reads {
     warehouse: Warehouse,
-    pace: Pace,
-    entries: Mutex<HashMap<Read, Arc<Mutex<Entry>>>>,
+    paces: Paces,
+    /// By statement and parameters: each an [`Entry`] of the type of the statement's rows.
+    entries: Mutex<HashMap<String, Arc<dyn Any + Send + Sync>>>,
     changes: Mutex<Changes>,
     /// When dbt settled last, and when that was asked.
     settled: Mutex<Option<(Timestamp, Option<Timestamp>)>>,
 }
 
 impl Reads {
-    pub fn new(warehouse: Warehouse, pace: Pace) -> Self {
+    pub fn new(warehouse: Warehouse, paces: Paces) -> Self {
         Self {
             warehouse,
-            pace,
+            paces,
             entries: Mutex::default(),
             changes: Mutex::default(),
             settled: Mutex::default(),
         }
     }
 
-    /// For how long an answer to `read` serves at most.
-    pub fn pace(&self, read: &Read) -> SignedDuration {
-        self.pace.of(read)
+    /// How long it takes until what is read at this pace is read again.
+    pub fn left(&self, pace: Pace) -> SignedDuration {
+        let length = i64::try_from(self.paces.of(pace).as_millis()).unwrap_or(i64::MAX);
+        if length == 0 {
+            return SignedDuration::ZERO;
+        }
+        SignedDuration::from_millis(length - now().as_millisecond() % length)
     }
 
-    /// The figures of `read`. While newer ones are still being read at `until`, the last ones.
+    /// The figures of `read` with `parameters`. While newer ones are still being read at `until`, the last ones.
     ///
     /// # Errors
     /// [`ReadError`]; the next request tries again, after a pause.
-    pub async fn get(&self, read: &Read, until: Instant) -> Result<Known, ReadError> {
+    pub async fn get<T: Send + Sync + 'static>(
+        &self,
+        read: &'static Read<T>,
+        parameters: Vec<Parameter>,
+        until: Instant,
+    ) -> Result<Known<T>, ReadError> {
         let asked_at = Instant::now();
         let late = || ReadError::Late {
-            statement: read.statement().0.name(),
+            statement: read.statement.name(),
             patience: until.saturating_duration_since(asked_at),
         };
-        let entry = self.entry(read).await;
+        let values: Vec<&str> = parameters.iter().map(Parameter::value).collect();
+        let key = format!("{}{values:?}", read.statement.sql(self.warehouse.config()));
+        let entry = self.entry::<T>(&key).await;
         // One question waits for no other. Who waits for the same one has no more time for that.
         let Ok(mut entry) = tokio::time::timeout_at(until.into(), entry.lock()).await else {
             return Err(late());
         };
         let now = now();
-        let pace = self.pace.of(read);
+        let pace = self.paces.of(read.pace);
         // Without a pace each request is a span of its own.
         let length = i64::try_from(pace.as_millis()).unwrap_or(i64::MAX).max(1);
         let span = now.as_millisecond() / length;
@@ -166,7 +235,7 @@ impl Reads {
                 && entry.running.is_none()
                 && let Some(as_of) = self.unchanged_until(known.as_of, now).await
             {
-                let known = Known { figures: Arc::clone(&known.figures), as_of };
+                let known = Known { figures: known.figures.clone(), as_of };
                 entry.known = Some(known.clone());
                 return Ok(known);
             }
@@ -178,8 +247,16 @@ impl Reads {
         let (mut running, as_of) = if let Some(running) = entry.running.take() {
             running
         } else {
-            let id = self.job(read, begin, entry.failures);
-            (tokio::spawn(ask(self.warehouse.clone(), read.clone(), id)), begin)
+            let id = job(&key, begin, entry.failures);
+            let warehouse = self.warehouse.clone();
+            let running = async move {
+                let answer = ask(&warehouse, &read.statement, &parameters, &id).await?;
+                Ok(answer.map_or_else(
+                    || Ok(Vec::new()),
+                    |answer| rows::figures(read.statement.name(), &answer, read.decode),
+                )?)
+            };
+            (tokio::spawn(running), begin)
         };
         let Ok(ended) = tokio::time::timeout_at(until.into(), &mut running).await else {
             entry.running = Some((running, as_of));
@@ -187,7 +264,7 @@ impl Reads {
         };
         match ended.unwrap_or_else(|_| Err(late())) {
             Ok(figures) => {
-                let known = Known { figures: Arc::new(figures), as_of };
+                let known = Known { figures: figures.into(), as_of };
                 *entry = Entry { known: Some(known.clone()), span: Some(span), ..Entry::default() };
                 Ok(known)
             }
@@ -199,24 +276,15 @@ impl Reads {
         }
     }
 
-    async fn entry(&self, read: &Read) -> Arc<Mutex<Entry>> {
+    async fn entry<T: Send + Sync + 'static>(&self, key: &str) -> Arc<Mutex<Entry<T>>> {
         let mut entries = self.entries.lock().await;
-        if entries.len() >= CAPACITY && !entries.contains_key(read) {
+        if entries.len() >= CAPACITY && !entries.contains_key(key) {
             entries.clear();
         }
-        Arc::clone(entries.entry(read.clone()).or_default())
-    }
-
-    /// The job's name: whoever asks for the same in the same span gets the same job.
-    fn job(&self, read: &Read, begin: Timestamp, failures: u32) -> String {
-        let (statement, _) = read.statement();
-        let text = format!("{}{read:?}", statement.sql(self.warehouse.config()));
-        let mut id = String::from("dashboard_");
-        for byte in &Sha256::digest(text)[..12] {
-            let _ = write!(id, "{byte:02x}");
-        }
-        let _ = write!(id, "_{}_{failures}", begin.as_millisecond());
-        id
+        let new = || Arc::new(Mutex::new(Entry::<T>::default()));
+        let entry = entries.entry(key.to_owned()).or_insert_with(|| new());
+        // A statement's rows are of one type, so that this does not fail.
+        Arc::clone(entry).downcast().unwrap_or_else(|_| new())
     }
 
     /// Up to when nothing was loaded or settled since `as_of`; `None` where something was, or where that is not known.
@@ -243,7 +311,7 @@ impl Reads {
         let mut settled = self.settled.lock().await;
         let now = now();
         if let Some((asked_at, settled_at)) = *settled
-            && now.duration_since(asked_at) < self.pace.charts
+            && now.duration_since(asked_at) < self.paces.charts
         {
             return settled_at;
         }
@@ -263,14 +331,28 @@ impl Reads {
     }
 }
 
-/// The figures of `read`, as the job `id`.
-async fn ask(warehouse: Warehouse, read: Read, id: String) -> Result<Figures, ReadError> {
-    let (statement, parameters) = read.statement();
+/// The job's name: whoever asks for the same in the same span gets the same job.
+fn job(key: &str, begin: Timestamp, failures: u32) -> String {
+    let mut id = String::from("dashboard_");
+    for byte in &Sha256::digest(key)[..12] {
+        let _ = write!(id, "{byte:02x}");
+    }
+    let _ = write!(id, "_{}_{failures}", begin.as_millisecond());
+    id
+}
+
+/// What the job `id` answers; `None` where there is no such table yet: before the first run of dbt.
+async fn ask(
+    warehouse: &Warehouse,
+    statement: &Statement,
+    parameters: &[Parameter],
+    id: &str,
+) -> Result<Option<Answer>, ReadError> {
     let mut tries = 0;
     loop {
-        let id = if tries == 0 { id.clone() } else { format!("{id}_{tries}") };
-        match warehouse.read(&statement, &parameters, &id, LONGEST).await {
-            Ok(Some(answer)) => return Ok(read.decode(&answer, now())?),
+        let id = if tries == 0 { id.to_owned() } else { format!("{id}_{tries}") };
+        match warehouse.read(statement, parameters, &id, LONGEST).await {
+            Ok(Some(answer)) => return Ok(Some(answer)),
             Ok(None) => return Err(ReadError::Late { statement: statement.name(), patience: LONGEST }),
             Err(error) if is_missing(&error) && tries < REPLACING_TRIES => {
                 tries += 1;
@@ -278,7 +360,7 @@ async fn ask(warehouse: Warehouse, read: Read, id: String) -> Result<Figures, Re
             }
             Err(error) if is_missing(&error) => {
                 tracing::info!("before the first run of dbt: {error}");
-                return Ok(read.nothing());
+                return Ok(None);
             }
             Err(error) => return Err(error.into()),
         }

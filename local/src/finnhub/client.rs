@@ -6,7 +6,7 @@ use anyhow::Context;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header::RETRY_AFTER};
 use jiff::Timestamp;
 use reqwest::{Client, Url, redirect::Policy};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// A little longer than fetch-quotes waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,15 +28,6 @@ pub(crate) struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
-}
-
-/// What Finnhub knows of the US exchanges.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-pub(crate) struct MarketStatus {
-    #[serde(rename(deserialize = "isOpen"))]
-    pub is_open: bool,
-    #[serde(default)]
-    pub holiday: Option<String>,
 }
 
 /// Why there are no quotes.

@@ -1,9 +1,8 @@
 //! The US market's state, in words.
 
 use jiff::{Timestamp, Zoned, tz::TimeZone};
+use serve_dashboard::flow::MarketStatus;
 use us_market::Market;
-
-use crate::finnhub::client::MarketStatus;
 
 /// A closed market in words; `None` for an open one.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::bail;
 use axum::http::StatusCode;
+use serve_dashboard::flow::MarketStatus;
 use tokio::time::timeout;
 
-use crate::finnhub::client::{MarketStatus, Trouble, Upstream};
+use crate::finnhub::client::{Trouble, Upstream};
 
 pub(crate) const MARKET_STATUS: &str = "stock/market-status?exchange=US";
 /// A person waits for it.

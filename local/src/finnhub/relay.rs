@@ -24,12 +24,13 @@ use jiff::Timestamp;
 use quotes::{Completeness, Quote, Symbol};
 use serde::Deserialize;
 use serde_json::json;
+use serve_dashboard::flow::MarketStatus;
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 
 use crate::{
     base::clock::now_ms,
     finnhub::{
-        client::{Answer, MarketStatus, Trouble, Upstream},
+        client::{Answer, Trouble, Upstream},
         market::{self, Closed},
         preflight::FirstAnswer,
     },

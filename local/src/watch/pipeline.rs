@@ -1,5 +1,4 @@
-//! The figures of each station of the flow for the page, which serve-dashboard requests at [`PIPELINE_PATH`]. The format is its
-//! `pipeline::Report`.
+//! The figures of each station of the flow for the page, which serve-dashboard requests at [`PIPELINE_PATH`].
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,11 +8,10 @@ use std::{
 
 use axum::{Json, Router, extract::State, routing::get};
 use jiff::Timestamp;
-use serde::Serialize;
+use serve_dashboard::flow::{MarketStatus, Measured, Report, Station, Stations};
 
 use crate::{
     base::{endpoints::PIPELINE_PATH, names},
-    finnhub::client::MarketStatus,
     watch::{
         latencies::{Latency, Stage},
         metrics::FunctionMetrics,
@@ -29,38 +27,7 @@ const LEAST: Duration = Duration::from_secs(10);
 const OLD: Duration = Duration::from_secs(15);
 const MINUTE: f64 = 60.0;
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-struct Measured {
-    /// Finnhub's market status; `None` if it was not requested.
-    market: Option<MarketStatus>,
-    trouble: Option<String>,
-    settled_at: Option<Timestamp>,
-    stations: Stations,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-struct Stations {
-    fetch: Station,
-    kafka: Station,
-    s3: Station,
-    bronze: Station,
-    gold: Station,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-struct Station {
-    quotes_per_minute: Option<f64>,
-    p50_seconds: Option<f64>,
-    p95_seconds: Option<f64>,
-    waiting: Option<u64>,
-    dead_letters: Option<u64>,
-    failures: Option<u64>,
-    last_failure: Option<String>,
-    /// What was not fetched: why, and how often.
-    missed: Option<BTreeMap<String, u64>>,
-}
-
-type Shared = Arc<Mutex<(Instant, Measured)>>;
+type Shared = Arc<Mutex<(Instant, Report)>>;
 
 /// The state of the flow at one moment.
 pub(crate) struct Snapshot<'a> {
@@ -86,7 +53,7 @@ pub(crate) struct Pipeline {
 
 impl Pipeline {
     pub(crate) fn new() -> Self {
-        let shared = Arc::new(Mutex::new((Instant::now(), Measured::default())));
+        let shared = Arc::new(Mutex::new((Instant::now(), Report::default())));
         Self { samples: VecDeque::new(), settled: (0, None), shared }
     }
 
@@ -104,8 +71,9 @@ impl Pipeline {
     }
 
     pub(crate) fn note(&mut self, snapshot: &Snapshot) {
-        let measured = self.measured(snapshot, Instant::now());
-        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), measured);
+        let report =
+            Report { market: snapshot.market.clone(), measured: self.measured(snapshot, Instant::now()) };
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), report);
     }
 
     fn measured(&mut self, snapshot: &Snapshot, now: Instant) -> Measured {
@@ -148,7 +116,6 @@ impl Pipeline {
         let missed = missed.map(|(reason, times)| (in_words(&reason).to_owned(), times)).collect();
         let Counts { lag, to_load, quarantined, dead_letters, .. } = snapshot.counts;
         Measured {
-            market: snapshot.market.clone(),
             trouble: snapshot.trouble.clone(),
             settled_at: self.settled.1,
             stations: Stations {
@@ -180,17 +147,17 @@ impl Pipeline {
 
 /// What was measured last. If that is old, there are no rates, and the trouble is a text without an age, so that the answer
 /// does not change.
-fn current(shared: &Shared) -> Measured {
-    let (at, mut measured) = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+fn current(shared: &Shared) -> Report {
+    let (at, mut report) = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if at.elapsed() > OLD {
-        measured.trouble =
+        report.measured.trouble =
             Some("a store of the flow (BigQuery, S3, SQS or Kafka) does not answer".to_owned());
-        let Stations { fetch, kafka, s3, bronze, gold } = &mut measured.stations;
+        let Stations { fetch, kafka, s3, bronze, gold } = &mut report.measured.stations;
         for station in [fetch, kafka, s3, bronze, gold] {
             station.quotes_per_minute = None;
         }
     }
-    measured
+    report
 }
 
 #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
@@ -289,13 +256,13 @@ mod tests {
 
     #[test]
     fn old_figures_are_marked_as_old() {
-        let mut measured = Measured::default();
-        measured.stations.fetch.quotes_per_minute = Some(50.0);
-        measured.stations.gold.quotes_per_minute = Some(49.0);
-        let shared: Shared = Arc::new(Mutex::new((Instant::now(), measured.clone())));
-        assert_eq!(current(&shared), measured);
+        let mut report = Report::default();
+        report.measured.stations.fetch.quotes_per_minute = Some(50.0);
+        report.measured.stations.gold.quotes_per_minute = Some(49.0);
+        let shared: Shared = Arc::new(Mutex::new((Instant::now(), report.clone())));
+        assert_eq!(current(&shared), report);
         shared.lock().unwrap().0 -= OLD + Duration::from_secs(1);
-        let old = current(&shared);
+        let old = current(&shared).measured;
         assert!(old.trouble.unwrap().contains("does not answer"));
         assert_eq!(old.stations, Stations::default(), "a rate of the past is not one of now");
     }

@@ -6,3 +6,4 @@ mod odd_rows;
 mod pipeline;
 mod requests;
 mod seldom;
+mod statements;

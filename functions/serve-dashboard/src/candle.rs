@@ -1,18 +1,77 @@
-//! Which candles suit a symbol's quotes, and longer candles made of shorter ones.
+//! What a candle is, which candles suit a symbol's quotes, and longer candles made of shorter ones.
 
 use jiff::civil::Date;
-
-use crate::{
-    gold::{Candle, CandleTime},
-    question::{Interval, Range},
-};
+use serde::Serialize;
 
 /// From how many candles on a chart says something.
 const ENOUGH: usize = 30;
 /// From how many quotes in a candle, on average, it is more than a dash.
 const QUOTES: f64 = 2.0;
 
+/// Prices observed within one day or bucket.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Candle {
+    /// The candle's key: a date for 1d, epoch seconds for the others.
+    pub time: CandleTime,
+    /// The candle's New York date.
+    pub date: Date,
+    /// First price observed. In the instrument's currency.
+    pub open: f64,
+    /// Highest price. In the instrument's currency.
+    pub high: f64,
+    /// Lowest price. In the instrument's currency.
+    pub low: f64,
+    /// Last price observed. In the instrument's currency.
+    pub close: f64,
+    /// Mean of the prices observed on the candle's New York date, for intervals below a day up to the candle's end; null where
+    /// it is not known. In the instrument's currency.
+    pub trend: Option<f64>,
+    /// How many quotes it is made of.
+    pub quotes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
+pub enum CandleTime {
+    /// 1d: the New York date.
+    Date(Date),
+    /// The others: when the bucket begins, in seconds since 1970-01-01T00:00:00Z.
+    Seconds(#[cfg_attr(test, schemars(range(min = 0)))] i64),
+}
+
+/// Length of a candle; 1d is one New York calendar day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum Interval {
+    #[serde(rename = "1m")]
+    Minute,
+    #[serde(rename = "5m")]
+    FiveMinutes,
+    #[serde(rename = "15m")]
+    QuarterHour,
+    #[serde(rename = "1h")]
+    Hour,
+    #[serde(rename = "1d")]
+    Day,
+}
+
+/// How many New York dates that have quotes: the latest, the latest five, or all that there are candles of (12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum Range {
+    #[serde(rename = "1d")]
+    Day,
+    #[serde(rename = "5d")]
+    Week,
+    #[serde(rename = "all")]
+    All,
+}
+
 impl Range {
+    pub const ALL: [(&str, Self); 3] = [("1d", Self::Day), ("5d", Self::Week), ("all", Self::All)];
+
     /// How many dates it has at most.
     pub fn dates(self) -> usize {
         match self {
@@ -34,6 +93,14 @@ impl Range {
 }
 
 impl Interval {
+    pub const ALL: [(&str, Self); 5] = [
+        ("1m", Self::Minute),
+        ("5m", Self::FiveMinutes),
+        ("15m", Self::QuarterHour),
+        ("1h", Self::Hour),
+        ("1d", Self::Day),
+    ];
+
     /// How many dates are shown where no range is asked for.
     pub fn dates(self) -> usize {
         match self {
