@@ -190,6 +190,7 @@ bench/.venv/.locked: bench/requirements.lock
 bench: package build bench/.venv/.locked ## Measure how fast it is, as packaged, into docs/PERFORMANCE.md (ARGS='--rows 3,5')
 	@$(SHELL) setup/packages.sh browser
 	@$(BIN)/python packaging/package.py --example put_objects --example publish
+	@cargo build --locked --quiet --workspace --example statements
 	@$(BIN)/python bench/bench.py $(ARGS)
 
 versus: package build bench/.venv/.locked ## Measure it beside what one would take in its place, into docs/PERFORMANCE.md

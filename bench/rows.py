@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import re
 import shutil
 import signal
 import statistics
@@ -370,11 +369,13 @@ def row_6_replay(bench: Bench) -> Iterator[Figure]:
 
 
 def merge_statement(project: str) -> str:
-    """Read the MERGE that load-quotes sends from the list of statements in Rust."""
-    text = (ROOT / "crates" / "warehouse" / "src" / "statements.rs").read_text()
-    if not (found := re.search(r'"the MERGE into bronze",[^"]*"(MERGE [^"]*)"', text)):
-        raise BenchError("crates/warehouse/src/statements.rs has no statement that is called: the MERGE into bronze")
-    return found[1].replace("{dataset}", f"{project}.stock")
+    """Ask for the MERGE that load-quotes sends."""
+    program = ROOT / "target/debug/examples/statements"
+    if not program.exists():
+        raise BenchError(f"{program} is missing; run: make bench")
+    variables = {"BIGQUERY_PROJECT": project, "BIGQUERY_DATASET": "stock"}
+    printed = subprocess.run([program], env=variables, capture_output=True, check=True).stdout
+    return next(one["sql"] for one in json.loads(printed) if one["name"] == "the MERGE into bronze")
 
 
 def merge_directly(big: BigQuery, sql: str, messages: list[Message]) -> float:
