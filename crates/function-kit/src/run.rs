@@ -121,3 +121,21 @@ fn fail(error: &(dyn Error + 'static)) -> ExitCode {
     tracing::error!(error_type = kind, "{}", chain(error));
     ExitCode::FAILURE
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invocation_has_time_until_half_a_second_before_its_deadline_and_never_more_than_any_function() {
+        let left = |deadline| {
+            let mut context = Context::default();
+            context.deadline = deadline;
+            time_left(&context)
+        };
+        assert_eq!((left(0), left(u64::MAX / 2)), (Duration::ZERO, Duration::from_millis(899_500)));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let minute = left(u64::try_from(now.as_millis()).unwrap() + 60_000);
+        assert!(minute <= Duration::from_millis(59_500) && minute > Duration::from_secs(50), "{minute:?}");
+    }
+}

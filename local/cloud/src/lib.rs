@@ -3,7 +3,6 @@
 //! A [`Proxy`] makes each kind of statement take as long as in BigQuery ([`Speed`]), runs two MERGEs of a table at once
 //! and lets twenty wait, refuses what is beyond BigQuery's limits with its error bodies, and counts what would be billed
 //! ([`Usage`]). [`bill`] turns that and the counts of AWS into money.
-#![allow(clippy::disallowed_methods, reason = "it is not part of a function")]
 
 pub mod bill;
 mod error;
@@ -14,7 +13,15 @@ mod statement;
 mod tables;
 mod usage;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 pub use latency::{Latency, Speed};
 pub use proxy::{OTHERS, Proxy, ProxyConfig, UNBILLED};
 pub use statement::{Kind, Names, Statement, TableName, statements};
 pub use usage::{ClientUsage, LEAST_BYTES, Usage};
+
+/// Locks the mutex, also after a panic of another holder: no panic can leave half a change behind.
+#[allow(clippy::disallowed_methods, reason = "the one place for it; function-kit would bring the AWS SDK")]
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

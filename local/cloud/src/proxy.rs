@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -30,6 +30,7 @@ use uuid::Uuid;
 use crate::{
     Latency, Speed, Usage,
     error::ApiError,
+    lock,
     quota::Quotas,
     statement::{Kind, Names, Statement, statements},
     tables::Tables,
@@ -129,10 +130,6 @@ struct Shared {
     usage: Mutex<Usage>,
     /// How long the stand-in took for the last statement that changed something.
     change_takes: Mutex<Duration>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A query from its submission on.

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use tokio::{
 
 use crate::{
     error::ApiError,
+    lock,
     statement::{Kind, Statement, TableName},
 };
 
@@ -71,7 +72,7 @@ impl Window {
 impl Quotas {
     /// Counts a job's statements, or says which limit refuses them.
     pub(crate) fn submit(&self, statements: &[Statement]) -> Result<(), ApiError> {
-        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tables = lock(&self.0);
         for statement in statements {
             let Some(target) = &statement.target else { continue };
             let table = tables.entry(target.clone()).or_default();
@@ -88,7 +89,7 @@ impl Quotas {
 
     /// Counts a job that loads or copies into a table.
     pub(crate) fn modify(&self, table: &str) -> Result<(), ApiError> {
-        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tables = lock(&self.0);
         let fits = tables.entry(table.to_owned()).or_default().modified.add(MODIFICATIONS);
         if fits { Ok(()) } else { Err(too_many_modifications()) }
     }
@@ -109,7 +110,7 @@ impl Quotas {
 
     async fn turn_on(&self, target: &TableName) -> Result<OwnedSemaphorePermit, ApiError> {
         let (running, _waits) = {
-            let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut tables = lock(&self.0);
             let table = tables.entry(target.clone()).or_default();
             if let Ok(turn) = Arc::clone(&table.running).try_acquire_owned() {
                 return Ok(turn);
@@ -132,7 +133,7 @@ struct Waits<'a> {
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        let mut tables = self.quotas.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tables = lock(&self.quotas.0);
         if let Some(table) = tables.get_mut(self.target) {
             table.waiting -= 1;
         }

@@ -2,14 +2,17 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
 };
 
 use anyhow::Context;
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
 
-use crate::statement::{Kind, Names, Statement, TableName, statements};
+use crate::{
+    lock,
+    statement::{Kind, Names, Statement, TableName, statements},
+};
 
 /// What the stand-in's catalogue said of each name, until a statement defines it again.
 pub(crate) struct Tables {
@@ -31,7 +34,7 @@ impl Tables {
 
     /// What the job's statements define is asked for again.
     pub(crate) fn forget(&self, statements: &[Statement]) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         for statement in statements {
             if let (Kind::CreateView | Kind::CreateTableAs | Kind::Define, Some(target)) =
                 (statement.kind, &statement.target)
@@ -67,7 +70,7 @@ impl Tables {
             // INFORMATION_SCHEMA's views are billed like a table.
             return Ok(name.contains("INFORMATION_SCHEMA").then_some(Entry::Table));
         };
-        if let Some(entry) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+        if let Some(entry) = lock(&self.known).get(name) {
             return Ok(Some(entry.clone()));
         }
         let path = format!("projects/{project}/datasets/{dataset}/tables/{table}");
@@ -84,7 +87,7 @@ impl Tables {
             }
             None => Entry::Table,
         };
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), entry.clone());
+        lock(&self.known).insert(name.clone(), entry.clone());
         Ok(Some(entry))
     }
 }

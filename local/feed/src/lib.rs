@@ -3,7 +3,6 @@
 //! It answers `/quote` and `/stock/market-status` from prices of 11 to 15 February 2019 (see `data/README.md`), with
 //! Finnhub's token check, rate limit and odd answers, so that the whole flow runs without a key and without a network,
 //! and so that a test can compute what must come out at its end.
-#![allow(clippy::disallowed_methods, reason = "it is not part of a function")]
 
 pub mod recording;
 

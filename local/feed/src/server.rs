@@ -152,6 +152,7 @@ struct Shared {
 }
 
 /// No lock here is held across a panic that would leave half a change behind.
+#[allow(clippy::disallowed_methods, reason = "the one place for it; function-kit would bring the AWS SDK")]
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeSet,
     net::Ipv4Addr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -20,6 +20,7 @@ use axum::{
     http::{HeaderName, StatusCode, Uri, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
+use function_kit::lock;
 use jiff::Timestamp;
 use quotes::{Completeness, Quote, Symbol};
 use serde::Deserialize;
@@ -152,7 +153,7 @@ impl Drop for Relay {
 impl Shared {
     /// No panic can leave half a change behind.
     fn answers(&self) -> MutexGuard<'_, Answers> {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.answers)
     }
 
     /// Makes the request to its end and notes what came, whether or not the function still waits for it.

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use anyhow::Context;
@@ -15,6 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
+use function_kit::lock;
 use jiff::Timestamp;
 use runtime_api::Function;
 use serde::Deserialize;
@@ -79,7 +80,7 @@ impl Instances {
     async fn invoke(&self, metrics: &Metrics, event: String) -> anyhow::Result<Vec<u8>> {
         let _permit = self.permits.acquire().await?;
         // The one that was used last: what it knows is the newest.
-        let at = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let at = lock(&self.idle).pop();
         let used = Used { instances: self, at: at.context("no instance is idle")? };
         Ok(metrics.invoke(&self.all[used.at], event).await?)
     }
@@ -93,7 +94,7 @@ struct Used<'a> {
 
 impl Drop for Used<'_> {
     fn drop(&mut self) {
-        self.instances.idle.lock().unwrap_or_else(PoisonError::into_inner).push(self.at);
+        lock(&self.instances.idle).push(self.at);
     }
 }
 

@@ -3,9 +3,10 @@
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound::{Excluded, Included, Unbounded},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
+use function_kit::lock;
 use hdrhistogram::Histogram;
 use quotes::QuoteId;
 use serde::Serialize;
@@ -122,7 +123,7 @@ impl Latencies {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seen)
     }
 }
 

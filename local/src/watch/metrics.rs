@@ -7,13 +7,14 @@
 use std::{
     collections::BTreeMap,
     num::NonZeroU32,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use ::metrics::{Counter, Key, Label, Level, Metadata, Recorder};
 use anyhow::Context;
 use axum::{Json, Router, extract::State, http::header::CONTENT_TYPE, routing::get};
+use function_kit::lock;
 use hdrhistogram::Histogram;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use metrics_util::MetricKindMask;
@@ -331,7 +332,7 @@ impl Metrics {
     }
 
     fn tallies(&self) -> MutexGuard<'_, BTreeMap<&'static str, Tally>> {
-        self.functions.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.functions)
     }
 }
 

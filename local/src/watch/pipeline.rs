@@ -2,11 +2,12 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use axum::{Json, Router, extract::State, routing::get};
+use function_kit::lock;
 use jiff::Timestamp;
 use serve_dashboard::flow::{MarketStatus, Measured, Report, Station, Stations};
 
@@ -73,7 +74,7 @@ impl Pipeline {
     pub(crate) fn note(&mut self, snapshot: &Snapshot) {
         let report =
             Report { market: snapshot.market.clone(), measured: self.measured(snapshot, Instant::now()) };
-        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), report);
+        *lock(&self.shared) = (Instant::now(), report);
     }
 
     fn measured(&mut self, snapshot: &Snapshot, now: Instant) -> Measured {
@@ -148,7 +149,7 @@ impl Pipeline {
 /// What was measured last. If that is old, there are no rates, and the trouble is a text without an age, so that the answer
 /// does not change.
 fn current(shared: &Shared) -> Report {
-    let (at, mut report) = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let (at, mut report) = lock(shared).clone();
     if at.elapsed() > OLD {
         report.measured.trouble =
             Some("a store of the flow (BigQuery, S3, SQS or Kafka) does not answer".to_owned());

@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::Context;
 use aws_sdk_s3::types::Object;
+use function_kit::lock;
 use quotes::{ArchiveKey, QuoteId};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
@@ -115,7 +116,7 @@ impl WatchedQueue {
 
     /// `asked` is when the number of the queue's messages was requested.
     fn depth(&self, messages: u64, asked: Instant) -> Depth {
-        let mut empty_at = self.empty_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut empty_at = lock(&self.empty_at);
         if messages == 0 {
             *empty_at = asked;
             return Depth::default();
@@ -220,14 +221,14 @@ impl StoreCounts {
         if !self.has_gold() {
             return Ok(0);
         }
-        let mut last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = *lock(&self.last);
         let is_due = last.bronze == loaded || last.at.elapsed() > SILVER_AGE;
         if is_over || (is_due && last.silver != loaded) {
             last.silver = self.warehouse.run(&statements::COUNT_SILVER, &[]).await?.count();
             last.at = Instant::now();
         }
         last.bronze = loaded;
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = last;
+        *lock(&self.last) = last;
         Ok(last.silver)
     }
 

@@ -202,7 +202,10 @@ async fn a_bucket_that_hangs_is_retryable_before_the_functions_time_is_over() {
         failure(function.invoke(include_str!("../payloads/msk.json")).await.unwrap_err());
     assert_eq!(error_type, "Retryable");
     assert!(message.contains("time was over"), "{message}");
-    function.stop().await;
+    let log = function.stop().await;
+    let errors: Vec<&Value> = log.iter().filter(|line| line["level"] == "ERROR").collect();
+    let [error] = errors.as_slice() else { panic!("{log:?}") };
+    assert_eq!(error["message"], message);
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ async fn an_unreachable_warehouse_is_retryable_and_the_process_lives_on() {
         assert!(message.contains("bronze was not compared"), "{message}");
     }
     let log = function.stop().await;
-    let errors: Vec<&Value> = log.iter().filter(|line| line["error_type"] == "Retryable").collect();
+    let errors: Vec<&Value> = log.iter().filter(|line| line["level"] == "ERROR").collect();
     assert_eq!(errors.len(), 2, "{log:?}");
 }
 
