@@ -20,8 +20,9 @@ STEPS = (SILVER, "silver_stock_quotes_rejected", DAILY, "int_load_watermark")
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 # Computed from sums of floating-point numbers, whose last bits depend on the order of the rows.
 SUMMED = {"trend_line", "mean_price", "price_variance", "avg_price", "volatility", "relative_volatility"}
+NAMES = TABLES["bronze_stock_quotes_raw"]["readable_names"]
 KPI = (
-    "symbol", *TABLES["bronze_stock_quotes_raw"]["readable_names"].values(), "market_timestamp_raw", "market_time_utc",
+    "symbol", *(name for column, name in NAMES.items() if column != "t"), "market_timestamp_raw", "market_time_utc",
     "market_time_us", "fetched_at", "quote_id", "warning",
 )  # fmt: skip
 ACTIONS = 14
