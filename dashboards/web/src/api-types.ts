@@ -406,7 +406,7 @@ export interface components {
             s3: components["schemas"]["Station"];
         };
         /**
-         * @description closed: the market is closed, and quotes came until its end; ok: quotes come; stale: none was fetched for more than `stale_after_seconds` while the market was open; unknown: there is no usable time of the latest quote, or one in the future; empty: there has been no quote. The whole has the worst of its symbols' states.
+         * @description closed: the market is closed, and quotes came until its end; ok: quotes come; stale: no quote was fetched for more than `stale_after_seconds` while the market was open; unknown: there is no usable time of the latest quote, or one in the future; empty: there has been no quote. The whole has the worst of its symbols' states.
          * @enum {string}
          */
         Status: "closed" | "ok" | "stale" | "unknown" | "empty";
@@ -507,7 +507,7 @@ export interface components {
     };
     requestBodies: never;
     headers: {
-        /** @description Everything that was loaded up to this moment is in the answer. RFC 3339, UTC; of a snapshot each part's name and its moment, as in `kpi="2026-08-03T14:05:12Z", candles="2026-08-03T14:05:00Z"`. It is no part of the body, so that what did not change is 304. */
+        /** @description Everything that was loaded up to this moment is in the answer. RFC 3339, UTC; for a snapshot, each part's name and its moment, as in `kpi="2026-08-03T14:05:12Z", candles="2026-08-03T14:05:00Z"`. It is not part of the body, so that what did not change is 304. */
         AsOf: string;
         /** @description How many seconds the answer may be used without asking again. */
         CacheControl: string;

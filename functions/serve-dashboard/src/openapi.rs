@@ -214,9 +214,9 @@ fn document() -> String {
                     "schema": { "type": "integer", "minimum": 1 }
                 },
                 "AsOf": {
-                    "description": "Everything that was loaded up to this moment is in the answer. RFC 3339, UTC; of a snapshot \
+                    "description": "Everything that was loaded up to this moment is in the answer. RFC 3339, UTC; for a snapshot, \
                                     each part's name and its moment, as in `kpi=\"2026-08-03T14:05:12Z\", \
-                                    candles=\"2026-08-03T14:05:00Z\"`. It is no part of the body, so that what did not change \
+                                    candles=\"2026-08-03T14:05:00Z\"`. It is not part of the body, so that what did not change \
                                     is 304.",
                     "schema": { "type": "string" }
                 }

@@ -79,7 +79,7 @@ pub struct HealthAnswer {
 }
 
 // From good to bad: the whole has the state of its worst symbol.
-/// closed: the market is closed, and quotes came until its end; ok: quotes come; stale: none was fetched for more than
+/// closed: the market is closed, and quotes came until its end; ok: quotes come; stale: no quote was fetched for more than
 /// `stale_after_seconds` while the market was open; unknown: there is no usable time of the latest quote, or one in the future;
 /// empty: there has been no quote. The whole has the worst of its symbols' states.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
