@@ -334,7 +334,7 @@ class Trial:
             self.finnhub.has_data = True
         assert in_kafka.keys() == in_bronze.keys()
         assert set(in_bronze.values()) == {1}, in_bronze.most_common(3)
-        assert not self.clients.objects(QUARANTINE_BUCKET)
+        assert self.clients.objects(QUARANTINE_BUCKET) == {}
         return len(in_kafka), len(in_bronze)
 
     def inject(self, *faults: str) -> list[str]:

@@ -244,6 +244,11 @@ pub struct Overwrites {
 #[cfg(feature = "s3")]
 const CHECK: Duration = Duration::from_secs(4);
 
+/// The keys of [`check_write_once`]'s test objects begin with this. A function that is killed during the check leaves its own
+/// behind, so what reads the bucket leaves them out.
+#[cfg(feature = "s3")]
+pub const PROBES: &str = ".quoteflow-probe/";
+
 /// Writes a test object twice into `bucket`, to see whether the server keeps the first, and deletes it. AWS S3 keeps it;
 /// an S3-compatible server has to be checked. One that does not answer is not judged.
 ///
@@ -252,7 +257,7 @@ const CHECK: Duration = Duration::from_secs(4);
 #[cfg(feature = "s3")]
 pub async fn check_write_once(s3: &aws_sdk_s3::Client, bucket: &str) -> Result<(), Overwrites> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let key = format!(".quoteflow-probe/{}-{}", std::process::id(), now.as_nanos());
+    let key = format!("{PROBES}{}-{}", std::process::id(), now.as_nanos());
     let write = || s3.put_object().bucket(bucket).key(&key).if_none_match("*").send();
     let check = async {
         for attempt in 1..=2 {
@@ -282,7 +287,6 @@ pub async fn check_write_once(s3: &aws_sdk_s3::Client, bucket: &str) -> Result<(
         );
         Ok(())
     });
-    // What stays of it harms nobody.
     let _ = tokio::time::timeout(CHECK, s3.delete_object().bucket(bucket).key(&key).send()).await;
     checked
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use function_kit::aws::PROBES;
 use jiff::{Timestamp, civil, tz::TimeZone};
 use quotes::Symbol;
 use serde::Deserialize;
@@ -149,7 +150,8 @@ async fn redrive_quarantine(aws: &Aws, bucket: &str) -> anyhow::Result<(usize, u
     let mut pages = aws.s3.list_objects_v2().bucket(bucket).into_paginator().send();
     while let Some(page) = pages.next().await {
         let page = page.with_context(|| format!("{bucket} cannot be listed"))?;
-        for key in page.contents().iter().filter_map(|object| object.key()) {
+        let keys = page.contents().iter().filter_map(|object| object.key());
+        for key in keys.filter(|key| !key.starts_with(PROBES)) {
             let object = aws.s3.get_object().bucket(bucket).key(key).send().await?;
             let bytes = object.body.collect().await?.to_vec();
             let quarantined: Quarantined =

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context;
 use aws_sdk_s3::types::Object;
-use function_kit::lock;
+use function_kit::{aws::PROBES, lock};
 use quotes::{ArchiveKey, QuoteId};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
@@ -177,7 +177,8 @@ impl StoreCounts {
             let objects: &[Object] = page.contents();
             // A batch's key says how many quotes it holds.
             let held = |key: &str| key.parse().map_or(1, |key: ArchiveKey| key.quotes());
-            count += objects.iter().filter_map(|object| object.key()).map(held).sum::<u64>();
+            let keys = objects.iter().filter_map(|object| object.key());
+            count += keys.filter(|key| !key.starts_with(PROBES)).map(held).sum::<u64>();
         }
         Ok(count)
     }
