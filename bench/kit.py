@@ -178,6 +178,12 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
+def ended_children_cpu_seconds(pid: int) -> float:
+    """Tell the CPU seconds of a process's children that have ended (proc_pid_stat(5): cutime and cstime)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+
 def children_cpu_seconds(pid: int) -> float:
     """Tell the CPU seconds of a process and of the processes below it that live."""
     total = cpu_seconds(pid)

@@ -47,6 +47,38 @@ def quix_objects(bootstrap: str, topic: str, group: str, s3_url: str, bucket: st
     app.run()
 
 
+def faucet_objects(bootstrap: str, topic: str, group: str, s3_url: str, bucket: str, page: int) -> str:
+    """Give the file for `faucet run`, as its examples kafka_to_jsonl and rest_to_s3 have it."""
+    return f"""version: 1
+pipeline:
+  source:
+    type: kafka
+    config:
+      brokers: "{bootstrap}"
+      topics: ["{topic}"]
+      group_id: "{group}"
+      value_format: {{type: json}}
+      auto_offset_reset: earliest
+      idle_timeout: 10
+      batch_size: {page}
+      session_timeout: {int(os.environ.get("SESSION_TIMEOUT_MS", "6000")) // 1000}
+  sink:
+    type: s3
+    config:
+      bucket: "{bucket}"
+      prefix: quotes/
+      region: us-east-1
+      endpoint_url: "{s3_url}"
+      file_extension: .jsonl
+      concurrency: 8
+      batch_size: 0
+  state:
+    type: file
+    config:
+      path: ./state
+"""
+
+
 def private_key() -> str:
     """Make a key that nothing here asks for: dlt reads one all the same."""
     from cryptography.hazmat.primitives import serialization

@@ -45,9 +45,11 @@ from kit import (
     Function,
     Message,
     bigquery_server,
+    children_cpu_seconds,
     cpu_seconds,
     end,
     end_on_sigterm,
+    ended_children_cpu_seconds,
     kafka,
     kafka_event,
     machine,
@@ -90,6 +92,11 @@ class System(ABC):
     def __init__(self, place: Place, topic: str, label: str) -> None:
         self.place, self.topic, self.label = place, topic, label
         self.stack = ExitStack()
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Tell what has to be installed before it can run."""
+        return None
 
     @abstractmethod
     def prepare(self) -> None:
@@ -134,8 +141,8 @@ def bucket_ids(s3: S3, bucket: str, seen: dict[tuple[str, str], list[str]]) -> C
         body = client.get_object(Bucket=bucket, Key=of[0])["Body"].read()
         text = gzip.decompress(body) if of[0].endswith(".gz") else body
         records = [json.loads(line) for line in text.splitlines() if line.strip()]
-        # quixstreams wraps each record.
-        seen[of] = [one.get("_value", one)["quote_id"] for one in records]
+        # quixstreams and faucet wrap each record.
+        seen[of] = [one.get("_value", one.get("value", one))["quote_id"] for one in records]
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(read, [one for one in entries if one not in seen]))
@@ -174,7 +181,13 @@ class ToTable(System):
 
 
 class Program(System):
-    """A Python program of its own."""
+    """A program of its own, of Python if it does not say otherwise."""
+
+    interpreter: tuple[str | Path, ...] = (VENV / "bin" / "python",)
+
+    @classmethod
+    def missing(cls) -> str | None:
+        return None if VENV.exists() else "bench/.venv is missing: `make versus` installs it"
 
     def command(self) -> list[str | Path]:
         """Tell its arguments."""
@@ -189,7 +202,7 @@ class Program(System):
     def _spawn(self) -> None:
         with (self.home / "log.txt").open("ab") as log:
             self.child = subprocess.Popen(
-                [VENV / "bin" / "python", *self.command()],
+                [*self.interpreter, *self.command()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -198,6 +211,8 @@ class Program(System):
                     "PATH": os.environ["PATH"],
                     "HOME": str(self.home),
                     "TMPDIR": str(self.home),
+                    "AWS_ACCESS_KEY_ID": "bench",
+                    "AWS_SECRET_ACCESS_KEY": "bench",
                     "SESSION_TIMEOUT_MS": str(SESSION_MS),
                 },
                 start_new_session=True,
@@ -378,6 +393,43 @@ class QuixObjectsTuned(QuixObjects):
 
     name = "quixstreams 3.28.1, S3FileSink, rarer commits, gzip"
     kind = "throughput"
+
+
+class Faucet(Program, ToBucket):
+    """faucet-cli with the settings of its examples for Kafka and S3, started again by a shell when it has ended."""
+
+    name = "faucet-cli 1.0.1, Kafka → S3, pages of 1,000 records"
+    interpreter = ("sh", "-c", 'while :; do "$0" run "$1"; done')
+    settings = len(inspect.getsource(others.faucet_objects).splitlines()) - 5
+    page = 1000
+
+    @classmethod
+    def missing(cls) -> str | None:
+        install = "cargo install faucet-cli@1.0.1 --locked --no-default-features --features source-kafka,sink-s3"
+        return None if shutil.which("faucet") else f"`faucet` is not in the PATH: `{install}`"
+
+    def command(self) -> list[str | Path]:
+        place, file = self.place, self.home / "faucet.yaml"
+        file.write_text(
+            others.faucet_objects(place.kafka, self.topic, self.label, place.s3.url, self.bucket, self.page)
+        )
+        return [shutil.which("faucet") or "faucet", file]
+
+    def cpu(self) -> float:
+        self.check()
+        return self.before + children_cpu_seconds(self.child.pid) + ended_children_cpu_seconds(self.child.pid)
+
+    def memory(self) -> float:
+        self.check()
+        children = Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children").read_text().split()
+        return max((memory_mb(int(child)) for child in children), default=0.0)
+
+
+class FaucetSmallPages(Faucet):
+    """faucet-cli with pages as small as the trigger's batches: a page is written when it is full."""
+
+    name = "faucet-cli 1.0.1, Kafka → S3, pages of 100 records"
+    page = 100
 
 
 class LoadQuotes(Lambda, ToTable):
@@ -612,7 +664,7 @@ def kill_rounds(kinds: list[type[System]], place: Place, rounds: int, name: str)
     return found
 
 
-OBJECTS: list[type[System]] = [ArchiveQuotes, PlainConsumer, QuixObjects, QuixObjectsTuned]
+OBJECTS: list[type[System]] = [ArchiveQuotes, PlainConsumer, QuixObjects, QuixObjectsTuned, Faucet, FaucetSmallPages]
 ROWS: list[type[System]] = [LoadQuotes, PlainLoader, DltRows]
 NOT_RUN: list[tuple[str, str]] = [
     (
@@ -620,7 +672,6 @@ NOT_RUN: list[tuple[str, str]] = [
         "the stand-in for BigQuery answers its insertAll with an internal error: it does not take whole numbers as "
         "text, which is how Google's client writes them",
     ),
-    ("faucet-cli", "not built: no attempt was made within the time that there was"),
 ]
 """What could not be run, each with the reason."""
 
@@ -645,7 +696,7 @@ def table(result: dict[str, Any]) -> str:
             lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
     troubles = [f"{one['system']}: {trouble}" for one in result["systems"] for trouble in one["troubles"]]
-    troubles += [f"{name}: {reason}" for name, reason in NOT_RUN]
+    troubles += [f"{name}: {reason}" for name, reason in result["not_run"]]
     if troubles:
         lines += ["Not measured:", "", *(f"- {trouble}" for trouble in troubles)]
     return "\n".join(lines).rstrip()
@@ -660,6 +711,7 @@ def main() -> int:
     end_on_sigterm()
     here, begun = machine(), time.monotonic()
     systems: list[dict[str, Any]] = []
+    not_run = list(NOT_RUN)
     with tempfile.TemporaryDirectory(prefix="quoteflow-versus-") as name:
         folder = Path(name)
         try:
@@ -667,11 +719,10 @@ def main() -> int:
         except BenchError as error:
             sys.exit(f"error: {error}")
         for kind, kinds in (("objects", OBJECTS), ("rows", ROWS)):
-            if options.short:
-                # What is installed apart is not there in the short form.
-                kinds = [one for one in kinds if VENV.exists() or issubclass(one, Lambda)]
             if options.only:
                 kinds = [one for one in kinds if options.only in one.name]
+            not_run += [(one.name, reason) for one in kinds if (reason := one.missing())]
+            kinds = [one for one in kinds if not one.missing()]
             systems += compare(kind, kinds, folder / kind, programs, short=options.short)
     result = {
         "machine": here,
@@ -679,7 +730,7 @@ def main() -> int:
         "executables": f"ours: {programs.profile}",
         "minutes": round((time.monotonic() - begun) / 60, 1),
         "systems": systems,
-        "not_run": NOT_RUN,
+        "not_run": not_run,
     }
     print("\n" + table(result))
     ours = [one for one in systems if one["system"].startswith("Quoteflow")]
