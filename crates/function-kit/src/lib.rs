@@ -2,6 +2,7 @@
 //! metrics, traces, AWS clients, and errors that say to Lambda whether a retry can help.
 
 pub mod aws;
+mod certificates;
 pub mod config;
 mod error;
 mod lock;

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tracing::level_filters::LevelFilter;
 
-use crate::{About, ConfigError, Environment, Retry, chain, diagnostic, log, metrics, trace::Export};
+use crate::{
+    About, ConfigError, Environment, Retry, certificates, chain, diagnostic, log, metrics, trace::Export,
+};
 
 /// Runs a function behind the Lambda Runtime API: reads its configuration, makes its handler once, and
 /// gives it every event.
@@ -36,6 +38,7 @@ where
         print!("{}", about.help());
         return ExitCode::SUCCESS;
     }
+    certificates::name_one_file();
     let name = about.name;
     let mut environment = Environment::of_process(about.variables);
     // What is wrong with the level is logged, too.
