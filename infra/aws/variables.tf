@@ -280,7 +280,7 @@ variable "has_public_page" {
 }
 
 variable "page_requests_per_second" {
-  description = "Requests to /api that are answered each second, for all readers together. An open page sends one every 5 s."
+  description = "Requests to /api that are answered each second, for all readers together. An open page sends one every 6 s."
   type        = number
   default     = 5
 }

@@ -14,7 +14,7 @@ variable "invoke_arn" {
 }
 
 variable "requests_per_second" {
-  description = "Requests to /api that are answered each second, for all readers together; others get 429. An open page sends one every 5 s."
+  description = "Requests to /api that are answered each second, for all readers together; others get 429. An open page sends one every 6 s."
   type        = number
 
   validation {
