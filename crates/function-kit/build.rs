@@ -1,4 +1,5 @@
-//! Makes a constant of each metric in `infra/metrics.json` that a function writes, so that no other can be written.
+//! Generates a constant for each metric in `infra/metrics.json` that a function writes, so that no other can be
+//! written.
 
 use std::{env, error::Error, fmt::Write, fs, path::Path};
 

@@ -1,13 +1,13 @@
-//! What the AWS SDK takes of the crate `crc-fast` to check what S3 sends and is sent: three algorithms.
+//! The three algorithms of the crate `crc-fast` that the AWS SDK uses to check what it writes to S3 and reads from it.
 //!
-//! The crate itself has all algorithms of the CRC catalogue, each with tables of 8 to 32 kB, in one `match`, from which no
-//! linker can drop those that are not asked for. They were 660 kB of the executables of archive-quotes, load-quotes and
-//! reconcile-quotes, and 0.5 MB of each zip, which tables do not make smaller. `Cargo.toml` puts this crate in its place;
-//! should the SDK ask for more of it, the build fails.
+//! The crate itself has all algorithms of the CRC catalogue, each with tables of 8 to 32 kB, in one `match`. No linker
+//! can drop the unused ones from it. They were 660 kB of the executables of archive-quotes, load-quotes and
+//! reconcile-quotes, and 0.5 MB of each zip, because tables do not compress. `Cargo.toml` puts this crate in its place.
+//! If the SDK needs more of `crc-fast`, the build fails.
 
 use crc::{Crc, Table};
 
-/// The checksums that S3 has beside digests:
+/// The checksums of S3 that are not digests:
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CrcAlgorithm {
@@ -15,14 +15,14 @@ pub enum CrcAlgorithm {
     Crc32IsoHdlc,
     /// CRC-32C.
     Crc32Iscsi,
-    /// CRC-64/NVME, which S3 adds to an object that came without a checksum.
+    /// CRC-64/NVME, which S3 adds to an object that was written without a checksum.
     Crc64Nvme,
 }
 
 static CRC32C: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&crc::CRC_32_ISCSI);
 static CRC64: Crc<u64, Table<1>> = Crc::<u64, Table<1>>::new(&crc::CRC_64_NVME);
 
-/// A checksum of bytes that come piece by piece.
+/// A checksum of bytes that arrive piece by piece.
 #[derive(Debug, Clone)]
 pub struct Digest(State);
 
@@ -54,7 +54,7 @@ impl Digest {
         })
     }
 
-    /// Goes on with `bytes`.
+    /// Adds `bytes`.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             State::Crc32(hasher) => hasher.update(bytes),
@@ -63,7 +63,7 @@ impl Digest {
         }
     }
 
-    /// The checksum of all bytes so far; of the 32-bit ones the upper half is 0.
+    /// The checksum of all bytes so far. The upper half of a 32-bit checksum is 0.
     #[must_use]
     pub fn finalize(&self) -> u64 {
         match &self.0 {

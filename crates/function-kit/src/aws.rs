@@ -28,11 +28,11 @@ use aws_smithy_runtime_api::{
 use crate::Secret;
 use crate::{Environment, Retry, Variable, chain, metrics};
 
-/// How long a connection may take to be made.
+/// How long it may take to open a connection.
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long one attempt of a call may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
-/// How long a call may take with all its attempts.
+/// How long all attempts of a call may take together.
 const CALL: Duration = Duration::from_secs(15);
 
 /// The variables of every AWS client. The SDK reads the credentials by itself.
@@ -54,14 +54,14 @@ pub const S3_VARIABLES: &[Variable] = &[
     Variable::optional("S3_SECRET_ACCESS_KEY", "belongs to `S3_ACCESS_KEY_ID`").secret(),
 ];
 
-/// What every AWS client is made from, as [`VARIABLES`] say. A call has at most 3 attempts and 15 seconds.
+/// The configuration of every AWS client, from [`VARIABLES`]. A call has at most 3 attempts and 15 seconds.
 pub fn sdk_config(environment: &mut Environment) -> SdkConfig {
     let endpoint: Option<String> = environment.get("AWS_ENDPOINT_URL");
     let region: Option<String> = environment.get("AWS_REGION");
     sdk_config_for(endpoint.as_deref(), region.unwrap_or_default())
 }
 
-/// As [`sdk_config`], with the endpoint's URL (`None` for AWS itself) and the region given.
+/// As [`sdk_config`], with this endpoint URL (`None` for AWS itself) and this region.
 #[must_use]
 pub fn sdk_config_for(endpoint: Option<&str>, region: String) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
@@ -80,8 +80,8 @@ pub fn sdk_config_for(endpoint: Option<&str>, region: String) -> SdkConfig {
     config.build()
 }
 
-/// Codes of errors that pass, whatever their HTTP status. They are those that AWS's SDKs try again, and those that AWS's
-/// lists of errors say to try again:
+/// Codes of temporary errors, whatever their HTTP status: those that AWS's SDKs retry, and those that AWS's lists of
+/// errors say to retry:
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>,
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html>.
 const PASSING_CODES: [&str; 24] = [
@@ -111,14 +111,14 @@ const PASSING_CODES: [&str; 24] = [
     "TooManyRequestsException",
 ];
 
-/// Why a call to AWS failed: one classification for all functions.
+/// Why a call to AWS failed. All functions use this classification.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct CallError {
     /// What the service or the network said: `AccessDenied: no`.
     pub reason: String,
-    /// Whether the same call may succeed when it is made again. An outage, throttling and an answer that was lost or cut off
-    /// pass; a refusal, a bucket that is not there and a signature that is wrong stay.
+    /// Whether the same call may succeed if it is made again. Temporary: an outage, throttling, an answer that was lost
+    /// or cut off. Permanent: a refusal, a missing bucket, a wrong signature.
     pub is_retryable: bool,
 }
 
@@ -149,12 +149,12 @@ fn is_retryable<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> b
         SdkError::ServiceError(context) => {
             context.err().code().is_some_and(|code| PASSING_CODES.contains(&code))
                 || match context.raw().status().as_u16() {
-                    // Not implemented, and a version of HTTP that is not spoken.
+                    // Not implemented, and an HTTP version that is not supported.
                     501 | 505 => false,
                     status => matches!(status, 408 | 429 | 500..),
                 }
         }
-        // No answer in time, or one that cannot be read.
+        // No answer in time, or an answer that cannot be read.
         _ => true,
     }
 }
@@ -172,7 +172,7 @@ where
     }
 }
 
-/// Counts the SDK's tries of a call after the first as the metric `Retried`.
+/// Counts the SDK's attempts after the first one as the metric `Retried`.
 #[derive(Debug)]
 struct CountRetries;
 
@@ -194,14 +194,14 @@ impl Intercept for CountRetries {
     }
 }
 
-/// A client of S3, or of a server of its kind such as `MinIO`, as [`S3_VARIABLES`] say.
+/// A client of S3 or of an S3-compatible server such as `MinIO`, from [`S3_VARIABLES`].
 #[cfg(feature = "s3")]
 pub fn s3(config: &SdkConfig, environment: &mut Environment) -> aws_sdk_s3::Client {
     let endpoint: Option<String> = environment.get("AWS_ENDPOINT_URL_S3");
     s3_at(config, endpoint.as_deref(), environment)
 }
 
-/// As [`s3`], with the server's URL given (`None` for the configuration's own).
+/// As [`s3`], with this server URL (`None` for the one in `config`).
 #[cfg(feature = "s3")]
 #[allow(clippy::disallowed_methods, reason = "the one place for it")]
 pub fn s3_at(
@@ -212,7 +212,7 @@ pub fn s3_at(
     let key: Option<String> = environment.get("S3_ACCESS_KEY_ID");
     let secret: Option<Secret> = environment.get("S3_SECRET_ACCESS_KEY");
     if key.is_some() != secret.is_some() {
-        let problem = "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY belong together: one is not set";
+        let problem = "only one of S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY is set: set both or neither";
         environment.problem(problem.to_owned());
     }
     let path_style = endpoint.or(config.endpoint_url()).is_some();
@@ -232,8 +232,8 @@ pub fn s3_at(
 #[cfg(feature = "s3")]
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the S3 server of the bucket {bucket} does not honour `If-None-Match: *`: it overwrites existing objects, so quotes \
-     would be lost. Use AWS S3 or a server that honours it, such as SeaweedFS or MinIO since 2024"
+    "the S3 server of the bucket {bucket} ignores `If-None-Match: *`: it overwrites existing objects, so quotes would \
+     be lost. Use AWS S3 or a server that respects it, such as SeaweedFS or MinIO since 2024"
 )]
 pub struct Overwrites {
     /// The bucket of the request.
@@ -244,16 +244,16 @@ pub struct Overwrites {
 #[cfg(feature = "s3")]
 const CHECK: Duration = Duration::from_secs(4);
 
-/// The keys of [`check_write_once`]'s test objects begin with this. A function that is killed during the check leaves its own
-/// behind, so what reads the bucket leaves them out.
+/// The keys of [`check_write_once`]'s test objects begin with this. A function that is killed during the check leaves
+/// its test object behind, so readers of the bucket skip these keys.
 #[cfg(feature = "s3")]
 pub const PROBES: &str = ".quoteflow-probe/";
 
-/// Writes a test object twice into `bucket`, to see whether the server keeps the first, and deletes it. AWS S3 keeps it;
-/// an S3-compatible server has to be checked. One that does not answer is not judged.
+/// Writes a test object twice into `bucket`, to see whether the server keeps the first, and deletes it. AWS S3 keeps
+/// it; an S3-compatible server has to be checked. If the server does not answer, the check is skipped with a warning.
 ///
 /// # Errors
-/// [`Overwrites`] if the server took the second write, or does not implement the condition.
+/// [`Overwrites`] if the server accepts the second write, or does not implement the condition.
 #[cfg(feature = "s3")]
 pub async fn check_write_once(s3: &aws_sdk_s3::Client, bucket: &str) -> Result<(), Overwrites> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -272,7 +272,7 @@ pub async fn check_write_once(s3: &aws_sdk_s3::Client, bucket: &str) -> Result<(
                     let error = describe(error);
                     tracing::warn!(
                         bucket,
-                        "it could not be checked whether the server honours `If-None-Match`: {error}"
+                        "could not check whether the S3 server respects `If-None-Match`: {error}"
                     );
                     return Ok(());
                 }
@@ -283,7 +283,7 @@ pub async fn check_write_once(s3: &aws_sdk_s3::Client, bucket: &str) -> Result<(
     let checked = tokio::time::timeout(CHECK, check).await.unwrap_or_else(|_| {
         tracing::warn!(
             bucket,
-            "it could not be checked whether the server honours `If-None-Match`: no answer in {CHECK:?}"
+            "could not check whether the S3 server respects `If-None-Match`: no answer in {CHECK:?}"
         );
         Ok(())
     });
@@ -306,7 +306,7 @@ pub fn sqs(config: &SdkConfig) -> aws_sdk_sqs::Client {
     aws_sdk_sqs::Client::from_conf(config)
 }
 
-/// A client that brings no TLS to a server that has none.
+/// An HTTP client, without TLS for an `http://` endpoint.
 fn http_client(endpoint: Option<&str>) -> SharedHttpClient {
     if endpoint.is_some_and(|url| url.starts_with("http://")) {
         Builder::new().build_http()

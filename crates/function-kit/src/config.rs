@@ -28,7 +28,7 @@ pub struct Environment {
     problems: Vec<String>,
 }
 
-/// Everything that is wrong with the environment, one problem a line, each with its variable's name.
+/// Everything that is wrong with the environment. Each problem names its variable.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigError(Vec<String>);
 
@@ -45,14 +45,14 @@ impl std::error::Error for ConfigError {}
 pub struct Secret(String);
 
 impl Secret {
-    /// The value itself, for the one place that sends it.
+    /// The value itself. Only the code that sends it may call this.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// `text` with `***` wherever it has the value: as it is, percent-encoded, or escaped as in JSON. For what a server or a
-    /// library says that knows the value.
+    /// `text` with `***` in place of the value, whether plain, percent-encoded or escaped as in JSON. For messages of
+    /// servers and libraries that know the value.
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
         let escaped = format!("{:?}", self.0);
@@ -76,13 +76,13 @@ impl From<String> for Secret {
 impl FromStr for Secret {
     type Err = std::convert::Infallible;
 
-    /// The value without white space around it: a variable that was read from a file ends with a line's end.
+    /// The value without white space around it: a variable that was read from a file ends with a newline.
     fn from_str(value: &str) -> Result<Self, Self::Err> {
         Ok(Self(value.trim().to_owned()))
     }
 }
 
-/// `text` without the user and the password of the URLs in it.
+/// `text` without the users and passwords in its URLs.
 ///
 /// ```
 /// # use function_kit::without_passwords;
@@ -101,8 +101,8 @@ pub fn without_passwords(text: &str) -> String {
     shown
 }
 
-/// Whether the URL's host is this machine. Requests to it never use a proxy, which would send them to itself; a client that
-/// takes its proxies from the environment must be configured so.
+/// Whether the URL's host is this machine. Requests to it must not use a proxy, which would send them to itself; a
+/// client that reads its proxies from the environment must be configured so.
 ///
 /// ```
 /// # use function_kit::is_loopback;
@@ -141,7 +141,7 @@ impl fmt::Debug for Environment {
 }
 
 impl Environment {
-    /// An environment with these values, of which the variables of `table`, and those of every function, can be read. An
+    /// An environment with these values. Only the variables of `table` and those of every function can be read. An
     /// empty value counts as unset.
     pub fn new<N: Into<String>, V: Into<String>>(
         table: &'static [&'static [Variable]],
@@ -160,21 +160,21 @@ impl Environment {
         Self::new(table, std::env::vars_os().filter_map(text))
     }
 
-    /// The variable's value, or its default. `None` if it has neither, and if there is a problem, which is noted: a required
-    /// variable is not set, or the value is not a `T`.
+    /// The variable's value, or its default; `None` if it has neither. If a required variable is not set or the value
+    /// is not a `T`, the problem is noted and the result is `None`.
     pub fn get<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
         let value = self.text(name)?.parse();
         self.noted(name, value)
     }
 
-    /// As [`Environment::get`], of values that are separated by commas. Every bad one is a problem, and left out.
+    /// As [`Environment::get`], for values separated by commas. An invalid value is noted as a problem and left out.
     pub fn list<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<Vec<T>> {
         let items = self.text(name)?.split(',').map(str::trim).filter(|item| !item.is_empty());
         let values: Vec<_> = items.map(str::parse).collect();
         Some(values.into_iter().filter_map(|value| self.noted(name, value)).collect())
     }
 
-    /// As [`Environment::get`], of a variable that is required because of another one's value.
+    /// As [`Environment::get`], for a variable that is required because of another variable's value.
     pub fn required<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
         if !self.is_set(name) {
             self.problem(format!("{name} is not set"));
@@ -182,13 +182,13 @@ impl Environment {
         self.get(name)
     }
 
-    /// Whether the variable has a value of its own, not its default.
+    /// Whether the variable is set. A default does not count.
     #[must_use]
     pub fn is_set(&self, name: &str) -> bool {
         self.variable(name).is_some() && self.variables.contains_key(name)
     }
 
-    /// The value as a text.
+    /// The value as text.
     fn text(&mut self, name: &str) -> Option<&str> {
         let Some(Variable { unset, reference, .. }) = self.variable(name) else {
             self.problem(format!("{name} is read, but it is not in this function's table of variables"));
@@ -224,7 +224,7 @@ impl Environment {
         self.variables.get(reference).cloned()
     }
 
-    /// The variable that `name`'s value comes from: itself, or the one that names its secret.
+    /// The variable that `name`'s value is read from: itself, or the one that names its secret.
     #[must_use]
     pub fn origin<'a>(&self, name: &'a str) -> &'a str {
         self.references.get(name).copied().unwrap_or(name)
@@ -236,8 +236,8 @@ impl Environment {
         self.references.insert(name.to_owned(), reference);
     }
 
-    /// Notes a problem that only the function itself can see, such as two values that do not fit. URLs in it lose their
-    /// users and passwords.
+    /// Notes a problem that only the function can see, such as two values that contradict each other. Users and
+    /// passwords in its URLs are removed.
     pub fn problem(&mut self, problem: impl Into<String>) {
         self.problems.push(without_passwords(&problem.into()));
     }
@@ -248,8 +248,8 @@ impl Environment {
         (!self.problems.is_empty()).then(|| ConfigError(self.problems.clone()))
     }
 
-    /// The configuration, unless there was a problem. `config` is called when all variables have been read, so that it may
-    /// end at the first that has no value.
+    /// The configuration, if there was no problem. Read all variables before this call: `config` may return `None` at
+    /// the first one without a value.
     ///
     /// # Errors
     /// [`ConfigError`] with all problems.

@@ -6,19 +6,18 @@ use lambda_runtime::Diagnostic;
 
 /// An error that knows whether the same event may succeed when it is tried again.
 pub trait Retry: Error {
-    /// `true` for an unavailable dependency, `false` for what stays wrong.
+    /// `true` for an unavailable dependency, `false` for a permanent error.
     fn is_retryable(&self) -> bool;
 }
 
-/// The error as Lambda reports it: the type says `Retryable` or `NonRetryable`, the message has every
-/// cause.
+/// The error as Lambda reports it: the type is `Retryable` or `NonRetryable`, the message contains every cause.
 pub fn diagnostic(error: &impl Retry) -> Diagnostic {
     let error_type = if error.is_retryable() { "Retryable" } else { "NonRetryable" };
     Diagnostic { error_type: error_type.to_owned(), error_message: chain(error) }
 }
 
-/// `error` and its causes, outermost first. Messages of this project never contain their cause's message; some libraries' messages end with
-/// it, and then it is not repeated.
+/// `error` and its causes, outermost first. Messages of this project never contain their cause's message. Some
+/// libraries' messages end with it; then it is not repeated.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();

@@ -1,5 +1,5 @@
-//! What every function shares: configuration read once from the environment and its secrets, JSON logs,
-//! metrics, traces, AWS clients, and errors that say to Lambda whether a retry can help.
+//! Shared by every function: configuration read once from the environment and its secrets, JSON logs, metrics, traces,
+//! AWS clients, and errors that tell Lambda whether a retry can help.
 
 pub mod aws;
 mod certificates;

@@ -1,4 +1,4 @@
-//! The log: a line of JSON an event, with the request's id in `span`.
+//! The log: one line of JSON for each event, with the request's id in `span`.
 
 use std::{
     fmt::{self, Debug},
@@ -24,8 +24,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Logs from now on what `function` and the crates of this project say at `level`, and a panic as any other failure.
-/// Libraries say warnings and errors only: below that some print what they send, and with it secrets.
+/// Starts the log. `function` and the crates of this project log at `level`; a panic is logged like any other failure.
+/// Libraries log warnings and errors only: below that, some print what they send, which may contain secrets.
 pub(crate) fn start(function: &str, level: LevelFilter) {
     let own = [function, "function-kit", "quotes", "warehouse"].map(|name| (name.replace('-', "_"), level));
     let targets = Targets::new()
@@ -33,7 +33,7 @@ pub(crate) fn start(function: &str, level: LevelFilter) {
         .with_targets(own)
         // The span with the request's id.
         .with_target("lambda_runtime::layers::trace", LevelFilter::INFO)
-        // It says each failure a second time, as Rust's Debug.
+        // It would log each failure a second time, as Rust's Debug.
         .with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer().fmt_fields(JsonFields::new()).event_format(Line);
     tracing_subscriber::registry().with(targets).with(lines).init();
@@ -98,7 +98,8 @@ impl Visit for Fields {
         self.0.insert(field.name(), value.into());
     }
 
-    /// Rust's Debug of a list or a map of texts and numbers is JSON, and written as that; anything else is a text.
+    /// Rust's Debug of a list or a map of texts and numbers is JSON and is written as JSON. Anything else becomes a
+    /// string.
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let text = format!("{value:?}");
         let structured = (field.name() != "message" && text.starts_with(['[', '{']))

@@ -1,7 +1,8 @@
-//! Metrics in CloudWatch's embedded format: one line of the log an invocation, from which CloudWatch makes metrics of
-//! the namespace `Quoteflow` with the dimension `function`: the deployed function's name, which keeps deployments apart.
+//! Metrics in CloudWatch's embedded format: one log line for each invocation. CloudWatch turns it into metrics in the
+//! namespace `Quoteflow`. Their dimension `function` is the deployed function's name, which keeps deployments apart.
 //!
-//! Format: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
+//! Format:
+//! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
 use std::{collections::BTreeMap, io::Write, mem, sync::Mutex};
 
@@ -11,17 +12,17 @@ use crate::lock;
 
 include!(concat!(env!("OUT_DIR"), "/metrics.rs"));
 
-/// The most values of a metric on one line; the collector drops further ones.
+/// The most values of a metric on one line. The collector drops the rest.
 const LINE_VALUES: usize = 100;
 
-/// What was noted and not yet written.
+/// Durations that were added and not yet written.
 static SECONDS: Mutex<BTreeMap<&'static str, Vec<f64>>> = Mutex::new(BTreeMap::new());
 
 /// A count of this invocation, such as [`LOADED`].
 pub struct Count(&'static str);
 
 impl Count {
-    /// Adds to it; nothing is written where it stays 0.
+    /// Adds to the count. A count of 0 is not written.
     pub fn add(&self, count: u64) {
         metrics::counter!(self.0).increment(count);
     }
@@ -41,7 +42,7 @@ impl CountByReason {
 pub struct Seconds(&'static str);
 
 impl Seconds {
-    /// Notes a value in seconds. It is written in tenths of a millisecond, each value separately: a hundred of them take
+    /// Adds a duration in seconds. Each value is written separately, in tenths of a millisecond. A hundred of them take
     /// 700 bytes.
     pub fn add(&self, seconds: f64) {
         let seconds = (seconds * 1e4).round() / 1e4;
@@ -49,12 +50,12 @@ impl Seconds {
     }
 }
 
-/// Where the process's metrics are gathered; without it, in tests, they go nowhere.
+/// Gathers the process's metrics. Without it, as in tests, they are dropped.
 pub(crate) fn collector(function: String) -> Result<&'static Collector, metrics_cloudwatch_embedded::Error> {
     Builder::new().cloudwatch_namespace(NAMESPACE).with_dimension("function", function).init()
 }
 
-/// Writes what was gathered since the last time: one line, and one more for each further hundred durations.
+/// Writes the metrics gathered since the last call: one line, and one more for each further hundred durations.
 pub(crate) fn write(collector: &Collector) {
     let mut seconds = mem::take(&mut *lock(&SECONDS));
     let mut lines = Vec::new();
@@ -72,7 +73,7 @@ pub(crate) fn write(collector: &Collector) {
             break;
         }
     }
-    // In one piece, so that no other line of the log comes between.
+    // In one piece, so that no other log line can be written in between.
     if let Err(error) = written.and_then(|()| std::io::stdout().write_all(&lines)) {
         tracing::warn!("the metrics of this invocation are lost: {error}");
     }

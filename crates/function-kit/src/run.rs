@@ -17,15 +17,14 @@ use crate::{
     About, ConfigError, Environment, Retry, certificates, chain, diagnostic, log, metrics, trace::Export,
 };
 
-/// Runs a function behind the Lambda Runtime API: reads its configuration, makes its handler once, and
-/// gives it every event.
+/// Runs a function behind the Lambda Runtime API: reads its configuration, creates its handler once, and
+/// passes every event to it.
 ///
-/// Its name is the dimension `function` of its metrics, which are written after each event, and the service's name of its
-/// spans, which are exported then where OpenTelemetry's variables name a collector.
-/// `start` makes the handler from the environment. What is wrong with the environment ends the process
-/// with one log line that names every variable. `LOG_LEVEL` is for Quoteflow's own lines; libraries, which may print
-/// secrets below it, say warnings and errors only. An event that fails has one ERROR line. `--help` prints the table of
-/// variables.
+/// Its name is the dimension `function` of its metrics and the service name of its spans. After each event, metrics are
+/// written, and spans are exported if OpenTelemetry's variables name a collector. `start` creates the handler from the
+/// environment. If the environment is wrong, the process ends with one log line that names every wrong variable.
+/// `LOG_LEVEL` applies to Quoteflow's own lines. Libraries log warnings and errors only, because below that they may
+/// print secrets. An event that fails has one ERROR line. `--help` prints the variables.
 pub fn run<Start, Handler, Event, Outcome, Failure>(about: &About, start: Start) -> ExitCode
 where
     Start: AsyncFnOnce(Environment) -> Result<Handler, Box<dyn Error + Send + Sync>>,
@@ -41,7 +40,7 @@ where
     certificates::name_one_file();
     let name = about.name;
     let mut environment = Environment::of_process(about.variables);
-    // What is wrong with the level is logged, too.
+    // A wrong level is logged as a problem, too.
     log::start(name, environment.get("LOG_LEVEL").unwrap_or(LevelFilter::INFO));
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
         Ok(runtime) => runtime,
@@ -59,13 +58,13 @@ where
     }
 }
 
-/// What is kept of a function's time for reporting that it ran out.
+/// The part of a function's time that is kept for reporting that it ran out.
 const MARGIN: Duration = Duration::from_millis(500);
-/// No function has more time. An invocation without a deadline gets it, too.
+/// Lambda's maximum. An invocation without a deadline gets it.
 const LONGEST: Duration = Duration::from_mins(15);
 
-/// How long the handler of an event may still take. Half a second before Lambda would end the process, [`run`] ends the handler
-/// and reports the event as `Retryable`.
+/// How long the handler of an event may still take. Half a second before Lambda would end the process, [`run`] ends the
+/// handler and reports the event as `Retryable`.
 #[must_use]
 #[allow(clippy::disallowed_methods, reason = "the one place for it")]
 pub fn time_left(context: &Context) -> Duration {
@@ -110,7 +109,7 @@ where
 }
 
 fn out_of_time() -> Diagnostic {
-    let error_message = "the function's time was over before it had handled the event".to_owned();
+    let error_message = "the function's time was over before it finished the event".to_owned();
     Diagnostic { error_type: "Retryable".to_owned(), error_message }
 }
 

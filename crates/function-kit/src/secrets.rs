@@ -10,20 +10,19 @@ use crate::{
 /// A secret that could not be read. A function that does not start is started again for the next event, so it
 /// does not matter whether the reason is temporary.
 #[derive(Debug, thiserror::Error)]
-#[error("{reference}: the secret {secret} was not read")]
+#[error("{reference}: the secret {secret} could not be read")]
 pub struct SecretError {
     /// The variable that names it.
     pub reference: &'static str,
     /// Its ARN or name.
     pub secret: String,
-    /// What Secrets Manager or the network said; never a part of the secret.
+    /// The error of Secrets Manager or of the network. It contains no part of the secret.
     pub source: CallError,
 }
 
 impl Environment {
-    /// The environment with the value of every secret that it refers to in the value's own variable, without
-    /// white space around it. A variable that is set beside its reference is a problem. A request to AWS is made only if
-    /// there is a reference.
+    /// Reads every secret that the environment refers to, and sets its variable to the value without surrounding white
+    /// space. It is a problem if a variable and its reference are both set. AWS is called only if there is a reference.
     ///
     /// # Errors
     /// [`SecretError`] for the first secret that cannot be read or has no text value.
@@ -51,7 +50,7 @@ async fn read(client: &Client, reference: &'static str, secret: String) -> Resul
             Some(value) => return Ok(value.to_owned()),
             None => unreadable("it has no text value"),
         },
-        // An answer that cannot be read may contain the secret: nothing of it is logged.
+        // An unreadable answer may contain the secret, so no part of it is logged.
         Err(SdkError::ResponseError(_)) => unreadable("the answer is not from Secrets Manager"),
         Err(error) => error.into(),
     };

@@ -1,7 +1,7 @@
-//! One quote's way through the functions: the trace context that goes with it, and a span for each step.
+//! Traces a quote through the functions: the trace context that travels with it, and a span for each step.
 //!
-//! The trace's id is the quote's id, so that a log, a row and a trace name the same thing. Spans are exported by OTLP
-//! where `OTEL_EXPORTER_OTLP_ENDPOINT` is set and the cargo feature `otel` is on; the context is passed on in any case.
+//! The trace's id is the quote's id, so that a log, a row and a trace have the same id. Spans are exported by OTLP if
+//! `OTEL_EXPORTER_OTLP_ENDPOINT` is set and the cargo feature `otel` is on. The context is always passed on.
 
 use std::{fmt, time::SystemTime};
 
@@ -13,13 +13,13 @@ mod export;
 
 pub(crate) use export::Export;
 
-/// The name of the Kafka header, and of the object's metadata, with a [`TraceParent`].
+/// The Kafka header, and the object's metadata key, that contains a [`TraceParent`].
 pub const TRACEPARENT: &str = "traceparent";
 
 /// Whether the caller recorded its span, and whether the trace's id is random; the other bits have no meaning yet.
 const KNOWN_FLAGS: u8 = 0b11;
 
-/// A span of a trace, as the next step needs to know it.
+/// A span of a trace: what the next step needs to know about it.
 ///
 /// Format: <https://www.w3.org/TR/trace-context/#traceparent-header>.
 ///
@@ -55,10 +55,10 @@ impl TraceParent {
         })
     }
 
-    /// The beginning of the trace called `id`, with no recorded span; `None` where `id` is 0, which names no trace.
+    /// The beginning of the trace `id`, without a recorded span; `None` if `id` is 0, which is not a valid trace id.
     #[must_use]
     pub fn root(id: u128) -> Option<Self> {
-        // Half of a uuid is as good as random, and the same for every try.
+        // Half of a uuid is as good as random, and the same in every attempt.
         let span_id = u64::try_from(id & u128::from(u64::MAX)).unwrap_or_default().max(1);
         (id != 0).then_some(Self { trace_id: id, span_id, flags: 0 })
     }
@@ -81,25 +81,25 @@ fn lower_hex(text: &str, digits: usize) -> Option<u128> {
     (is_hex && text.len() == digits).then(|| u128::from_str_radix(text, 16).ok())?
 }
 
-/// What a span is to the message that it is about.
+/// What a span does with its message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpanKind {
     /// It sends the message.
     Producer,
-    /// It works on the message.
+    /// It processes the message.
     Consumer,
 }
 
-/// A step of one quote's way, from its start until it is dropped.
+/// One step of a quote, from its start until it is dropped.
 pub struct Span {
     context: Option<TraceParent>,
     recorded: Option<export::Recorded>,
 }
 
 impl Span {
-    /// Starts the span `{operation} {destination}`, as OpenTelemetry calls steps with messages
-    /// (<https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/>): a child of `parent`, or, without one,
-    /// the first of the trace called `id`.
+    /// Starts the span `{operation} {destination}`, named as OpenTelemetry names messaging spans
+    /// (<https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/>). It is a child of `parent`; without a
+    /// parent it is the first span of the trace `id`.
     #[must_use]
     pub fn start(
         kind: SpanKind,
@@ -113,12 +113,12 @@ impl Span {
         };
         match export::Recorded::start(kind, operation, destination, context, parent.is_some()) {
             Some((context, recorded)) => Self { context: Some(context), recorded: Some(recorded) },
-            // A step that records nothing passes on what came.
+            // A step that records nothing passes on the context it received.
             None => Self { context: Some(context), recorded: None },
         }
     }
 
-    /// What the next step gets as its parent; `None` without a trace.
+    /// The parent for the next step; `None` without a trace.
     #[must_use]
     pub fn context(&self) -> Option<TraceParent> {
         self.context
@@ -144,14 +144,14 @@ impl Span {
         }
     }
 
-    /// Says that the step failed, and why.
+    /// Marks the step as failed, with the reason.
     pub fn fail(&mut self, reason: impl fmt::Display) {
         if let Some(recorded) = &mut self.recorded {
             recorded.fail(reason.to_string());
         }
     }
 
-    /// Ends the span at a time that is over.
+    /// Ends the span at a time in the past.
     pub fn end_at(self, at: SystemTime) {
         if let Some(recorded) = self.recorded {
             recorded.end_at(at);

@@ -1,4 +1,5 @@
-//! A function's table of environment variables. What is not in it cannot be read; `--help` and the function's README show it.
+//! A function's table of environment variables. Only these can be read. `--help` and the function's README show the
+//! table.
 
 use std::fmt::Write;
 
@@ -18,7 +19,7 @@ pub struct Variable {
     pub(crate) reference: Option<&'static str>,
 }
 
-/// What holds while a variable is not set.
+/// What happens if a variable is not set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unset {
     /// The function does not start.
@@ -36,7 +37,7 @@ impl Variable {
         Self { name, unset: Unset::Problem, meaning, is_secret: false, reference: None }
     }
 
-    /// A variable that may have no value. A name that ends in `*` stands for every variable that begins so.
+    /// A variable that may have no value. A name that ends in `*` stands for every variable with that prefix.
     #[must_use]
     pub const fn optional(name: &'static str, meaning: &'static str) -> Self {
         Self { unset: Unset::NoValue, ..Self::required(name, meaning) }
@@ -54,8 +55,8 @@ impl Variable {
         Self { is_secret: true, ..self }
     }
 
-    /// The same variable, whose value may also be that of a secret in AWS Secrets Manager: `reference` is the variable with
-    /// its ARN or name. [`Environment::with_secrets`] reads it.
+    /// The same variable, whose value may also be read from a secret in AWS Secrets Manager: the variable `reference`
+    /// contains the secret's ARN or name. [`Environment::with_secrets`] reads it.
     #[must_use]
     pub const fn or_secret_of(self, reference: &'static str) -> Self {
         Self { reference: Some(reference), ..self }
@@ -83,14 +84,14 @@ pub(crate) const COMMON: &[Variable] = &[
     ),
 ];
 
-/// What a function says about itself.
+/// A function's description.
 #[derive(Debug)]
 pub struct About {
-    /// Its name, and that of its folder in `functions`.
+    /// Its name, and the name of its folder in `functions`.
     pub name: &'static str,
-    /// What it makes of what.
+    /// Its input and its output.
     pub purpose: &'static str,
-    /// Its own variables, and those of the crates that it uses. The variables of every function need not be named.
+    /// Its own variables, and those of the crates that it uses. The variables that every function has are added.
     pub variables: &'static [&'static [Variable]],
 }
 
@@ -99,14 +100,14 @@ pub struct About {
 pub struct Row {
     /// The variable's name.
     pub name: &'static str,
-    /// What holds while it is not set.
+    /// What happens if it is not set.
     pub unset: Unset,
     /// What it is for, with code in backticks.
     pub meaning: String,
 }
 
 impl About {
-    /// The table. A variable whose value may come from a secret has two lines.
+    /// The table. A variable whose value may be read from a secret has two lines.
     pub fn rows(&self) -> impl Iterator<Item = Row> {
         let rows = |&Variable { name, unset, meaning, is_secret, reference }: &Variable| {
             let mark = if is_secret { "(secret) " } else { "" };
@@ -141,7 +142,7 @@ impl About {
         let defaults = rows.iter().map(|row| row.unset.text().len()).max().unwrap_or_default();
         let mut line = |name: &str, default: &str, meaning: &str| {
             let text = format!("  {name:names$}  {default:defaults$}  {meaning}");
-            // A String takes every text.
+            // Writing to a String cannot fail.
             let _ = writeln!(help, "{}", text.trim_end());
         };
         line("name", "default", "meaning");

@@ -1,4 +1,4 @@
-//! Spans by OTLP over HTTP (protobuf), where OpenTelemetry's variables name a collector.
+//! Exports spans by OTLP over HTTP (protobuf), if OpenTelemetry's variables name a collector.
 
 use std::{
     borrow::Cow,
@@ -37,19 +37,19 @@ use tokio::runtime::Handle;
 use super::{SpanKind, TraceParent};
 use crate::{Environment, chain, lock};
 
-/// How long an export may take by default. OpenTelemetry's own default is 10 s; here an invocation waits for it.
+/// How long an export may take by default. OpenTelemetry's own default of 10 s is too long, since an invocation waits.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// What is kept of the function's time for answering.
+/// The part of the function's time that is kept for answering.
 const ANSWER: Duration = Duration::from_millis(100);
 
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
 thread_local! {
-    /// What the next trace that begins on this thread is called.
+    /// The id of the next trace that begins on this thread.
     static NEXT_TRACE: Cell<Option<TraceId>> = const { Cell::new(None) };
 }
 
-/// What kept the last export from the collector.
+/// Why the last export failed, if it did.
 type Trouble = Arc<Mutex<Option<String>>>;
 
 /// The export of this process's spans.
@@ -60,8 +60,8 @@ pub(crate) struct Export {
 }
 
 impl Export {
-    /// Exports the spans from now on, as the variables `OTEL_…` say; `None` where they name no collector, and where
-    /// they are wrong, which is noted as a problem. It needs a runtime of tokio's.
+    /// Starts to export spans as the variables `OTEL_…` say; `None` if they name no collector. If they are wrong, a
+    /// problem is noted. Must be called within a tokio runtime.
     pub fn start(environment: &mut Environment, function: &'static str) -> Option<Self> {
         let endpoint: String = environment
             .get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -90,7 +90,7 @@ impl Export {
         let exporter = SpanExporter::builder()
             .with_http()
             .with_http_client(collector)
-            // A function does not wait for another try; it exports again after its next invocation.
+            // A function does not wait for a retry. It exports again after its next invocation.
             .with_retry_policy(RetryPolicy::default().with_max_retries(0))
             .build();
         let exporter = match exporter {
@@ -114,13 +114,13 @@ impl Export {
             .with_sampler(ByRandomBits(Config::default().sampler))
             .with_batch_exporter(exporter)
             .build();
-        // There is one process, and one call of this.
+        // This is called once in a process, so that it cannot be set already.
         let _ = TRACER.set(provider.tracer("quoteflow"));
         Some(Self { provider, timeout, trouble })
     }
 
-    /// Sends what has ended, because a function that is frozen afterwards sends nothing. It takes no longer than the
-    /// export's timeout and than the function has until `deadline`; what goes wrong is logged and no more.
+    /// Sends the spans that have ended, because a frozen function cannot. It takes at most the export's timeout and the
+    /// time until `deadline`. A failure is only logged.
     pub async fn flush(&self, deadline: Instant) {
         let left = deadline.saturating_duration_since(Instant::now()).saturating_sub(ANSWER);
         let provider = self.provider.clone();
@@ -147,7 +147,7 @@ struct Collector {
     trouble: Trouble,
 }
 
-/// The client that the AWS SDK brings.
+/// The AWS SDK's HTTP client, which is linked anyway.
 fn connector(tls: bool) -> SharedHttpConnector {
     let builder = Connector::builder();
     SharedHttpConnector::new(if tls {
@@ -187,7 +187,7 @@ async fn ask(connector: &SharedHttpConnector, request: Request<Bytes>) -> Result
     Ok(Response::builder().status(status).body(body)?)
 }
 
-/// A trace begins with the id that it was given; spans have random ids.
+/// A trace gets the id in `NEXT_TRACE`, if there is one. Spans get random ids.
 #[derive(Debug)]
 struct QuoteIds;
 
@@ -201,12 +201,12 @@ impl IdGenerator for QuoteIds {
     }
 }
 
-/// The sampler that the variables name, shown random bits where it looks for them. A ratio is compared with the upper
-/// bits of the id's second half; a uuid has its variant there, and would be sampled never or always.
+/// The sampler that the variables name, with random bits where it reads them. A ratio sampler reads the upper bits of
+/// the id's second half. A uuid has its variant there, so that all or no traces would be sampled.
 #[derive(Debug, Clone)]
 struct ByRandomBits(Box<dyn ShouldSample>);
 
-/// As many of a uuid's last bits are random in every version that is made here (v5 and v7).
+/// How many of a uuid's last bits are random in every version that is generated here (v5 and v7).
 const RANDOM_BITS: u32 = 56;
 
 impl ShouldSample for ByRandomBits {
@@ -225,12 +225,12 @@ impl ShouldSample for ByRandomBits {
     }
 }
 
-/// A span of the SDK's.
+/// A span of the SDK.
 pub(super) struct Recorded(opentelemetry_sdk::trace::Span);
 
 impl Recorded {
-    /// The span, and its own context; `None` where nothing is exported. `is_child` says whether `context` is a parent's
-    /// or names the trace only.
+    /// The span and its context; `None` if nothing is exported. `is_child` says whether `context` is a parent or only
+    /// names the trace.
     pub fn start(
         kind: SpanKind,
         operation: &'static str,
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn a_ratio_of_uuids_is_sampled() {
         let sampler = ByRandomBits(Box::new(Sampler::TraceIdRatioBased(0.25)));
-        // The last bits of a uuid v7 count through; its version and variant stay.
+        // The last bits of the uuid v7 count up; its version and variant stay the same.
         let is_sampled = |number: u128| {
             let id = 0x018c_c251_f400_7000_8000_0000_0000_0000 | (number << (RANDOM_BITS - 10));
             let result = sampler.should_sample(None, TraceId::from(id), "", &OtelKind::Producer, &[], &[]);

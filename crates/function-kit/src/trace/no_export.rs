@@ -1,4 +1,4 @@
-//! In the place of the export where the cargo feature `otel` is off.
+//! Replaces the export if the cargo feature `otel` is off.
 
 use std::{
     convert::Infallible,
@@ -24,7 +24,7 @@ impl Export {
         None
     }
 
-    #[allow(clippy::unused_async, reason = "the export that is there waits")]
+    #[allow(clippy::unused_async, reason = "the real export waits")]
     pub async fn flush(&self, _: Instant) {
         match self.0 {}
     }

@@ -151,7 +151,7 @@ async fn a_server_that_overwrites_objects_is_found_out_before_the_first_quote() 
         !errors.is_empty() && errors.iter().all(|line| line["message"].to_string().contains("If-None-Match"))
     );
     assert!(s3.objects("/").is_empty(), "nothing stays of the check");
-    // One that honours it has nothing of it left either.
+    // A server that respects it contains nothing of the check either.
     let s3 = S3::truthful().await;
     let function = writing_to(&s3.url, TIMEOUT);
     function.invoke(r#"{"records":{}}"#).await.unwrap();
