@@ -1,5 +1,5 @@
-//! Makes the list of a quote's prices: the columns of type FLOAT that `infra/gcp/tables.json` gives bronze. A column of
-//! another type needs code of its own.
+//! Generates the list of a quote's prices: bronze's columns of type FLOAT in `infra/gcp/tables.json`. A column of
+//! another type needs separate code.
 
 use std::{env, error::Error, fs, path::Path};
 
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .filter(|column| column["type"] == "FLOAT")
         .filter_map(|column| column["name"].as_str())
         .collect();
-    let doc = "The prices of a quote, and whatever else of it is a number: bronze's columns of type FLOAT.";
+    let doc = "The prices and the other numbers of a quote: bronze's columns of type FLOAT.";
     let out = format!("/// {doc}\npub const PRICES: [&str; {}] = {prices:?};\n", prices.len());
     fs::write(Path::new(&env::var("OUT_DIR")?).join("prices.rs"), out)?;
     Ok(())

@@ -7,15 +7,15 @@ use std::{
 use flate2::{GzBuilder, bufread::MultiGzDecoder};
 use zstd::stream::read::Decoder as ZstdDecoder;
 
-/// The largest object that is written or read, and the most lines of a batch before they are compressed, in bytes. An event
-/// of Kafka's trigger has 6 MB, and a record's value is in it in base64.
+/// The largest object that is written or read, and the largest size of a batch's lines before compression, in bytes. An
+/// event of Kafka's trigger has at most 6 MB, and it contains the records' values in base64.
 pub const LARGEST_OBJECT: usize = 5 << 20;
 
-/// Measured on quotes of 250 B, in the release profile: gzip 1 leaves 53 % of them in 1.6 µs of CPU a quote, 2 leaves 39 % in
-/// 2.3 µs, 6 leaves 37 % in 4.6 µs; zstd 1 leaves 34 % in 0.9 µs, 3 leaves 35 % in 1.6 µs.
+/// Measured on quotes of 250 B, in the release profile: gzip 1 leaves 53 % of them in 1.6 µs of CPU a quote, 2 leaves
+/// 39 % in 2.3 µs, 6 leaves 37 % in 4.6 µs; zstd 1 leaves 34 % in 0.9 µs, 3 leaves 35 % in 1.6 µs.
 const GZIP_LEVEL: u32 = 2;
 const ZSTD_LEVEL: i32 = 1;
-/// The largest window that a zstd frame may ask for: 8 MiB, what every decoder must support (RFC 8878, 3.1.1.1.2).
+/// The largest window that a zstd frame may request: 8 MiB, which every decoder must support (RFC 8878, 3.1.1.1.2).
 const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// How a batch's lines are compressed.
@@ -27,26 +27,26 @@ pub enum Compression {
     Zstd,
 }
 
-/// Why a batch's lines cannot be had.
+/// Why a batch's lines cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DamagedBatch {
-    /// It is cut off, or not compressed so.
-    #[error("it is not whole {compression}: {source}")]
+    /// It is cut off, or not compressed as its key says.
+    #[error("it is not complete {compression} data: {source}")]
     Stream {
-        /// What its key says.
+        /// The compression that its key names.
         compression: Compression,
-        /// What the decoder says.
+        /// The decoder's error.
         source: io::Error,
     },
-    /// It grows beyond any batch.
+    /// It is larger than any batch.
     #[error(
-        "it grows beyond {LARGEST_OBJECT} bytes when it is decompressed, and archive-quotes writes no such object"
+        "it has more than {LARGEST_OBJECT} bytes when decompressed, and archive-quotes writes no such object"
     )]
     TooLarge,
 }
 
 impl Compression {
-    /// The end of such an object's key.
+    /// How the key of such an object ends.
     #[must_use]
     pub fn suffix(self) -> &'static str {
         match self {
@@ -55,13 +55,13 @@ impl Compression {
         }
     }
 
-    /// What the key of an object says; `None` for an object that holds one quote.
+    /// The compression that an object's key names; `None` for an object with one quote.
     #[must_use]
     pub fn of_key(key: &str) -> Option<Self> {
         [Self::Gzip, Self::Zstd].into_iter().find(|it| key.ends_with(it.suffix()))
     }
 
-    /// The media type of such an object. It has no `Content-Encoding`, on which some clients would decompress it unasked.
+    /// The media type of such an object. It has no `Content-Encoding`, because some clients would then decompress it.
     #[must_use]
     pub fn media_type(self) -> &'static str {
         match self {
@@ -70,10 +70,10 @@ impl Compression {
         }
     }
 
-    /// `lines`, compressed. The same lines make the same bytes: they contain neither a time nor a name.
+    /// Compresses `lines`. The same lines give the same bytes, which contain neither a time nor a name.
     ///
     /// # Errors
-    /// Whatever the encoder reports; writing to memory, it has no reason to.
+    /// The encoder's error. In memory there should be none.
     pub fn compress(self, lines: &[u8]) -> io::Result<Vec<u8>> {
         match self {
             Self::Gzip => {
@@ -86,10 +86,10 @@ impl Compression {
         }
     }
 
-    /// The lines that were compressed to `bytes`, read as a stream up to [`LARGEST_OBJECT`].
+    /// Decompresses `bytes` as a stream, up to [`LARGEST_OBJECT`] bytes.
     ///
     /// # Errors
-    /// [`DamagedBatch`].
+    /// [`DamagedBatch`] if `bytes` are not complete compressed data, or too large.
     pub fn decompress(self, bytes: &[u8]) -> Result<Vec<u8>, DamagedBatch> {
         let damaged = |source| DamagedBatch::Stream { compression: self, source };
         if bytes.is_empty() {
@@ -107,7 +107,7 @@ impl Compression {
     }
 }
 
-/// All that comes; `None` where it is too much.
+/// Everything that can be read; `None` if it is more than [`LARGEST_OBJECT`] bytes.
 fn read(decoder: impl Read) -> io::Result<Option<Vec<u8>>> {
     let mut lines = Vec::new();
     decoder.take(LARGEST_OBJECT as u64 + 1).read_to_end(&mut lines)?;

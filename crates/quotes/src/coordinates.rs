@@ -4,10 +4,10 @@ use uuid::Uuid;
 
 use crate::id::QuoteId;
 
-/// The namespace of the ids derived from Kafka coordinates (a random uuid, fixed for ever).
+/// The namespace of the ids derived from Kafka coordinates: a random uuid that must never change.
 const NAMESPACE: Uuid = Uuid::from_u128(0x5b0d_2c5e_7b1f_4a64_9d0a_3f6f_0c2e_8a11);
 
-/// The position of a record in Kafka; with its timestamp, unique even if a topic is created again.
+/// The position of a record in Kafka. With the timestamp it stays unique even if a topic is created again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Coordinates {
     /// The topic's name.
@@ -21,8 +21,8 @@ pub struct Coordinates {
 }
 
 impl Coordinates {
-    /// The identity of a quote that came without one: uuid v5 over topic, partition, offset and
-    /// timestamp, so that a replay of the record derives it again.
+    /// The id of a quote that has none in its message: uuid v5 over topic, partition, offset and
+    /// timestamp, so that a replay of the record derives the same id.
     #[must_use]
     pub fn derive_quote_id(&self) -> QuoteId {
         let name = format!("{}/{}/{}/{}", self.topic, self.partition, self.offset, self.timestamp_ms);

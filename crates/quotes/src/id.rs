@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 /// The identity of one observation, from the fetch to gold.
 ///
-/// uuid v7 where `fetch-quotes` made it, so that it contains the millisecond of the fetch.
+/// If `fetch-quotes` created it, it is a uuid v7, which contains the millisecond of the fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct QuoteId(Uuid);
 
@@ -30,7 +30,7 @@ impl QuoteId {
         })
     }
 
-    /// Its 128 bits: what its trace is called.
+    /// Its 128 bits, which are also its trace's id.
     #[must_use]
     pub fn as_u128(self) -> u128 {
         self.0.as_u128()

@@ -12,9 +12,9 @@ use crate::{
 
 const SUFFIX: &str = ".json";
 
-/// The key of a quote's object in the bronze bucket: `{symbol}/{fetched_at}.json`; if another quote has that key already,
-/// `{symbol}/{fetched_at}-{topic}-{partition}-{offset}.json`; and if the topic was deleted and created again, so that
-/// another quote has that one too, `{symbol}/{fetched_at}-{topic}-{partition}-{offset}-{quote_id}.json`.
+/// The key of a quote's object in the bronze bucket: `{symbol}/{fetched_at}.json`. If another quote has that key
+/// already: `{symbol}/{fetched_at}-{topic}-{partition}-{offset}.json`. If another quote has this key too, because the
+/// topic was deleted and created again: `{symbol}/{fetched_at}-{topic}-{partition}-{offset}-{quote_id}.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ObjectKey {
     symbol: Symbol,
@@ -45,21 +45,21 @@ impl ObjectKey {
         Self { symbol, fetched_at, coordinates: None }
     }
 
-    /// The key to use where other bytes hold this one.
+    /// The key to use if an object with other bytes has this key.
     #[must_use]
     pub fn with_coordinates(self, at: &Coordinates) -> Self {
         let coordinates = Some(format!("{}-{}-{}", at.topic, at.partition, at.offset));
         Self { coordinates, ..self }
     }
 
-    /// The key to use if other bytes hold the one with the coordinates, too.
+    /// The key to use if an object with other bytes has the key with the coordinates, too.
     #[must_use]
     pub fn with_coordinates_and_id(self, at: &Coordinates, id: QuoteId) -> Self {
         let coordinates = Some(format!("{}-{}-{}-{id}", at.topic, at.partition, at.offset));
         Self { coordinates, ..self }
     }
 
-    /// Whose quote it is.
+    /// The quote's symbol.
     #[must_use]
     pub fn symbol(&self) -> &Symbol {
         &self.symbol
@@ -83,8 +83,8 @@ impl ObjectKey {
         format!("{symbol}/")
     }
 
-    /// A text after which, in the order of a listing, every key of `symbol` stands that was fetched at
-    /// `fetched_at` (seconds since 1970) or later. Keys' seconds have 10 digits from 2001 to 2286.
+    /// A text that sorts, in a listing, before every key of `symbol` with this `fetched_at` (seconds since 1970) or a
+    /// later one. Keys' seconds have 10 digits from 2001 to 2286.
     #[must_use]
     pub fn just_before(symbol: &Symbol, fetched_at: i64) -> String {
         format!("{symbol}/{:010}", fetched_at.max(0))
@@ -119,10 +119,10 @@ impl FromStr for ObjectKey {
     }
 }
 
-/// The key of an object that holds many quotes of a topic's partition, one a line:
-/// `batches/{newest}-{oldest}-{quotes}-{topic}-{partition}-{first}-{last}.ndjson.gz` or `….ndjson.zst`. It has the times of
-/// the newest and the oldest quote, which are of one UTC day, how many quotes there are, and the first and the last offset.
-/// Where other bytes hold this key, `.1` stands after the last offset, then `.2`, and so on.
+/// The key of an object with many quotes of a topic's partition, one on each line:
+/// `batches/{newest}-{oldest}-{quotes}-{topic}-{partition}-{first}-{last}.ndjson.gz` or `….ndjson.zst`. It has the
+/// times of the newest and the oldest quote, which are of one UTC day, how many quotes there are, and the first and the
+/// last offset. If an object with other bytes has this key, `.1` is added after the last offset, then `.2`, and so on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BatchKey {
     /// When the newest quote was fetched, in seconds since 1970.
@@ -139,7 +139,7 @@ pub struct BatchKey {
     pub first: i64,
     /// The last quote's offset.
     pub last: i64,
-    /// How many keys before this one hold other bytes.
+    /// How many keys before this one belong to objects with other bytes.
     pub taken: u32,
     /// How the lines are compressed.
     pub compression: Compression,
@@ -195,9 +195,9 @@ impl FromStr for BatchKey {
 /// The key of an object that archive-quotes has written, in one layout or the other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ArchiveKey {
-    /// One quote's.
+    /// Of one quote.
     Quote(ObjectKey),
-    /// That of many quotes.
+    /// Of many quotes.
     Batch(BatchKey),
 }
 
@@ -226,7 +226,7 @@ impl ArchiveKey {
         utc_date(self.newest_and_oldest().0)
     }
 
-    /// How many quotes it holds.
+    /// How many quotes the object contains.
     #[must_use]
     pub fn quotes(&self) -> u64 {
         match self {

@@ -1,8 +1,8 @@
 //! The domain of Quoteflow, without I/O: what a quote is, how it is identified, and where it is kept.
 //!
 //! A quote is one observation of a stock's price: the body of a Finnhub `/quote` answer with the
-//! three fields `symbol`, `fetched_at` and `quote_id` added. Numbers keep the text they came with,
-//! from the fetch to the object store.
+//! three fields `symbol`, `fetched_at` and `quote_id` added. Numbers keep their original text from the
+//! fetch to the object store.
 
 mod compression;
 mod coordinates;

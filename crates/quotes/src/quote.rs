@@ -16,15 +16,15 @@ use crate::{
 /// How much of a quote Finnhub knew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completeness {
-    /// Every price and the time are there.
+    /// Every price and the time are present.
     Complete,
     /// Some of current, high, low, open, previous close and time are zero or missing.
     Partial,
-    /// All of them are: an unknown symbol, or an outage that answers 200.
+    /// All of them are zero or missing: an unknown symbol, or an outage that answers 200.
     NoData,
 }
 
-/// One observation of a stock's price, with every field that its producer gave it.
+/// One observation of a stock's price, with every field that its producer wrote.
 #[derive(Clone, Debug)]
 pub struct Quote {
     id: QuoteId,
@@ -34,7 +34,7 @@ pub struct Quote {
 }
 
 impl Quote {
-    /// The quote that Finnhub's answer `body` makes for `symbol`, asked at `fetched_at_ms`
+    /// The quote from Finnhub's answer `body` for `symbol`, requested at `fetched_at_ms`
     /// (milliseconds since 1970).
     ///
     /// # Errors
@@ -50,11 +50,11 @@ impl Quote {
         Ok(Self { id, symbol: symbol.clone(), fetched_at, fields })
     }
 
-    /// The quote in a Kafka record's `value`. A message from another producer may lack `quote_id` and
-    /// `fetched_at`: they are derived from the record's coordinates, so that a replay derives them again.
+    /// The quote in a Kafka record's `value`. If a message from another producer has no `quote_id` or no
+    /// `fetched_at`, they are derived from the record's coordinates, so that a replay derives the same values.
     ///
     /// # Errors
-    /// [`InvalidQuote`] says what the message lacks or has wrong.
+    /// [`InvalidQuote`] says what is missing or wrong.
     pub fn from_message(value: &[u8], at: &Coordinates) -> Result<Self, InvalidQuote> {
         let mut fields = parse_object(value)?;
         if is_absent(&fields, QUOTE_ID) {
@@ -73,7 +73,7 @@ impl Quote {
     /// The quote in an archived object.
     ///
     /// # Errors
-    /// [`InvalidQuote`] says what the object lacks or has wrong.
+    /// [`InvalidQuote`] says what is missing or wrong in the object.
     pub fn from_object(bytes: &[u8]) -> Result<Self, InvalidQuote> {
         Self::from_fields(parse_object(bytes)?)
     }
@@ -90,7 +90,7 @@ impl Quote {
         self.id
     }
 
-    /// Whose price it is.
+    /// The symbol.
     #[must_use]
     pub fn symbol(&self) -> &Symbol {
         &self.symbol
@@ -108,17 +108,16 @@ impl Quote {
         utc_date(self.fetched_at)
     }
 
-    /// The price's own field `name` (one of [`crate::PRICES`], or `t`) as the text it came with; `None` where it is
-    /// absent or null.
+    /// The original text of the field `name` (one of [`crate::PRICES`], or `t`); `None` if it is absent or null.
     #[must_use]
     pub fn number_text(&self, name: &str) -> Option<&str> {
         present(&self.fields, name)
     }
 
-    /// The market's last-trade time in seconds since 1970, as Finnhub tells it: it may stand still or lie.
+    /// The market's last-trade time in seconds since 1970, as Finnhub reports it: it may stand still or be wrong.
     ///
     /// # Errors
-    /// [`InvalidQuote::Field`] where it is no whole number.
+    /// [`InvalidQuote::Field`] if it is not a whole number.
     pub fn market_time(&self) -> Result<Option<i64>, InvalidQuote> {
         fields::whole(MARKET_TIME, present(&self.fields, MARKET_TIME))
     }
@@ -138,7 +137,7 @@ impl Quote {
         }
     }
 
-    /// The quote as JSON: its fields in the order and with the number texts in which they came.
+    /// The quote as JSON: its fields in their original order, its numbers with their original text.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         raw(&self.fields).get().as_bytes().to_vec()
@@ -155,7 +154,7 @@ fn parse_object(bytes: &[u8]) -> Result<IndexMap<String, Box<RawValue>>, Invalid
     serde_json::from_slice(bytes).map_err(|error| InvalidQuote::Json(error.to_string()))
 }
 
-/// What is serialised here (texts, integers, uuids, parsed JSON) always can be.
+/// Serialising the values used here (texts, integers, uuids, parsed JSON) cannot fail.
 fn raw(value: &impl Serialize) -> Box<RawValue> {
     to_raw_value(value).unwrap_or_default()
 }
@@ -324,7 +323,7 @@ mod tests {
     }
 
     proptest! {
-        /// Both read the same bytes to the same quote, or refuse them with the same words.
+        /// Both read the same bytes as the same quote, or reject them with the same message.
         #[test]
         fn a_quote_in_place_is_the_quote_that_owns_its_fields(
             fields in proptest::collection::vec(

@@ -7,28 +7,28 @@ const PUNCTUATION: &[u8] = b" .^:-_=+&$!@";
 
 /// A ticker symbol as Finnhub writes it: `AAPL`, `BRK.B`, `^DJI`, `BINANCE:BTCUSDT`, `OANDA:EUR_USD`.
 ///
-/// A message's symbol becomes part of an object key, so that only what can do no harm there is one:
-/// 1 to 64 ASCII letters, digits, inner spaces and `. ^ : - _ = + & $ ! @`, neither beginning with a
-/// dot nor holding `..`.
+/// A message's symbol becomes part of an object key, so only harmless characters are allowed:
+/// 1 to 64 ASCII letters, digits, inner spaces and `. ^ : - _ = + & $ ! @`. It neither begins with a
+/// dot nor contains `..`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Symbol(String);
 
-/// Why a text is no [`Symbol`].
+/// Why a text is not a [`Symbol`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSymbol {
-    /// Nothing, or nothing but spaces.
+    /// Empty, or only spaces.
     #[error("the symbol is empty")]
     Empty,
-    /// More than 64 bytes; holds the number of bytes.
+    /// More than 64 bytes; contains the number of bytes.
     #[error("the symbol has {0} bytes, more than {MAX_LENGTH}")]
     TooLong(usize),
-    /// A character that no symbol has.
+    /// A character that is not allowed.
     #[error("the symbol {symbol:?} contains {character:?}")]
     Character {
         /// The whole text.
         symbol: String,
-        /// Its first offending character.
+        /// The first character that is not allowed.
         character: char,
     },
     /// A leading dot, a `..`, or a space at either end.
@@ -43,7 +43,7 @@ impl Symbol {
         &self.0
     }
 
-    /// Whether the symbol names its exchange (`BINANCE:BTCUSDT`): such markets never close.
+    /// Whether the symbol names its exchange (`BINANCE:BTCUSDT`). Such markets never close.
     #[must_use]
     pub fn has_exchange(&self) -> bool {
         self.0.contains(':')
@@ -51,7 +51,7 @@ impl Symbol {
 }
 
 impl Symbol {
-    /// Checks that `text` is one.
+    /// Checks that `text` is a symbol.
     ///
     /// # Errors
     /// [`InvalidSymbol`] says why it is not.

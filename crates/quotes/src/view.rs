@@ -15,7 +15,7 @@ use crate::{
     symbol::Symbol,
 };
 
-/// A complete quote, read in place: it borrows what it says from the JSON that it was read from.
+/// A complete quote that borrows its values from the JSON that it was read from.
 #[derive(Clone, Debug)]
 pub struct QuoteView<'a> {
     id: QuoteId,
@@ -26,7 +26,7 @@ pub struct QuoteView<'a> {
 }
 
 impl<'a> QuoteView<'a> {
-    /// The quote in an archived object, or in one line of one.
+    /// The quote in an archived object, or in one line of a batch.
     ///
     /// # Errors
     /// [`InvalidQuote`] says what is missing or wrong.
@@ -34,7 +34,7 @@ impl<'a> QuoteView<'a> {
         let refused = |error: serde_json::Error| InvalidQuote::Json(error.to_string());
         let fields: Fields<'a> = match str::from_utf8(json) {
             Ok(text) => serde_json::from_str(text).map_err(refused)?,
-            // For its words.
+            // Parsed again for the error message.
             Err(_) => serde_json::from_slice(json).map_err(refused)?,
         };
         Self::of(&fields)
@@ -47,7 +47,7 @@ impl<'a> QuoteView<'a> {
         let id = text_of(QUOTE_ID, *quote_id, "a uuid")?;
         let id = match Uuid::parse_str(&id) {
             Ok(id) => QuoteId::from(id),
-            // For its words.
+            // Parsed again for the error message.
             Err(_) => fields::read(QUOTE_ID, quote_id.unwrap_or_default(), "a uuid")?,
         };
         Symbol::check(&symbol)?;
@@ -62,7 +62,7 @@ impl<'a> QuoteView<'a> {
         self.id
     }
 
-    /// Whose price it is: a valid [`Symbol`].
+    /// The symbol: a valid [`Symbol`].
     #[must_use]
     pub fn symbol(&self) -> &str {
         &self.symbol
@@ -86,14 +86,14 @@ impl<'a> QuoteView<'a> {
         self.market_time
     }
 
-    /// The [`PRICES`], each with the text that it came with; `None` where it is absent or null.
+    /// The [`PRICES`] with their original texts; `None` if a price is absent or null.
     #[must_use]
     pub fn prices(&self) -> [Option<&'a RawValue>; PRICES.len()] {
         self.prices
     }
 }
 
-/// The text that a field's JSON holds; borrowed if nothing in it is escaped.
+/// The text in a field's JSON, borrowed if nothing in it is escaped.
 fn text_of<'a>(
     name: &'static str,
     json: Option<&'a str>,
@@ -106,7 +106,7 @@ fn text_of<'a>(
     }
 }
 
-/// The JSON of each field that is read; `None` where it is absent or null.
+/// The JSON of each field that is read; `None` if it is absent or null.
 #[derive(Default)]
 pub(crate) struct Fields<'a> {
     prices: [Option<&'a RawValue>; PRICES.len()],
@@ -117,7 +117,7 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Those of all fields of a quote.
+    /// Picks them from all fields of a quote.
     pub(crate) fn of(all: impl IntoIterator<Item = (&'a str, &'a RawValue)>) -> Self {
         let mut fields = Self::default();
         for (name, value) in all {
@@ -128,7 +128,7 @@ impl<'a> Fields<'a> {
         fields
     }
 
-    /// The last of a name counts.
+    /// If a name occurs twice, the last one counts.
     fn set(&mut self, known: Known, value: &'a RawValue) {
         let value = Some(value).filter(|value| value.get() != "null");
         let text = value.map(RawValue::get);
@@ -141,7 +141,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Checks that what must be a number is one or is absent.
+    /// Checks that each field that must be a number is a number or absent.
     pub(crate) fn check_numbers(&self) -> Result<(), InvalidQuote> {
         self.check_prices()?;
         fields::whole(MARKET_TIME, self.market_time).map(drop)

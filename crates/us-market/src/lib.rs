@@ -1,9 +1,9 @@
-//! When the US exchanges trade, by the rules of the New York Stock Exchange.
+//! When the US exchanges trade, according to the rules of the New York Stock Exchange.
 //!
-//! Regular trading is from 09:30 to 16:00 in New York, Monday to Friday, to 13:00 on half days. Holidays and half days are
-//! those of NYSE Rule 7.2 and of <https://www.nyse.com/markets/hours-calendars>, from 2022 on, when Juneteenth was added.
-//! Days on which it stays closed for another reason, such as a day of mourning, follow no rule: whoever can ask (Finnhub's
-//! `/stock/market-status`) should believe the answer.
+//! Regular trading is from 09:30 to 16:00 in New York, Monday to Friday, to 13:00 on half days. Holidays and half days
+//! are those of NYSE Rule 7.2 and of <https://www.nyse.com/markets/hours-calendars>, from 2022 on, when Juneteenth was
+//! added. No rule covers days on which it stays closed for another reason, such as a day of mourning. If Finnhub's
+//! `/stock/market-status` is available, use its answer instead.
 
 use jiff::{
     Timestamp, ToSpan,
@@ -13,22 +13,22 @@ use jiff::{
 
 /// When regular trading begins, in New York.
 pub const OPEN: Time = time(9, 30, 0, 0);
-/// When it ends.
+/// When regular trading ends, in New York.
 pub const CLOSE: Time = time(16, 0, 0, 0);
-/// When it ends on half days.
+/// When trading ends on half days, in New York.
 pub const EARLY_CLOSE: Time = time(13, 0, 0, 0);
 
-/// Whether the exchanges trade at a moment.
+/// Whether the exchanges are open at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Market {
-    /// They do.
+    /// They are open.
     Open {
         /// When they close.
         closes: Timestamp,
     },
-    /// They do not.
+    /// They are closed.
     Closed {
-        /// The holiday of that day in New York, if it is one.
+        /// The holiday in New York on that day, if there is one.
         holiday: Option<&'static str>,
         /// When they open next.
         opens: Timestamp,
@@ -46,7 +46,7 @@ pub fn new_york() -> Result<TimeZone, jiff::Error> {
 /// Whether the exchanges trade at `now`.
 ///
 /// # Errors
-/// At the end of time.
+/// If the time is at the end of the range that jiff supports.
 pub fn market_at(now: Timestamp) -> Result<Market, jiff::Error> {
     let there = now.to_zoned(new_york()?);
     let (day, time) = (there.date(), there.time());
@@ -63,11 +63,11 @@ fn in_new_york(day: Date, time: Time) -> Result<Timestamp, jiff::Error> {
     Ok(day.to_datetime(time).to_zoned(new_york()?)?.timestamp())
 }
 
-/// When the exchanges open on the first trading day after that of `now`: for a day on which they stay closed
+/// When the exchanges open on the first trading day after the day of `now`. For days on which they stay closed
 /// unexpectedly.
 ///
 /// # Errors
-/// At the end of time.
+/// If the time is at the end of the range that jiff supports.
 pub fn opens_after_today(now: Timestamp) -> Result<Timestamp, jiff::Error> {
     in_new_york(next_trading_day(now.to_zoned(new_york()?).date())?, OPEN)
 }
@@ -90,7 +90,7 @@ pub fn is_trading_day(day: Date) -> bool {
 #[must_use]
 pub fn close(day: Date) -> Time {
     let is_half = match (day.month(), day.day()) {
-        // The day before a holiday that is Tuesday to Friday.
+        // The day before a holiday that is on Tuesday to Friday.
         (7, 3) | (12, 24) => day.weekday().to_monday_one_offset() <= 4,
         // The day after Thanksgiving Day.
         (11, _) => {
@@ -102,8 +102,8 @@ pub fn close(day: Date) -> Time {
     if is_half { EARLY_CLOSE } else { CLOSE }
 }
 
-/// The holiday for which the exchanges stay closed on the day. One that falls on a Saturday is observed on the Friday
-/// before, one on a Sunday on the Monday after; New Year's Day on a Saturday is not observed.
+/// The holiday for which the exchanges stay closed on the day. A holiday on a Saturday is observed on the Friday
+/// before, a holiday on a Sunday on the Monday after. New Year's Day on a Saturday is not observed.
 #[must_use]
 pub fn holiday(day: Date) -> Option<&'static str> {
     let observed = |month: i8, date: i8| {
@@ -141,7 +141,7 @@ fn is_nth(day: Date, weekday: Weekday, nth: i8) -> bool {
     day.nth_weekday_of_month(nth, weekday).is_ok_and(|found| found == day)
 }
 
-/// Two days before Easter Sunday, by the method that J. Meeus gives in "Astronomical Algorithms", chapter 8.
+/// Two days before Easter Sunday, by the method in J. Meeus, "Astronomical Algorithms", chapter 8.
 #[allow(clippy::many_single_char_names, reason = "the method's own names")]
 fn is_good_friday(day: Date) -> bool {
     let year = i32::from(day.year());

@@ -293,7 +293,7 @@ async fn a_batch_that_is_damaged_or_grows_beyond_all_bounds_fails_alone_with_its
         let cut = whole[..whole.len() - 3].to_vec();
         let plain = three().concat();
         for (bytes, reason) in
-            [(bomb, "grows beyond"), (cut, "not whole"), (plain, "not whole"), (Vec::new(), "empty")]
+            [(bomb, "more than"), (cut, "not complete"), (plain, "not complete"), (Vec::new(), "empty")]
         {
             let bronze = FakeBronze::default();
             let mut all = objects(1);
