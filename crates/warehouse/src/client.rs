@@ -30,13 +30,15 @@ use crate::{
 };
 
 const CONNECT: Duration = Duration::from_secs(2);
-/// How long a statement may take by default: less than load-quotes' 30 seconds, the shortest time of a function that writes.
+/// How long a statement may take by default: less than load-quotes' 30 seconds, the shortest timeout of a writing
+/// function.
 const TIMEOUT_SECONDS: &str = "20";
-/// How much longer than the server's own limit a request may take, for the network.
+/// Extra time of a request for the network, beyond the server's own limit.
 const NETWORK: Duration = Duration::from_secs(3);
-/// How many bytes one statement may read by default: 10 GiB, which cost $0.06. A day of 500 symbols is 0.3 GB of bronze.
+/// How many bytes one statement may read by default: 10 GiB, which cost $0.06. A day of 500 symbols is 0.3 GB of
+/// bronze.
 const MAX_BYTES_BILLED: &str = "10737418240";
-/// How often a statement is tried, within the function's own time.
+/// How often a statement is retried, within the function's own time.
 const RETRIES: usize = 3;
 
 /// The variables of the warehouse.
@@ -68,14 +70,14 @@ pub const VARIABLES: &[Variable] = &[
     ),
 ];
 
-/// The address of the warehouse, and its credentials and limits.
+/// The warehouse's address, credentials and limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WarehouseConfig {
     /// `BIGQUERY_ENDPOINT`: a stand-in's URL (`http://127.0.0.1:9050`); `None` for Google's own.
     pub endpoint: Option<String>,
     /// `BIGQUERY_PROJECT`.
     pub project: String,
-    /// `BIGQUERY_DATASET`, the raw tables' (`stock`).
+    /// `BIGQUERY_DATASET`: the dataset of the raw tables (`stock`).
     pub dataset: String,
     /// The credentials; optional with an endpoint, because a stand-in accepts any token.
     pub credentials: Option<GoogleCredentials>,
@@ -99,7 +101,7 @@ impl WarehouseConfig {
         }
     }
 
-    /// Reads the configuration; `None`, and the problems noted, where something is missing.
+    /// Reads the configuration; `None` if something is missing. Problems are noted.
     pub fn read(environment: &mut Environment) -> Option<Self> {
         let endpoint: Option<String> = environment.get("BIGQUERY_ENDPOINT");
         let project = environment.get("BIGQUERY_PROJECT");
@@ -151,7 +153,7 @@ pub struct Parameter {
     value: String,
 }
 
-/// A batch of quotes does not help in an error.
+/// Without the value: a batch of quotes does not help in an error.
 impl fmt::Debug for Parameter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (self.name, self.kind).fmt(f)
@@ -207,7 +209,7 @@ impl From<Parameter> for QueryParameter {
     }
 }
 
-/// What a statement answered.
+/// A statement's result.
 #[derive(Debug, Default)]
 pub struct Answer {
     /// The columns' names.
@@ -219,7 +221,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Adds a page of the answer; how many rows all pages have, where BigQuery says so.
+    /// Adds a page of the answer. Returns how many rows all pages have, if BigQuery says so.
     pub(crate) fn take(&mut self, page: QueryResponse) -> Option<u64> {
         let text = |value: Option<Value>| match value {
             None | Some(Value::Null) => None,
@@ -248,7 +250,7 @@ impl Answer {
     }
 }
 
-/// A stand-in takes any token.
+/// For a stand-in, which accepts any token.
 #[derive(Clone)]
 struct AnyToken;
 
@@ -269,7 +271,7 @@ impl Warehouse {
     /// A client for the configured warehouse; no request is made yet.
     ///
     /// # Errors
-    /// [`WarehouseError::Configuration`] where the credentials cannot be used.
+    /// [`WarehouseError::Configuration`] if the credentials cannot be used.
     pub async fn connect(config: WarehouseConfig) -> Result<Self, WarehouseError> {
         let unusable = |error: BQError| WarehouseError::Configuration(chain(&error));
         let mut http = reqwest::Client::builder().connect_timeout(CONNECT).timeout(config.timeout + NETWORK);
@@ -281,7 +283,7 @@ impl Warehouse {
             (Some(credentials), _) => Some(Google::new(credentials)?),
             (None, Some(_)) => None,
             (None, None) => {
-                let reason = "neither Google credentials nor BIGQUERY_ENDPOINT are set";
+                let reason = "neither Google credentials nor BIGQUERY_ENDPOINT is set: set one of them";
                 return Err(WarehouseError::Configuration(reason.to_owned()));
             }
         };
@@ -304,17 +306,17 @@ impl Warehouse {
         &self.config
     }
 
-    /// The client beneath, for what this crate does not offer.
+    /// The underlying client, for calls that this crate does not offer.
     #[must_use]
     pub(crate) fn bigquery(&self) -> &Client {
         &self.client
     }
 
-    /// Runs the statement, and tries again, with growing pauses, what may pass.
+    /// Runs the statement. Temporary errors are retried with growing pauses.
     ///
     /// # Errors
-    /// [`WarehouseError`] as of the last try; [`WarehouseError::Configuration`] where the parameters are not those
-    /// that the statement declares.
+    /// [`WarehouseError`] of the last attempt; [`WarehouseError::Configuration`] if the parameters are not those that
+    /// the statement declares.
     pub async fn run(
         &self,
         statement: &Statement,
@@ -327,8 +329,8 @@ impl Warehouse {
             .with_max_delay(Duration::from_secs(3))
             .with_max_times(RETRIES)
             .with_jitter();
-        // A try that got no answer may still be running: with its id, BigQuery answers with the same job
-        // instead of starting another beside it. What was refused has ended, and needs a new id.
+        // An attempt without an answer may still be running. With the same request id, BigQuery answers with the
+        // same job instead of starting a second one. A refused job has ended, so a retry needs a new id.
         let id = Mutex::new(Uuid::now_v7());
         let request_id = || lock(&id).to_string();
         let end = Instant::now() + self.config.timeout;
@@ -346,7 +348,7 @@ impl Warehouse {
             .await
     }
 
-    /// Gets a token ahead of the client, whose own error does not name the cause.
+    /// Gets a token before the client does, because the client's error does not name the cause.
     pub(crate) async fn authorize(&self, statement: &'static str) -> Result<(), WarehouseError> {
         let Some(google) = &self.google else { return Ok(()) };
         match google.token().await {
@@ -359,7 +361,7 @@ impl Warehouse {
 
     pub(crate) fn failed(&self, statement: &'static str, error: BQError) -> WarehouseError {
         let mut error = WarehouseError::of(statement, error);
-        // A token that was good when it was made: the next try brings another.
+        // The token has become invalid. The next attempt gets a new one.
         if let (Some(google), WarehouseError::Refused { code: 401, passing, .. }) = (&self.google, &mut error)
         {
             google.renew();
@@ -406,14 +408,14 @@ impl Warehouse {
             }
             let Some((job, location)) = job else {
                 return Err(unavailable(
-                    "it names no job, so the rest of the answer cannot be read".to_owned(),
+                    "the answer names no job, so its further rows cannot be read".to_owned(),
                 ));
             };
             if Instant::now() >= end {
-                // Without this it would run beside the same statement of the next invocation.
+                // Otherwise it would run at the same time as the next invocation's statement.
                 if !is_complete && let Err(error) = jobs.cancel_job(project, &job, location.as_deref()).await
                 {
-                    tracing::warn!(statement, job, "the statement was not cancelled: {}", chain(&error));
+                    tracing::warn!(statement, job, "the statement could not be cancelled: {}", chain(&error));
                 }
                 return Err(WarehouseError::Late { statement, after: self.config.timeout });
             }
@@ -424,7 +426,7 @@ impl Warehouse {
     }
 }
 
-/// What is left until `end`, in milliseconds.
+/// The time until `end`, in milliseconds.
 fn left_ms(end: Instant) -> i32 {
     i32::try_from(end.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(i32::MAX)
 }

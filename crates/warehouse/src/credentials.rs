@@ -1,5 +1,5 @@
-//! Credentials for Google: read and checked when the function starts, so that no library ever sees a key that it might
-//! print in an error.
+//! Credentials for Google, read and checked when the function starts: a library might print an unusable key in its
+//! error.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub struct GoogleCredentials {
     pub(crate) json: Value,
 }
 
-/// The kinds of credentials that are taken.
+/// The kinds of credentials that are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     ExternalAccount,
@@ -40,13 +40,13 @@ pub enum UnusableCredentials {
          \"service_account\" or {{\"type\": \"external_account\""
     )]
     Json(String),
-    /// Of a type that is not taken.
+    /// The type is not accepted.
     #[error("the field type is {0}; it should be service_account or external_account")]
     Type(String),
-    /// A field that is not there, or not a text.
+    /// A field is missing, or is not a text.
     #[error("the field {0} is missing or not a text; the file that Google wrote has it")]
     Field(&'static str),
-    /// A private key that cannot sign.
+    /// The private key cannot sign.
     #[error(
         "the field private_key cannot be used: {0}; it should be the text of the file that Google wrote: {BEGIN}, a line \
          break or \\n, the key in base64, a line break or \\n, and {END}"
@@ -62,8 +62,8 @@ impl fmt::Debug for GoogleCredentials {
 
 impl GoogleCredentials {
     /// Reads the credentials from `GOOGLE_CREDENTIALS_JSON` (also as the secret that `GOOGLE_CREDENTIALS_SECRET` names)
-    /// or the file that `GOOGLE_APPLICATION_CREDENTIALS` names. `None` where neither is set, and where a problem is
-    /// noted: both are set, or the credentials cannot be used.
+    /// or the file that `GOOGLE_APPLICATION_CREDENTIALS` names. `None` if neither is set. If both are set, or the
+    /// credentials cannot be used, a problem is noted and the result is `None`.
     pub(crate) fn read(environment: &mut Environment) -> Option<Self> {
         const JSON: &str = "GOOGLE_CREDENTIALS_JSON";
         const FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
@@ -89,8 +89,8 @@ impl GoogleCredentials {
         credentials.map_err(|error| environment.problem(format!("{origin}: {error}"))).ok()
     }
 
-    /// The credentials in `text`: JSON, also in base64, as Terraform gives out a service account's key. A private key
-    /// may have its line breaks as they are, as the two characters `\n`, as spaces or not at all: tools change them.
+    /// The credentials in `text`: JSON, also in base64, as in Terraform's output of a service account's key. In a
+    /// private key, tools change line breaks: they may also be the two characters `\n`, spaces, or missing.
     ///
     /// # Errors
     /// [`UnusableCredentials`] names the field.
@@ -99,7 +99,7 @@ impl GoogleCredentials {
         let kind = match fields.get("type").and_then(Value::as_str) {
             Some("external_account") => Kind::ExternalAccount,
             Some("service_account") => Kind::ServiceAccount,
-            // Those that Google's tools write; anything else may be a part of a key.
+            // Only types that Google's tools write are shown. Anything else may be a part of a key.
             Some(
                 other @ ("authorized_user"
                 | "impersonated_service_account"
@@ -127,8 +127,8 @@ impl GoogleCredentials {
                 let Some(source) = fields.get_mut("credential_source").and_then(Value::as_object_mut) else {
                     return Err(UnusableCredentials::Field("credential_source"));
                 };
-                // Google's library reads this from the machine's metadata service before it reads the environment.
-                // Lambda has its credentials there, and no such service.
+                // With this field, Google's library calls the machine's metadata service before it reads the
+                // environment. Lambda has no such service, and its credentials are in the environment.
                 source.remove("imdsv2_session_token_url");
             }
         }
@@ -154,7 +154,7 @@ fn object(text: &str) -> Result<Map<String, Value>, UnusableCredentials> {
     })
 }
 
-/// What a text that is neither JSON nor base64 looks like.
+/// Describes a text that is neither JSON nor base64.
 fn what_it_is(text: &str) -> &'static str {
     if text.starts_with("-----BEGIN") {
         "it is a private key alone"
@@ -200,8 +200,8 @@ fn private_key(text: &str) -> Result<String, &'static str> {
     Ok(format!("{pem}\n{END}\n"))
 }
 
-/// The base64 in `body` without white space, and without the escapes of it (`\n`, `\r`, `\t`, with any number of
-/// backslashes) that stand for it.
+/// The base64 in `body` without white space and without escaped white space (`\n`, `\r`, `\t`, with any number of
+/// backslashes).
 fn without_breaks(body: &str) -> String {
     let mut parts = body.split('\\');
     let first = parts.next().unwrap_or_default();

@@ -6,20 +6,20 @@ use gcp_bigquery_client::error::{BQError, NestedResponseError};
 /// Why a request to the warehouse failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WarehouseError {
-    /// Its address or its credentials are unusable.
+    /// The address or the credentials cannot be used.
     #[error("the warehouse cannot be reached with this configuration: {0}")]
     Configuration(String),
-    /// Google gave no access token.
+    /// Google returned no access token.
     #[error("no access token for {statement}: {reason}")]
     Unauthorized {
         /// The statement.
         statement: &'static str,
         /// What Google or the network said.
         reason: String,
-        /// Whether it may be given later: outages.
+        /// Whether a later attempt may get one: outages.
         passing: bool,
     },
-    /// No answer, no whole answer, or no BigQuery's answer.
+    /// There was no answer, it was incomplete, or it was not from BigQuery.
     #[error("the warehouse did not answer {statement}: {reason}")]
     Unavailable {
         /// The statement.
@@ -27,24 +27,24 @@ pub enum WarehouseError {
         /// What happened.
         reason: String,
     },
-    /// It did not finish in time and was cancelled.
-    #[error("the warehouse did not finish {statement} within {after:?}, and it was cancelled")]
+    /// The statement did not finish in time and was cancelled.
+    #[error("the warehouse did not finish {statement} within {after:?}, and the statement was cancelled")]
     Late {
         /// The statement.
         statement: &'static str,
-        /// How long it was given.
+        /// Its time limit.
         after: std::time::Duration,
     },
-    /// It answered with an error.
+    /// BigQuery answered with an error.
     #[error("the warehouse refused {statement}: {code} {message}")]
     Refused {
         /// The statement.
         statement: &'static str,
         /// The HTTP status.
         code: i64,
-        /// What it said, with BigQuery's reason.
+        /// Its message, with BigQuery's reason.
         message: String,
-        /// Whether it may do it later: quotas, concurrent updates, outages.
+        /// Whether a later attempt may succeed: quotas, concurrent updates, outages.
         passing: bool,
     },
 }
@@ -69,7 +69,7 @@ const PASSING_REASONS: [&str; 7] = [
     "tableUnavailable",
     "jobBackendError",
 ];
-/// What BigQuery answers, with code 400, if statements on one table conflict.
+/// BigQuery's messages, with code 400, if statements on one table conflict.
 const PASSING_MESSAGES: [&str; 3] =
     ["too many dml statements", "could not serialize access", "concurrent update"];
 
@@ -87,7 +87,7 @@ impl WarehouseError {
         }
     }
 
-    /// The error of a job that was made and failed.
+    /// The error of a job that was created and failed.
     pub(crate) fn refused_with(statement: &'static str, code: i64, reason: &str, message: String) -> Self {
         let errors = vec![[("reason".to_owned(), reason.to_owned())].into()];
         Self::refused(statement, NestedResponseError { code, errors, message, status: String::new() })

@@ -19,22 +19,23 @@ use crate::{
 
 /// The scope of the token.
 const SCOPE: &str = "https://www.googleapis.com/auth/bigquery";
-/// How long a token may take: an exchange is two requests, and Google's library gives them no limit of their own.
+/// How long a token may take. An exchange is two requests, and Google's library sets no time limit for them.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Longer texts of Google are not logged: a signed request or a token has hundreds of characters, an audience about 110.
+/// Longer words of Google's messages are not logged: a signed request or a token has hundreds of characters, an
+/// audience about 110.
 const LONGEST_WORD: usize = 200;
 
 /// Why there is no access token.
 #[derive(Debug)]
 pub(crate) struct NoToken {
-    /// The request and its answer.
+    /// What was requested, and the answer.
     pub reason: String,
-    /// Whether another try can help.
+    /// Whether another attempt can help.
     pub retryable: bool,
 }
 
-/// Access tokens for BigQuery, each kept until some minutes before its end.
+/// Access tokens for BigQuery, each kept until some minutes before it expires.
 #[derive(Clone)]
 pub(crate) struct Google {
     credentials: Arc<GoogleCredentials>,
@@ -42,18 +43,18 @@ pub(crate) struct Google {
 }
 
 impl Google {
-    /// Tokens by these credentials; the first is requested immediately, in the background.
+    /// Tokens for these credentials. The first is requested immediately, in the background.
     ///
     /// # Errors
-    /// [`WarehouseError::Configuration`] where Google's library does not take them.
+    /// [`WarehouseError::Configuration`] if Google's library does not accept them.
     pub fn new(credentials: &GoogleCredentials) -> Result<Self, WarehouseError> {
-        // An error says that there is a provider already, which is as good.
+        // An error means that there is a provider already, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let current = Arc::new(Mutex::new(build(credentials)?));
         Ok(Self { credentials: Arc::new(credentials.clone()), current })
     }
 
-    /// An access token that is good now.
+    /// An access token that is valid now.
     ///
     /// # Errors
     /// [`NoToken`]; the next call tries again.
@@ -70,8 +71,8 @@ impl Google {
         Err(failed)
     }
 
-    /// Forgets the token: it was refused, or there is none. Google's library keeps what went wrong as long as a token,
-    /// and what stays wrong for ever; a function outlives a permission that came late. It also counts a token's time
+    /// Forgets the token, because it was refused or there is none. Google's library keeps a temporary error as long as
+    /// a token, and a permanent one for ever, even if the permission is granted later. It also measures a token's age
     /// by a clock that may stop while a function is frozen.
     pub fn renew(&self) {
         if let Ok(fresh) = build(&self.credentials) {
@@ -79,17 +80,18 @@ impl Google {
         }
     }
 
-    /// What an error of Google's library says, without what was sent for a token or came as one.
+    /// The message of an error of Google's library, without the data that was sent for a token or received as a token.
     fn reason(&self, error: &str) -> String {
         let mut told = error.to_owned();
-        // The library quotes a service's whole answer: `<what failed>, body=<answer> <whether it passes>: <the HTTP status>`.
+        // The library quotes a service's whole answer: `<what failed>, body=<answer> <whether it passes>: <the HTTP
+        // status>`.
         if let Some((_, rest)) = error.split_once(", body=<")
             && let Some((body, after)) = rest.rsplit_once('>')
         {
             let status = after.split_once(": ").map_or("", |(_, status)| status);
             told = format!("{status}: {}", words(body));
         }
-        // What follows quotes the answer, which may be a token.
+        // The rest quotes the answer, which may be a token.
         if let Some((before, _)) = told.split_once("error decoding response body") {
             told = format!("{before}the answer contains no token");
         }
@@ -102,9 +104,9 @@ impl Google {
     }
 }
 
-/// What Google says of an error, in either of its forms; nothing of an answer that has neither.
+/// Google's error message, in either of its two formats. An answer in another format is not shown.
 fn words(body: &str) -> String {
-    // What follows the JSON is the library's.
+    // After the JSON there is text of the library.
     let mut values = serde_json::Deserializer::from_str(body).into_iter::<Value>();
     let Some(Ok(body)) = values.next() else { return "no reason".to_owned() };
     let error = &body["error"];

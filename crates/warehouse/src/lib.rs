@@ -1,7 +1,6 @@
 //! The warehouse: BigQuery, or a stand-in of it.
 //!
-//! One place for the bronze tables' definitions, for the statements that load them, and for what is
-//! asked of them.
+//! Contains the bronze tables' definitions, the statements that load them, and the queries on them.
 
 mod client;
 mod credentials;

@@ -10,10 +10,10 @@ use serde_json::value::RawValue;
 
 use crate::{Parameter, Warehouse, WarehouseError, statements};
 
-/// The most JSON that one statement carries, in bytes: a request may have 10 MB.
+/// The most JSON in one statement, in bytes. A request may have 10 MB.
 pub const STATEMENT_BYTES: usize = 4 << 20;
 
-/// One row of the bronze table: an archived quote and where it was archived.
+/// One row of the bronze table: an archived quote and its object's key.
 #[derive(Debug, Clone)]
 pub struct BronzeRow {
     quote_id: QuoteId,
@@ -29,7 +29,7 @@ struct Row<'a> {
     symbol: &'a str,
     fetched_at: i64,
     fetched_date: Date,
-    // BigQuery's INT64 does not take `1704067200.0`, which is the same number in JSON.
+    // BigQuery's INT64 does not accept `1704067200.0`, which is the same number in JSON.
     t: Option<i64>,
     #[serde(flatten)]
     prices: Prices<'a>,
@@ -50,7 +50,7 @@ impl BronzeRow {
         let (quote_id, fetched_at, fetched_date) = (quote.id(), quote.fetched_at(), quote.fetched_date());
         let (symbol, t, prices) = (quote.symbol(), quote.market_time(), Prices(quote.prices()));
         let row = Row { quote_id, object_key, symbol, fetched_at, fetched_date, t, prices };
-        // Texts, whole numbers and what was JSON before always are JSON.
+        // Texts, whole numbers and parsed JSON can always be serialised.
         let json = serde_json::to_string(&row).unwrap_or_default();
         Self { quote_id, fetched_at, fetched_date, json }
     }
@@ -61,7 +61,7 @@ impl BronzeRow {
         self.fetched_at
     }
 
-    /// The row as a statement carries it: a JSON object.
+    /// The row as it is in a statement: a JSON object.
     #[must_use]
     pub fn json(&self) -> &str {
         &self.json
@@ -73,16 +73,16 @@ impl BronzeRow {
 pub struct Loaded {
     /// Rows that are new in bronze.
     pub inserted: u64,
-    /// Rows whose quote was in bronze already, or was twice in this load.
+    /// Rows whose quote was in bronze already, or was in this load twice.
     pub already_there: u64,
 }
 
 impl Warehouse {
-    /// Loads `rows` into bronze, each quote once whatever was loaded before. Each MERGE into
-    /// bronze is noted in the metric `LoadSeconds`.
+    /// Loads `rows` into bronze. Each quote is inserted once, whatever was loaded before. The duration of each MERGE
+    /// is added to the metric `LoadSeconds`.
     ///
     /// # Errors
-    /// [`WarehouseError`]; what was loaded by then stays, and loading all of it again is safe.
+    /// [`WarehouseError`]. Rows loaded before the error stay, and loading all rows again is safe.
     pub async fn load(&self, rows: &[BronzeRow]) -> Result<Loaded, WarehouseError> {
         let mut seen = HashSet::new();
         let unique: Vec<&BronzeRow> = rows.iter().filter(|row| seen.insert(row.quote_id)).collect();
@@ -106,14 +106,14 @@ impl Warehouse {
     }
 }
 
-/// What one statement carries.
+/// The rows of one statement.
 struct Batch {
     json: String,
     first_date: Date,
     last_date: Date,
 }
 
-/// Splits `rows` where a statement would grow too large.
+/// Splits `rows` so that no statement becomes too large.
 fn split<'a>(mut rows: &'a [&'a BronzeRow]) -> impl Iterator<Item = Batch> {
     std::iter::from_fn(move || {
         let (first, _) = rows.split_first()?;

@@ -1,4 +1,4 @@
-//! Reading: queries whose results are shared, and the time of a table's last change.
+//! Reading: queries whose results are shared, and the times of tables' last changes.
 
 use std::time::{Duration, Instant};
 
@@ -16,12 +16,12 @@ use crate::{Answer, BRONZE_TABLE, Parameter, Warehouse, WarehouseError, statemen
 
 /// The longest that one request waits for a result at the server.
 const WAIT: Duration = Duration::from_secs(2);
-const TABLE: &str = "when a table was changed";
+const TABLE: &str = "the query for a table's last change";
 
 impl Warehouse {
-    /// When the table of the layer (`""`, `"_silver"`) was last changed. The question is free of charge. `None` where
-    /// there is no such table, or where it was not changed since it was created; so says a stand-in that does not keep
-    /// this time (bqemulator 1.4.0).
+    /// When the table of the layer (`""`, `"_silver"`) was last changed. The request is free of charge. `None` if there
+    /// is no such table, or if it was not changed since it was created. A stand-in that does not keep this time
+    /// (bqemulator 1.4.0) always reports the latter.
     ///
     /// # Errors
     /// [`WarehouseError`].
@@ -44,9 +44,9 @@ impl Warehouse {
         }
     }
 
-    /// The rows of a statement that only reads, as the job `id`. The job is started once, whoever requests it and
-    /// however often: its rows are billed once and kept by BigQuery for a day. `None` where it still runs after
-    /// `patience`; calling again continues to wait. A failed job stays failed: another try needs another id.
+    /// The rows of a statement that only reads, run as the job `id`. The job is started once, however often it is
+    /// requested: it is billed once, and BigQuery keeps its rows for a day. `None` if it still runs after `patience`;
+    /// calling again continues to wait. A failed job stays failed: another attempt needs another id.
     ///
     /// # Errors
     /// [`WarehouseError`].
@@ -70,7 +70,7 @@ impl Warehouse {
                 }
                 job.job_reference.and_then(|job| job.location)
             }
-            // It was started already. Its result has to be read in the location of the data.
+            // It was started already. Its result must be read in the location of the data.
             Err(BQError::ResponseError { error }) if error.error.code == 409 => {
                 self.metadata("", BRONZE_TABLE).await?.and_then(|table| table.location)
             }

@@ -1,4 +1,4 @@
-//! Comparing object keys with bronze, removing second rows, and the watermarks.
+//! Compares object keys with bronze, removes duplicate rows, and keeps the watermarks.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 
 use crate::{Parameter, Warehouse, WarehouseError, statements};
 
-/// What bronze has of some keys.
+/// The result of comparing keys with bronze.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Compared {
-    /// The keys from which fewer rows were loaded than they hold quotes.
+    /// The keys of which bronze has fewer rows than the object has quotes.
     pub missing: Vec<String>,
     /// Whether a quote of these keys has more than one row.
     pub has_duplicates: bool,
 }
 
 impl Warehouse {
-    /// Looks for `keys` in bronze. The days from the first key's to the last one's are read.
+    /// Looks for `keys` in bronze. It reads the days from the first key's day to the last key's day.
     ///
     /// # Errors
     /// [`WarehouseError`].
@@ -39,8 +39,8 @@ impl Warehouse {
         Ok(compared)
     }
 
-    /// The keys of those objects, each given with the ids of its quotes, that hold a quote that bronze has not, whatever
-    /// object it was loaded from. The days from the first key's to the last one's are read.
+    /// Of the objects, each given with the ids of its quotes, the keys of those with a quote that is not in bronze from
+    /// any object. It reads the days from the first key's day to the last key's day.
     ///
     /// # Errors
     /// [`WarehouseError`].
@@ -62,7 +62,7 @@ impl Warehouse {
         Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
     }
 
-    /// The newest second, not in the future, of each symbol that was loaded from `keys`.
+    /// The newest second of each symbol that was loaded from `keys`. Seconds in the future do not count.
     ///
     /// # Errors
     /// [`WarehouseError`].
@@ -78,7 +78,8 @@ impl Warehouse {
         Ok(rows.into_iter().filter_map(newest).collect())
     }
 
-    /// Removes all rows but the first of each quote, on the days from the first key's to the last one's; how many.
+    /// Removes all rows except the first of each quote, on the days from the first key's day to the last key's day.
+    /// Returns how many.
     ///
     /// # Errors
     /// [`WarehouseError`].
@@ -87,8 +88,8 @@ impl Warehouse {
         Ok(self.run(&statements::REMOVE_DUPLICATES, &parameters).await?.changed)
     }
 
-    /// The watermark of each symbol that has one, in seconds since 1970. A row without a symbol or a number is passed
-    /// over; of several rows of a symbol the highest counts.
+    /// The watermark of each symbol that has one, in seconds since 1970. A row without a symbol or a number is ignored.
+    /// If a symbol has several rows, the highest counts.
     ///
     /// # Errors
     /// [`WarehouseError`].
@@ -105,8 +106,8 @@ impl Warehouse {
         Ok(watermarks)
     }
 
-    /// Raises the watermarks, none of them beyond the warehouse's own now. A watermark that is NULL or in the future
-    /// is replaced; any other never falls.
+    /// Raises the watermarks, but not beyond the warehouse's current time. A watermark that is NULL or in the future is
+    /// replaced; any other is never lowered.
     ///
     /// # Errors
     /// [`WarehouseError`].
@@ -118,7 +119,7 @@ impl Warehouse {
     }
 }
 
-/// The first and the last day of the keys; `None` where there are no keys.
+/// The first and the last day of the keys; `None` if there are no keys.
 fn days(keys: &[&ArchiveKey]) -> Option<[Parameter; 2]> {
     let dates = keys.iter().map(|key| key.fetched_date());
     let (first, last) = (dates.clone().min()?, dates.max()?);

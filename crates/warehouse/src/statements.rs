@@ -1,6 +1,6 @@
-//! The statements that are sent to BigQuery. The macro `statements` is the only way to make a [`Statement`], and it makes the
-//! list `ALL` of them: here of what loads, repairs and counts, in serve-dashboard of what each question reads. The tests give
-//! every list to GoogleSQL's analyzer.
+//! The statements that are sent to BigQuery. The macro `statements` is the only way to create a [`Statement`]. It also
+//! creates the list `ALL` of its statements: here those that load, repair and count, in serve-dashboard those that each
+//! question reads. The tests check every list with GoogleSQL's analyzer.
 
 use quotes::PRICES;
 
@@ -15,7 +15,7 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// For the macro `statements` only, since a statement that is in no list is not analyzed.
+    /// For the macro `statements` only: a statement that is in no list would not be analyzed.
     #[doc(hidden)]
     #[must_use]
     pub const fn listed(
@@ -26,7 +26,7 @@ impl Statement {
         Self { name, sql, parameters }
     }
 
-    /// What errors and logs call it.
+    /// Its name in errors and logs.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
@@ -39,7 +39,7 @@ impl Statement {
     }
 
     /// # Errors
-    /// [`WarehouseError::Configuration`] where `parameters` are not those that it declares.
+    /// [`WarehouseError::Configuration`] if `parameters` are not those that it declares.
     pub(crate) fn check(&self, parameters: &[Parameter]) -> Result<(), WarehouseError> {
         if parameters.iter().map(Parameter::kind).eq(self.parameters.iter().copied()) {
             return Ok(());
@@ -59,7 +59,7 @@ impl Statement {
     }
 }
 
-/// Makes statements, and the list `ALL` of them. `{dataset}` becomes the project's and the raw dataset's name,
+/// Creates statements, and the list `ALL` of them. `{dataset}` becomes the project's and the raw dataset's name,
 /// `{prices}` the columns of [`PRICES`], and `{price_values}` their values in the JSON object `q`.
 #[macro_export]
 macro_rules! statements {
@@ -83,8 +83,8 @@ macro_rules! statements {
 }
 
 statements! {
-    /// Inserts the quotes of `batch`, a JSON array of rows, that bronze does not have yet. The days are the
-    /// batch's own: they limit the partitions that are read.
+    /// Inserts the quotes of `batch`, a JSON array of rows, that bronze does not have yet. The days are those of
+    /// the batch, and limit the partitions that are read.
     MERGE_BRONZE, "the MERGE into bronze", (batch: STRING, first_date: DATE, last_date: DATE),
     "MERGE `{dataset}.bronze_stock_quotes_raw` T USING (
        SELECT
@@ -115,9 +115,10 @@ statements! {
        IF(T.last_ts <= UNIX_SECONDS(CURRENT_TIMESTAMP()), GREATEST(T.last_ts, S.last_ts), S.last_ts)
      WHEN NOT MATCHED THEN INSERT (symbol, last_ts) VALUES (S.symbol, S.last_ts)";
 
-    /// Those of `keys`, a JSON array of objects' keys and of how many quotes they hold, of which bronze has fewer quotes
-    /// or some quote twice: the key, whether quotes are missing, and whether some are there twice. The days are the keys' own.
-    COMPARE_KEYS, "the keys that are not in bronze", (keys: STRING, first_date: DATE, last_date: DATE),
+    /// `keys` is a JSON array of objects' keys and numbers of quotes. Returns the keys of which bronze has fewer
+    /// quotes, or a quote twice: the key, whether quotes are missing, and whether there are duplicates. The days are
+    /// those of the keys.
+    COMPARE_KEYS, "the query for missing keys", (keys: STRING, first_date: DATE, last_date: DATE),
     "SELECT wanted.object_key, COALESCE(loaded.quotes, 0) < wanted.quotes, COALESCE(loaded.duplicates, 0) > 0
      FROM (
        SELECT JSON_VALUE(k, '$.key') AS object_key, CAST(JSON_VALUE(k, '$.quotes') AS INT64) AS quotes
@@ -134,9 +135,9 @@ statements! {
      ) AS loaded ON loaded.object_key = wanted.object_key
      WHERE COALESCE(loaded.quotes, 0) < wanted.quotes OR COALESCE(loaded.duplicates, 0) > 0";
 
-    /// The keys of those of `quotes`, a JSON array of ids with their objects' keys, that bronze does not have, whatever key
-    /// they were loaded from. The days are the quotes' own.
-    KEYS_OF_MISSING_QUOTES, "the quotes that are not in bronze", (quotes: STRING, first_date: DATE, last_date: DATE),
+    /// `quotes` is a JSON array of ids with their objects' keys. Returns the keys of the quotes that are not in bronze
+    /// from any object. The days are those of the quotes.
+    KEYS_OF_MISSING_QUOTES, "the query for missing quotes", (quotes: STRING, first_date: DATE, last_date: DATE),
     "SELECT DISTINCT wanted.object_key
      FROM (
        SELECT JSON_VALUE(q, '$.key') AS object_key, JSON_VALUE(q, '$.id') AS quote_id
@@ -148,17 +149,17 @@ statements! {
      ) AS loaded ON loaded.quote_id = wanted.quote_id
      WHERE loaded.quote_id IS NULL";
 
-    /// Each symbol that was loaded from `keys`, a JSON array, and its newest second that is not in the future. The days are
-    /// the keys' own.
-    NEWEST_OF_KEYS, "the newest quotes of some keys", (keys: STRING, first_date: DATE, last_date: DATE),
+    /// Each symbol that was loaded from `keys`, a JSON array, and its newest second that is not in the future. The days
+    /// are those of the keys.
+    NEWEST_OF_KEYS, "the query for the newest quotes of some keys", (keys: STRING, first_date: DATE, last_date: DATE),
     "SELECT symbol, MAX(fetched_at) FROM `{dataset}.bronze_stock_quotes_raw`
      WHERE fetched_date BETWEEN @first_date AND @last_date
        AND fetched_at <= UNIX_SECONDS(CURRENT_TIMESTAMP())
        AND object_key IN (SELECT k FROM UNNEST(JSON_VALUE_ARRAY(@keys)) AS k)
      GROUP BY symbol";
 
-    /// Removes all rows but the first of each quote.
-    REMOVE_DUPLICATES, "the removal of quotes that are there twice", (first_date: DATE, last_date: DATE),
+    /// Removes all rows except the first of each quote.
+    REMOVE_DUPLICATES, "the removal of duplicate rows", (first_date: DATE, last_date: DATE),
     "MERGE `{dataset}.bronze_stock_quotes_raw` T USING (
        SELECT quote_id, MIN(loaded_at) AS first_loaded_at FROM `{dataset}.bronze_stock_quotes_raw`
        WHERE fetched_date BETWEEN @first_date AND @last_date
@@ -170,11 +171,11 @@ statements! {
      WHEN MATCHED THEN DELETE";
 
     /// Each symbol and its newest loaded second.
-    WATERMARKS, "the watermarks", (),
+    WATERMARKS, "the query for the watermarks", (),
     "SELECT symbol, last_ts FROM `{dataset}.metadata_last_ts`";
 
-    /// Each symbol of the last two days, its newest loaded second, and that one's age in seconds.
-    FRESHNESS, "the freshness", (),
+    /// Each symbol of the last two days, its newest loaded second, and the age of that second in seconds.
+    FRESHNESS, "the query for the freshness", (),
     "SELECT symbol, MAX(fetched_at), UNIX_SECONDS(CURRENT_TIMESTAMP()) - MAX(fetched_at)
      FROM `{dataset}.bronze_stock_quotes_raw`
      WHERE fetched_date >= DATE_SUB(CURRENT_DATE(), INTERVAL 1 DAY)
@@ -205,7 +206,7 @@ statements! {
     "SELECT quote_id FROM `{dataset}.bronze_stock_quotes_raw`
      WHERE fetched_date >= DATE_SUB(CURRENT_DATE(), INTERVAL 1 DAY) AND loaded_at >= TIMESTAMP_SECONDS(@since)";
 
-    /// Those of them that gold shows: themselves, or a later one of the same market time.
+    /// Those of the new quotes that gold shows: the quote itself, or a later one of the same market time.
     NEW_IN_GOLD, "the new rows of gold", (since: INT64),
     "SELECT b.quote_id
      FROM `{dataset}.bronze_stock_quotes_raw` AS b
@@ -215,7 +216,7 @@ statements! {
      WHERE b.fetched_date >= DATE_SUB(CURRENT_DATE(), INTERVAL 1 DAY) AND b.loaded_at >= TIMESTAMP_SECONDS(@since)";
 
     /// The latest price of each symbol, its change in percent, and its market time in New York.
-    LATEST_PRICES, "the latest prices", (),
+    LATEST_PRICES, "the query for the latest prices", (),
     "SELECT symbol, FORMAT('%.2f', current_price), FORMAT('%+.2f', change_percent),
        FORMAT_DATETIME('%Y-%m-%d %H:%M:%S', market_time_us)
      FROM `{dataset}_gold.gold_kpi` ORDER BY symbol";

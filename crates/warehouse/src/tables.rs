@@ -18,7 +18,7 @@ pub const BRONZE_TABLE: &str = "bronze_stock_quotes_raw";
 /// The newest `fetched_at` of each symbol: for freshness, never a filter.
 pub const WATERMARK_TABLE: &str = "metadata_last_ts";
 
-/// The tables as Terraform makes them.
+/// The tables as Terraform creates them.
 const TABLES: &str = include_str!("../../../infra/gcp/tables.json");
 
 #[derive(Deserialize)]
@@ -30,10 +30,10 @@ struct Definition {
 }
 
 impl Warehouse {
-    /// Makes the dataset and the raw tables that are missing. In the cloud Terraform does.
+    /// Creates the dataset and the raw tables if they are missing. In the cloud, Terraform creates them.
     ///
     /// # Errors
-    /// [`WarehouseError`] where the warehouse refuses.
+    /// [`WarehouseError`] if the warehouse refuses.
     pub async fn create_tables(&self) -> Result<(), WarehouseError> {
         let (project, dataset) = (self.config().project.as_str(), self.config().dataset.as_str());
         self.authorize("the dataset").await?;
@@ -56,7 +56,7 @@ impl Warehouse {
     }
 }
 
-/// 409: it exists already, which is fine.
+/// Accepts 409: it exists already.
 fn exists_then<T>(made: Result<T, BQError>, what: &'static str) -> Result<(), WarehouseError> {
     match made {
         Ok(_) => Ok(()),
