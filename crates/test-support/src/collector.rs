@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 
-/// A span as the collector got it, its ids in hexadecimal digits.
+/// A span as the collector received it, with its ids as hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportedSpan {
     /// `service.name` of its resource.
@@ -19,13 +19,13 @@ pub struct ExportedSpan {
     pub trace_id: String,
     /// 16 digits.
     pub span_id: String,
-    /// 16 digits; empty for the first of a trace.
+    /// 16 digits; empty for the first span of a trace.
     pub parent_id: String,
     /// Whether it failed.
     pub failed: bool,
 }
 
-/// A collector of OTLP over HTTP that decodes what it gets.
+/// A collector of OTLP over HTTP that decodes what it receives.
 pub struct Collector {
     /// Its endpoint.
     pub url: String,
@@ -34,7 +34,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// A collector that takes everything.
+    /// A collector that accepts everything.
     pub async fn start() -> Self {
         let spans = Arc::<Mutex<Vec<ExportedSpan>>>::default();
         let router = Router::new().route("/v1/traces", post(take)).with_state(Arc::clone(&spans));

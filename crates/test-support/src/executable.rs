@@ -1,4 +1,4 @@
-//! A function's executable behind the Runtime API, and what every executable must do.
+//! A function's executable behind the Runtime API, and checks that every executable must pass.
 
 use std::{
     fmt::Write,
@@ -34,7 +34,7 @@ impl Executable {
     /// The response to an event, as JSON.
     ///
     /// # Errors
-    /// What the function reported, or how it ended.
+    /// The error that the function reported, or how it ended.
     pub async fn invoke(&self, event: impl Into<Bytes>) -> Result<Value, InvokeError> {
         let response = self.function.invoke(event).await?;
         Ok(serde_json::from_slice(&response).unwrap())
@@ -46,7 +46,7 @@ impl Executable {
         self.lines.lock().unwrap().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// Ends the process and waits for its end; returns its log.
+    /// Stops the process, waits for its end, and returns its log.
     pub async fn stop(self) -> Vec<Value> {
         let Self { function, lines } = self;
         function.stop().await;
@@ -64,8 +64,8 @@ pub fn failure(error: InvokeError) -> (String, String) {
     }
 }
 
-/// `--help`, and the README in the function's `folder` (`CARGO_MANIFEST_DIR`), have every variable as the function reads it.
-/// With `UPDATE=1` in the environment the README is written.
+/// Checks that `--help` and the README in the function's `folder` (`CARGO_MANIFEST_DIR`) have every variable as the
+/// function reads it. With `UPDATE=1` in the environment the README is written.
 pub fn assert_documented(program: &str, folder: &str, about: &About) {
     const BEGIN: &str = "<!-- Written by `UPDATE=1 cargo test --workspace documented`: -->\n";
     const END: &str = "<!-- End -->\n";
@@ -98,7 +98,7 @@ pub fn assert_documented(program: &str, folder: &str, about: &About) {
     }
 }
 
-/// With these variables the function does not start, and says why in one line of JSON that has all the names.
+/// Checks that the function does not start with these variables, and logs one line of JSON that contains all `names`.
 pub async fn assert_configuration_problems(program: &str, env: &[(&str, &str)], names: &[&str]) {
     let function = Executable::new(program, env, Duration::from_secs(30));
     let error = function.invoke("{}").await.unwrap_err();

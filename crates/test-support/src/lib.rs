@@ -1,5 +1,5 @@
-//! What the functions' tests share: a server of S3's kind that answers as a script says, a collector of
-//! traces, and a function's executable behind the Runtime API. They panic where a test has to fail.
+//! Shared by the functions' tests: an S3-compatible server that answers as a script says, a collector of
+//! traces, and a function's executable behind the Runtime API. They panic if a test has to fail.
 #![allow(clippy::disallowed_methods, reason = "it is not part of a function")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 

@@ -15,22 +15,22 @@ use axum::{
 };
 use bytes::Bytes;
 
-/// What a script answers to one request.
+/// A script's answer to one request.
 pub enum Reply {
-    /// What S3 would say.
+    /// S3's own answer.
     Truth,
     /// This status and error code.
     Error(u16, &'static str),
-    /// The object is stored, and the answer is lost on its way.
+    /// The object is stored, but the answer is this error.
     StoredButError(u16),
-    /// The beginning of an object, and then the connection's end.
+    /// The beginning of an object; then the connection ends.
     CutOff,
-    /// Spaces without end, after a header that announces so many bytes, or none.
+    /// Endless spaces, after a `content-length` header or without one.
     Endless {
         /// The header's value.
         announced: Option<usize>,
     },
-    /// Nothing, ever.
+    /// No answer.
     Never,
 }
 
@@ -61,7 +61,7 @@ pub const OUTAGES: [(u16, &str); 10] = [
     (429, "TooManyRequests"),
 ];
 
-/// Gets the method and how many requests of it came before.
+/// Gets the method and the number of earlier requests with it.
 type Script = dyn Fn(&Method, usize) -> Reply + Send + Sync;
 
 struct Shared {
@@ -69,11 +69,11 @@ struct Shared {
     objects: Mutex<BTreeMap<String, (HeaderMap, Bytes)>>,
     log: Mutex<Vec<(Method, String)>>,
     accounts: Mutex<BTreeSet<String>>,
-    /// Whether it leaves `If-None-Match` unread.
+    /// Whether it ignores `If-None-Match`.
     overwrites: bool,
 }
 
-/// A server of S3's PUT and GET that answers as a script says, and otherwise as S3 does.
+/// A server with S3's PUT and GET that answers as a script says, or else as S3 does.
 pub struct S3 {
     /// Its endpoint.
     pub url: String,
@@ -82,12 +82,13 @@ pub struct S3 {
 }
 
 impl S3 {
-    /// A server that answers each request by `script`, which gets its method and the number of such requests before it.
+    /// A server that answers each request by `script`, which gets the method and the number of earlier requests with
+    /// it.
     pub async fn start(script: impl Fn(&Method, usize) -> Reply + Send + Sync + 'static) -> Self {
         Self::serve(script, false).await
     }
 
-    /// A server that overwrites objects whatever the request says.
+    /// A server that always overwrites objects.
     pub async fn overwriting() -> Self {
         Self::serve(|_, _| Reply::Truth, true).await
     }
@@ -110,7 +111,7 @@ impl S3 {
         Self { url, shared, server }
     }
 
-    /// A server that does what S3 does.
+    /// A server that answers as S3 does.
     pub async fn truthful() -> Self {
         Self::start(|_, _| Reply::Truth).await
     }
@@ -121,7 +122,7 @@ impl S3 {
         client(&self.url)
     }
 
-    /// The object at `/bucket/key`, as the path has it on the wire.
+    /// The object at `/bucket/key`, with the path encoded as in the request.
     #[must_use]
     pub fn object(&self, path: &str) -> Option<Bytes> {
         self.shared.objects.lock().unwrap().get(path).map(|(_, bytes)| bytes.clone())
@@ -135,7 +136,7 @@ impl S3 {
         Some(value.to_str().unwrap().to_owned())
     }
 
-    /// Every object whose path begins so.
+    /// Every object whose path begins with `prefix`.
     #[must_use]
     pub fn objects(&self, prefix: &str) -> Vec<Bytes> {
         let objects = self.shared.objects.lock().unwrap();
@@ -143,7 +144,7 @@ impl S3 {
         found.map(|(_, (_, bytes))| bytes.clone()).collect()
     }
 
-    /// The path and the headers of every object whose path begins so.
+    /// The path and the headers of every object whose path begins with `prefix`.
     #[must_use]
     pub fn stored(&self, prefix: &str) -> Vec<(String, HeaderMap)> {
         let objects = self.shared.objects.lock().unwrap();
@@ -151,12 +152,12 @@ impl S3 {
         found.map(|(path, (headers, _))| (path.clone(), headers.clone())).collect()
     }
 
-    /// Puts an object at `/bucket/key`, as the path has it on the wire.
+    /// Puts an object at `/bucket/key`, with the path encoded as in a request.
     pub fn put(&self, path: &str, bytes: &'static [u8]) {
         self.put_with(path, &[], bytes);
     }
 
-    /// Puts an object that is answered with these headers.
+    /// Puts an object that is returned with these headers.
     pub fn put_with(&self, path: &str, headers: &[(&'static str, &'static str)], bytes: &'static [u8]) {
         let headers = headers
             .iter()
@@ -172,7 +173,7 @@ impl S3 {
         self.shared.accounts.lock().unwrap().iter().cloned().collect()
     }
 
-    /// How many requests of this method came.
+    /// How many requests with this method arrived.
     #[must_use]
     pub fn asked(&self, method: &Method) -> usize {
         self.shared.log.lock().unwrap().iter().filter(|(asked, _)| asked == method).count()
@@ -185,7 +186,7 @@ impl Drop for S3 {
     }
 }
 
-/// A client of the endpoint as the functions make it, with credentials that the process's environment need not have.
+/// A client of the endpoint as the functions create it, but with fixed credentials instead of the environment's.
 #[must_use]
 pub fn client(url: &str) -> aws_sdk_s3::Client {
     let credentials = Credentials::new("test", "test", None, None, "test");
@@ -233,7 +234,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         shared.objects.lock().unwrap().remove(&path);
         return StatusCode::NO_CONTENT.into_response();
     }
-    // The check of a function's start is not in the script.
+    // The script does not answer the check that a function makes when it starts.
     let reply = if is_probe { Reply::Truth } else { (shared.script)(&head.method, earlier) };
     match (reply, &head.method) {
         (Reply::Error(status, code), _) => error(status, code),

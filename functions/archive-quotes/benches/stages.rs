@@ -1,4 +1,4 @@
-//! What each stage of archive-quotes costs: `make bench-stages`. The quotes are like recorded ones, 230 B each.
+//! Measures each stage of archive-quotes: `make bench-stages`. The quotes are like recorded ones, 230 B each.
 #![allow(clippy::expect_used, reason = "as in a test, a failure ends it")]
 
 use archive_quotes::{ArchiveQuotes, KafkaEvent, Layout, Outcome, Put, Store, StoreError};
@@ -9,7 +9,7 @@ use lambda_runtime::{Context, LambdaEvent};
 use quotes::{Compression, Quote, QuoteView};
 use serde_json::{Value, json};
 
-/// As many records as an event has by default.
+/// The number of records in an event by default.
 const RECORDS: usize = 100;
 
 fn main() {
@@ -62,7 +62,7 @@ fn decode_an_event(bencher: Bencher) {
         .bench(|| serde_json::from_slice::<KafkaEvent>(&event).expect("an event").into_records());
 }
 
-/// A bucket that takes everything and keeps nothing.
+/// A bucket that accepts everything and keeps nothing.
 struct Taken;
 
 impl Store for Taken {

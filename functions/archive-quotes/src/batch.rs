@@ -9,7 +9,7 @@ use crate::{
 
 const SECONDS_A_DAY: i64 = 86_400;
 
-/// The quotes of a partition in one event, and of one UTC day: what becomes one object.
+/// The quotes of one partition and one UTC day in an event. They become one object.
 #[derive(Debug)]
 pub struct Slice {
     topic: Arc<str>,
@@ -34,9 +34,10 @@ pub struct Encoded {
     pub bytes: Vec<u8>,
 }
 
-/// The quotes among an event's records, and the records that are to be stored one by one: those that are not quotes.
+/// Splits an event's records into the quotes, as slices, and the records that are not quotes, which are stored one by
+/// one.
 ///
-/// The same records make the same slices. A quote is a line of its own, as its message has it.
+/// The same records give the same slices. Each quote is one line, with the text of its message.
 pub(crate) fn slices(
     records: Vec<Result<Record, BadRecord>>,
     now: SystemTime,
@@ -59,7 +60,7 @@ fn add(slices: &mut Vec<Slice>, record: &Record, line: &Line<'_>) {
     let is_its = |slice: &&mut Slice| {
         slice.day == day && slice.partition == record.at.partition && slice.topic == record.at.topic
     };
-    // The latest of its kind: those before it are full.
+    // Only the latest matching slice has room: those before it are full.
     let slice = slices.iter_mut().rev().find(is_its);
     match slice.filter(|slice| slice.lines.len() + line.json.len() < LARGEST_OBJECT) {
         Some(slice) => slice.add(record, line),
@@ -97,7 +98,7 @@ impl Slice {
         self.quotes += 1;
         let start = self.lines.len();
         self.lines.extend_from_slice(&line.json);
-        // In JSON a line's end stands between two tokens, where a space may.
+        // In JSON a newline can only be between two tokens, where a space means the same.
         if line.json.contains(&b'\n') {
             self.lines[start..].iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
         }
@@ -116,10 +117,10 @@ impl Slice {
         self.oldest_id
     }
 
-    /// The object. The same quotes make the same bytes under the same key.
+    /// The object. The same quotes give the same bytes and the same key.
     ///
     /// # Errors
-    /// What the encoder reports; it has no reason to.
+    /// The encoder's error. In memory there should be none.
     pub fn encode(&self, compression: Compression) -> io::Result<Encoded> {
         let key = BatchKey {
             newest: self.newest,
@@ -144,7 +145,7 @@ impl fmt::Display for Slice {
 }
 
 impl KafkaEvent {
-    /// The quotes of the event, read at `now`, as the objects that the layout of batches has.
+    /// The quotes of the event, read at `now`, as the objects of the batch layout.
     #[must_use]
     pub fn into_slices(self, now: SystemTime) -> Vec<Slice> {
         slices(self.into_records(), now).0

@@ -8,8 +8,8 @@ use serde_json::{Value, value::RawValue};
 
 /// The event of a Kafka event source mapping, `aws:kafka` or `aws:SelfManagedKafka`.
 ///
-/// Format: <https://docs.aws.amazon.com/lambda/latest/dg/with-msk.html>. Only what is needed is read, and
-/// each record by itself: one odd record, or headers in one of their several encodings, must not fail
+/// Format: <https://docs.aws.amazon.com/lambda/latest/dg/with-msk.html>. Only the needed fields are read, and
+/// each record separately: one invalid record, or headers in one of their several encodings, must not fail
 /// the others.
 #[derive(Debug, Default)]
 pub struct KafkaEvent {
@@ -26,7 +26,7 @@ impl<'de> Deserialize<'de> for KafkaEvent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let partitions = WireEvent::deserialize(deserializer)?.records.unwrap_or_default();
         let mut records = Vec::with_capacity(partitions.values().map(Vec::len).sum());
-        // A topic's name stands in each of its records, and is kept once.
+        // Each record contains its topic's name. The name is kept once.
         let mut topic = Arc::from("");
         for (partition, wire) in &partitions {
             let numbered = wire.iter().enumerate();
@@ -39,7 +39,7 @@ impl<'de> Deserialize<'de> for KafkaEvent {
 /// One Kafka record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Where it stands.
+    /// Its position in Kafka.
     pub at: Coordinates,
     /// Its value; `None` for a tombstone.
     pub value: Option<Vec<u8>>,
@@ -47,10 +47,10 @@ pub struct Record {
     headers: Option<Box<str>>,
 }
 
-/// A record of an event that cannot be read: something without coordinates, or whose value is not base64.
+/// A record of an event that cannot be read: it has no coordinates, or its value is not base64.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRecord {
-    /// The topic-partition under which the event had it, with its offset or position.
+    /// The topic and partition under which the event had it, with its offset or position.
     pub at: String,
     /// What is wrong with it.
     pub reason: String,
@@ -74,7 +74,7 @@ struct WireRecord<'a> {
     headers: Option<&'a RawValue>,
 }
 
-/// A text that is borrowed if nothing in it is escaped; inside of an `Option` a `Cow` alone would not be.
+/// A text that is borrowed if nothing in it is escaped. A plain `Cow` inside an `Option` is never borrowed.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -103,7 +103,7 @@ impl KafkaEvent {
     }
 }
 
-/// The record `json`. `topic` is the last record's, and becomes this one's.
+/// Reads the record `json`. `topic` is the previous record's topic, and is set to this record's.
 fn read(
     partition: &str,
     position: usize,
@@ -129,7 +129,7 @@ fn read(
     Ok(Record { at, value, headers: wire.headers.map(|headers| headers.get().into()) })
 }
 
-/// The first valid `traceparent` of a record's headers, which are objects with a name and its bytes.
+/// The first valid `traceparent` in a record's headers. Each header is an object with a name and its bytes.
 fn trace(headers: &str) -> Option<TraceParent> {
     let headers: Value = serde_json::from_str(headers).ok()?;
     let headers = headers.as_array()?.iter().filter_map(Value::as_object).flatten();
@@ -138,8 +138,8 @@ fn trace(headers: &str) -> Option<TraceParent> {
         .find_map(|(_, value)| TraceParent::parse(str::from_utf8(&header_bytes(value)?).ok()?))
 }
 
-/// A header's bytes. AWS writes a list of signed numbers; other servers write unsigned ones, texts in place of numbers,
-/// an object of them by their positions, or base64.
+/// A header's bytes. AWS writes a list of signed numbers. Other servers write unsigned numbers, numbers as texts, an
+/// object of numbers by their positions, or base64.
 fn header_bytes(value: &Value) -> Option<Vec<u8>> {
     match value {
         Value::Array(bytes) => bytes.iter().map(byte).collect(),
@@ -161,7 +161,7 @@ fn byte(value: &Value) -> Option<u8> {
 pub(crate) enum NoQuote {
     #[error("the record has no value")]
     Tombstone,
-    #[error("the keys {first}, {second} and {third} have other quotes")]
+    #[error("other quotes already have the keys {first}, {second} and {third}")]
     NoKey { first: String, second: String, third: String },
     #[error(transparent)]
     Invalid(#[from] InvalidQuote),
@@ -174,21 +174,21 @@ impl Record {
         trace(self.headers.as_deref()?)
     }
 
-    /// The quote that the record holds, read at `now`.
+    /// The quote in the record, read at `now`.
     pub(crate) fn quote(&self, now: SystemTime) -> Result<Quote, NoQuote> {
         let quote = Quote::from_message(self.value.as_deref().ok_or(NoQuote::Tombstone)?, &self.at)?;
         check_not_future(quote.fetched_at(), now)?;
         Ok(quote)
     }
 
-    /// As [`Self::quote`], as a line of JSON, with its id and when it was fetched. A complete message is not
+    /// As [`Self::quote`], but as a line of JSON, with the quote's id and fetch time. A complete message is not
     /// copied.
     pub(crate) fn line(&self, now: SystemTime) -> Result<Line<'_>, NoQuote> {
         let value = self.value.as_deref().ok_or(NoQuote::Tombstone)?;
         let line = if let Ok(quote) = QuoteView::parse(value) {
             Line { id: quote.id(), fetched_at: quote.fetched_at(), json: Cow::Borrowed(value) }
         } else {
-            // What its coordinates give is missing, or it is not a quote.
+            // A field that is derived from the coordinates is missing, or it is not a quote.
             let quote = Quote::from_message(value, &self.at)?;
             let json = Cow::Owned(quote.to_json());
             Line { id: quote.id(), fetched_at: quote.fetched_at(), json }
@@ -198,7 +198,7 @@ impl Record {
     }
 }
 
-/// A quote on its way into a batch.
+/// A quote that is to be added to a batch.
 pub(crate) struct Line<'a> {
     pub id: QuoteId,
     /// In seconds since 1970.

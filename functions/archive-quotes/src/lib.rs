@@ -1,8 +1,9 @@
-//! archive-quotes: every record of a Kafka event is stored.
+//! archive-quotes stores every record of a Kafka event.
 //!
-//! A quote goes to `{symbol}/{fetched_at}.json` in the bronze bucket, or, in the layout of batches, into one object for
-//! each partition that the event has records of. What is not a quote goes to the quarantine bucket with its bytes, the reason and its coordinates. Only an unavailable bucket fails
-//! the event; the batch is then tried again, and what it wrote already is found to be there.
+//! A quote is written to `{symbol}/{fetched_at}.json` in the bronze bucket. In the batch layout, the quotes of each
+//! partition in the event are written as one object. A record that is not a quote is written to the quarantine bucket
+//! with its bytes, the reason and its coordinates. The event fails only if a bucket is unavailable. It is then tried
+//! again; objects that exist already are kept.
 
 mod batch;
 mod event;
@@ -57,7 +58,7 @@ pub const ABOUT: About = About {
 
 /// How many objects are written at once: enough to hide a bucket's latency, few enough for one core.
 const CONCURRENCY: usize = 16;
-/// How many keys of a batch other bytes may hold.
+/// How many keys of a batch may already belong to objects with other bytes.
 const MOST_TAKEN: u32 = 16;
 
 /// The configuration of archive-quotes.
@@ -65,18 +66,18 @@ const MOST_TAKEN: u32 = 16;
 pub struct Config {
     /// `BRONZE_BUCKET`: where quotes go.
     pub bronze_bucket: String,
-    /// `QUARANTINE_BUCKET`: where what is not a quote goes.
+    /// `QUARANTINE_BUCKET`: where records that are not quotes go.
     pub quarantine_bucket: String,
-    /// `OBJECT_LAYOUT`, and of batches `OBJECT_COMPRESSION`: which objects quotes become.
+    /// `OBJECT_LAYOUT`, and for batches `OBJECT_COMPRESSION`: how quotes are stored in objects.
     pub layout: Layout,
 }
 
-/// Which objects quotes become.
+/// How quotes are stored in objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// Each one of its own.
+    /// One object for each quote.
     PerQuote,
-    /// Those of a partition that come in one event one together, a line each, compressed.
+    /// One compressed object for the quotes of a partition in one event, a line each.
     Batch(Compression),
 }
 
@@ -104,7 +105,7 @@ impl Config {
     /// Reads the configuration from the environment.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// [`ConfigError`] with all problems.
     pub fn read(mut environment: Environment) -> Result<Self, ConfigError> {
         let bronze_bucket = environment.get("BRONZE_BUCKET");
         let quarantine_bucket = environment.get("QUARANTINE_BUCKET");
@@ -121,12 +122,12 @@ impl Config {
     }
 }
 
-/// What became of an event's records; their sum is the number of records.
+/// The result for an event's records. The sum is the number of records.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Outcome {
-    /// Quotes written now.
+    /// Quotes written by this invocation.
     pub archived: usize,
-    /// Quotes that were there already, from an earlier try.
+    /// Quotes that an earlier attempt had written.
     pub already_archived: usize,
     /// Records that are not quotes, written to quarantine now or earlier.
     pub quarantined: usize,
@@ -135,16 +136,16 @@ pub struct Outcome {
 /// Why an event must be tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// A bucket did not take an object.
+    /// A bucket did not accept an object.
     #[error("the record {at} could not be stored")]
     Store {
-        /// The record's coordinates, and its quote's id where it holds one; of a batch, its first and last offset.
+        /// The record's coordinates, and its quote's id if it is a quote. For a batch, its first and last offset.
         at: String,
         /// What the bucket said.
         source: StoreError,
     },
-    /// A batch has no key.
-    #[error("the records {at} have no key: {key} and the {MOST_TAKEN} before it hold other bytes")]
+    /// There is no free key for a batch.
+    #[error("no key is free for the records {at}: other objects have {key} and the {MOST_TAKEN} keys before it")]
     NoKey {
         /// The batch's first and last offset.
         at: String,
@@ -184,7 +185,7 @@ enum Stored {
 }
 
 impl<S: Store> ArchiveQuotes<S> {
-    /// The function, writing quotes to `bronze` as `layout` says, and everything else to `quarantine`.
+    /// The function. It writes quotes to `bronze` as `layout` says, and everything else to `quarantine`.
     pub fn new(bronze: S, quarantine: S, layout: Layout) -> Self {
         Self { bronze, quarantine, layout }
     }
@@ -192,7 +193,7 @@ impl<S: Store> ArchiveQuotes<S> {
     /// Stores every record of the event.
     ///
     /// # Errors
-    /// [`ArchiveError`] if a bucket is unavailable: the whole event must be tried again, and may be at any time.
+    /// [`ArchiveError`] if a bucket is unavailable. The whole event must be tried again, which is safe at any time.
     pub async fn handle(&self, event: LambdaEvent<KafkaEvent>) -> Result<Outcome, ArchiveError> {
         let records = event.payload.into_records();
         let (batches, single) = match self.layout {
@@ -252,7 +253,7 @@ impl<S: Store> ArchiveQuotes<S> {
         stored.map_err(|source| ArchiveError::Store { at, source })
     }
 
-    /// Archives the quote as a step of its trace; a quote that has no key left is for quarantine.
+    /// Archives the quote as a step of its trace. A quote without a free key must be quarantined.
     async fn archive(&self, quote: &Quote, record: &Record) -> Result<Result<Stored, NoQuote>, StoreError> {
         let topic = &record.at.topic;
         let mut span =
@@ -283,7 +284,7 @@ impl<S: Store> ArchiveQuotes<S> {
         }
     }
 
-    /// Stores a partition's quotes as one object, unless it is there.
+    /// Stores a partition's quotes as one object, unless the object exists.
     async fn store_batch(&self, slice: Slice, compression: Compression) -> Result<Stored, ArchiveError> {
         let at = slice.to_string();
         let quotes = slice.quotes();
@@ -296,7 +297,7 @@ impl<S: Store> ArchiveQuotes<S> {
             match self.bronze.put_once(&name, &bytes, None).await {
                 Ok(Put::Written) => break Stored::Archived(quotes),
                 Ok(Put::SameBytes) => break Stored::AlreadyArchived(quotes),
-                // The topic was deleted and created again, or another version has written it.
+                // The topic was deleted and created again, or another version wrote this key.
                 Ok(Put::OtherBytes) if key.taken < MOST_TAKEN => key.taken += 1,
                 Ok(Put::OtherBytes) => return Err(ArchiveError::NoKey { at, key: name }),
                 Err(source) => return Err(ArchiveError::Store { at, source }),
@@ -309,7 +310,7 @@ impl<S: Store> ArchiveQuotes<S> {
         Ok(stored)
     }
 
-    /// The key that holds the quote now, and whether it was written there just now.
+    /// Stores the quote. Returns its key, and whether it was written by this call.
     async fn write(
         &self,
         quote: &Quote,
@@ -349,7 +350,7 @@ impl<S: Store> ArchiveQuotes<S> {
         let mut put = self.quarantine.put_once(&key, &bytes, trace).await?;
         let mut other = 0;
         while put == Put::OtherBytes {
-            // Another record of the same hash, or somebody else's object.
+            // Another record with the same hash, or an object of another program.
             other += 1;
             put = self.quarantine.put_once(&format!("{key}.{other}"), &bytes, trace).await?;
         }
@@ -357,7 +358,7 @@ impl<S: Store> ArchiveQuotes<S> {
     }
 }
 
-/// How long ago the quote was fetched; `None` where its id does not say, or names a time to come.
+/// How long ago the quote was fetched; `None` if its id does not say, or is in the future.
 fn age(id: QuoteId) -> Option<Duration> {
     let fetched_at = Duration::from_millis(id.fetched_at_ms()?);
     SystemTime::now().duration_since(UNIX_EPOCH).ok()?.checked_sub(fetched_at)

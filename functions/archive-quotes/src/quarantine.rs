@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{BadRecord, NoQuote, Record};
 
-/// What a quarantined record's object holds, as JSON: enough to know why it is there and to publish it
+/// The content of a quarantined record's object, as JSON: enough to know why it is there and to publish it
 /// again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantined {
@@ -11,22 +11,22 @@ pub struct Quarantined {
     pub at: String,
     /// Why it is not a quote.
     pub reason: String,
-    /// The topic; absent where the event's record did not say it.
+    /// The topic; absent if the event's record has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
-    /// The partition's number; absent where the event's record did not say it.
+    /// The partition's number; absent if the event's record has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<i32>,
-    /// The offset; absent where the event's record did not say it.
+    /// The offset; absent if the event's record has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<i64>,
     /// The record's timestamp in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<i64>,
-    /// The record's value, in base64; absent for a tombstone, and where it could not be read.
+    /// The record's value, in base64; absent for a tombstone, and if it could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
-    /// The record as the event had it, where it could not be read.
+    /// The record as it was in the event, if it could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
 }
@@ -58,7 +58,7 @@ impl Quarantined {
         }
     }
 
-    /// Its key: its coordinates and a hash of its content, so that no record ever hides another.
+    /// Its key: its coordinates and a hash of its content, so that different records have different keys.
     #[must_use]
     pub fn key(&self) -> String {
         let folder: String = self
@@ -69,15 +69,15 @@ impl Quarantined {
         format!("{folder}/{:016x}.json", fnv1a(&self.to_json()))
     }
 
-    /// The object's bytes; the same for every try.
+    /// The object's bytes, the same in every attempt.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 }
 
-/// FNV-1a, 64 bits: <http://www.isthe.com/chongo/tech/comp/fnv/>. The standard library's hash may change
-/// between two builds; a key must not.
+/// FNV-1a, 64 bits: <http://www.isthe.com/chongo/tech/comp/fnv/>. The standard library's hash may differ
+/// between two builds, and a key must not.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)

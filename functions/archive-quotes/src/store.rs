@@ -10,8 +10,8 @@ use quotes::Compression;
 
 /// A bucket into which each object is written at most once.
 pub trait Store {
-    /// Writes `bytes` under `key` unless the key is taken. `trace` becomes the object's metadata `traceparent`; an object
-    /// that is there keeps its own.
+    /// Writes `bytes` under `key` unless an object has this key. `trace` becomes the object's metadata `traceparent`;
+    /// an existing object keeps its own.
     fn put_once(
         &self,
         key: &str,
@@ -20,18 +20,18 @@ pub trait Store {
     ) -> impl Future<Output = Result<Put, StoreError>> + Send;
 }
 
-/// What became of a conditional write.
+/// The result of a conditional write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
     /// The object was written.
     Written,
-    /// The object was there already, with the same bytes.
+    /// The object existed already, with the same bytes.
     SameBytes,
-    /// The key holds other bytes; nothing was written.
+    /// An object with other bytes has the key. Nothing was written.
     OtherBytes,
 }
 
-/// A bucket that did not do what it was asked.
+/// A failed request to a bucket.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} of {bucket}/{key} failed")]
 pub struct StoreError {
@@ -41,7 +41,7 @@ pub struct StoreError {
     pub bucket: String,
     /// The object's key.
     pub key: String,
-    /// What the bucket or the network said.
+    /// The error of the bucket or of the network.
     pub source: CallError,
 }
 
@@ -51,14 +51,14 @@ impl Retry for StoreError {
     }
 }
 
-/// A bucket of S3, MinIO or any server of their kind.
+/// A bucket of S3, MinIO or another S3-compatible server.
 pub struct BucketStore {
     s3: Client,
     bucket: String,
 }
 
 impl BucketStore {
-    /// The bucket `bucket`, asked through `s3`.
+    /// The bucket `bucket`, reached with the client `s3`.
     #[must_use]
     pub fn new(s3: Client, bucket: String) -> Self {
         Self { s3, bucket }
@@ -90,7 +90,7 @@ impl Store for BucketStore {
         }
         let get = self.s3.get_object().bucket(&self.bucket).key(key).send().await;
         let get = get.map_err(|error| {
-            // An object that was there a moment ago: the next try writes it.
+            // The object was deleted in between. The next attempt writes it.
             let is_gone = error.code() == Some("NoSuchKey");
             let error = CallError::from(error);
             CallError { is_retryable: error.is_retryable || is_gone, ..error }
