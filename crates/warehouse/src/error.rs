@@ -14,7 +14,7 @@ pub enum WarehouseError {
     Unauthorized {
         /// The statement.
         statement: &'static str,
-        /// What Google or the network said.
+        /// The error of Google or of the network.
         reason: String,
         /// Whether a later attempt may get one: outages.
         passing: bool,

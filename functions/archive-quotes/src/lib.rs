@@ -145,7 +145,7 @@ pub enum ArchiveError {
         source: StoreError,
     },
     /// There is no free key for a batch.
-    #[error("no key is free for the records {at}: other objects have {key} and the {MOST_TAKEN} keys before it")]
+    #[error("no key is free for the records {at}: {key} and the {MOST_TAKEN} keys before it are taken")]
     NoKey {
         /// The batch's first and last offset.
         at: String,

@@ -1,4 +1,4 @@
-//! How fast quotes can be published: sends them as fetch-quotes does, without asking Finnhub for them.
+//! Measures how fast quotes can be published: sends them as fetch-quotes does, without requests to Finnhub.
 //!
 //! `publish SERVERS TOPIC COUNT` sends COUNT quotes of 500 symbols at once, waits until Kafka has acknowledged each, and
 //! prints a line of JSON: `{"published": 50000, "seconds": 0.6}`. `make bench` runs it.
@@ -11,7 +11,7 @@ use std::{
 use fetch_quotes::{KafkaConfig, Stream};
 use quotes::Quote;
 
-/// More than a record's own time.
+/// Longer than a record's own timeout.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -11,16 +11,16 @@ pub struct ObjectRef {
     pub key: String,
 }
 
-/// One message of an event: what is acknowledged or fails as a whole.
+/// One message of an event. It is acknowledged or fails as a whole.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Message {
-    /// SQS's `messageId`; `None` where the event came without a queue.
+    /// SQS's `messageId`; `None` if the event did not come from a queue.
     pub id: Option<String>,
-    /// The objects that it names; none for `s3:TestEvent` and for what is not about created objects.
+    /// The objects that it names. `s3:TestEvent` and events that are not about created objects name none.
     pub objects: Result<Vec<ObjectRef>, UnknownMessage>,
 }
 
-/// A message that is not an event of S3 in any of its forms.
+/// A message that is not an S3 event in any of its forms.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an S3 event: {0}")]
 pub struct UnknownMessage(String);
@@ -58,11 +58,12 @@ fn sqs_message(record: &Value) -> Message {
     Message { id: text("messageId"), objects }
 }
 
-/// What an SNS notification says. A subscription that waits for its confirmation is not one: somebody has to confirm it.
+/// The objects that an SNS notification names. A request to confirm a subscription is an error: somebody must confirm
+/// it.
 fn notified(notification: &Value) -> Result<Vec<ObjectRef>, UnknownMessage> {
     let text = |name: &str| notification.get(name).and_then(Value::as_str);
     if let Some(kind) = text("Type").filter(|kind| *kind != "Notification") {
-        return Err(UnknownMessage(format!("SNS sent a {kind}, not a Notification")));
+        return Err(UnknownMessage(format!("SNS sent the type {kind}, not Notification")));
     }
     let message =
         text("Message").ok_or_else(|| UnknownMessage("SNS's notification has no Message".to_owned()))?;
@@ -124,7 +125,7 @@ fn s3_record(record: &Value) -> Result<Option<ObjectRef>, UnknownMessage> {
     Ok(Some(ObjectRef { bucket: s3.bucket.name, key }))
 }
 
-/// A key in S3's own events is encoded as in a form: a space is `+` (or `%20` on LocalStack), a plus is
+/// Decodes a key of S3's own events, which is form-encoded: a space is `+` (or `%20` on LocalStack), a plus is
 /// `%2B`.
 fn decode(key: &str) -> Result<String, UnknownMessage> {
     let spaced = key.replace('+', " ");

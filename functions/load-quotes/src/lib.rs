@@ -1,8 +1,8 @@
 //! load-quotes: S3 events → rows of `bronze_stock_quotes_raw`, each quote once.
 //!
-//! The objects of a whole batch are loaded by one MERGE, whether an object holds one quote or many. A message is
-//! acknowledged only after its quotes are in bronze; a message whose object holds something else fails alone, and ends in the
-//! dead-letter queue.
+//! All objects of an event are loaded by one MERGE, whether an object contains one quote or many. A message is
+//! acknowledged only after its quotes are in bronze. If its object contains something else, only this message fails,
+//! and ends in the dead-letter queue.
 
 mod event;
 mod objects;
@@ -41,17 +41,17 @@ pub const ABOUT: About = About {
 
 /// How many objects are read at once.
 const CONCURRENCY: usize = 32;
-/// How many objects of one quote are held at once, so that memory stays bounded whatever an event names.
+/// How many objects of one quote are in memory at once. This limits memory for every event.
 const CHUNK: usize = 1000;
-/// How many objects of many quotes are held at once, compressed.
+/// How many objects of many quotes are in memory at once, compressed.
 const BATCHES: usize = 16;
-/// How many lines of one object that are not quotes have a log line of their own.
+/// For how many lines of one object that are not quotes a log line is written.
 const BAD_LINES_LOGGED: usize = 20;
 
 /// The configuration of load-quotes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where bronze is.
+    /// The warehouse with the bronze table.
     pub warehouse: WarehouseConfig,
 }
 
@@ -59,14 +59,14 @@ impl Config {
     /// Reads the configuration from the environment.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// [`ConfigError`] with all problems.
     pub fn read(mut environment: Environment) -> Result<Self, ConfigError> {
         let warehouse = WarehouseConfig::read(&mut environment);
         environment.finish(|| Some(Self { warehouse: warehouse? }))
     }
 }
 
-/// Where quotes are loaded into.
+/// The table that quotes are loaded into.
 pub trait Bronze {
     /// Loads each quote once; see [`Warehouse::load`].
     fn load(&self, rows: &[BronzeRow]) -> impl Future<Output = Result<Loaded, WarehouseError>> + Send;
@@ -78,15 +78,15 @@ impl Bronze for Warehouse {
     }
 }
 
-/// What SQS is told: the messages that must come again; those not named are done.
+/// The response to SQS: the messages that must be delivered again. All others are done.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct BatchResponse {
-    /// The messages to come again.
+    /// The messages to deliver again.
     #[serde(rename = "batchItemFailures")]
     pub failures: Vec<ItemFailure>,
 }
 
-/// A message that must come again.
+/// A message that must be delivered again.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct ItemFailure {
     /// Its `messageId`.
@@ -94,10 +94,10 @@ pub struct ItemFailure {
     pub id: String,
 }
 
-/// Why a whole event must come again.
+/// Why a whole event must be tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The warehouse did not take the rows.
+    /// The warehouse did not accept the rows.
     #[error("{rows} quotes were not loaded")]
     Warehouse {
         /// How many.
@@ -105,7 +105,7 @@ pub enum LoadError {
         /// What the warehouse said.
         source: WarehouseError,
     },
-    /// An event without a queue names an object that could not be loaded.
+    /// An event that did not come from a queue names an object that could not be loaded.
     #[error("the event was not loaded")]
     Event(#[source] MessageError),
     /// The function's time was over before everything was loaded.
@@ -135,7 +135,7 @@ pub enum MessageError {
         /// What is wrong with it.
         source: InvalidQuote,
     },
-    /// Its object's lines cannot be had.
+    /// Its object's lines cannot be read.
     #[error("{key} is not a batch of quotes")]
     Damaged {
         /// The object's key.
@@ -150,7 +150,7 @@ pub enum MessageError {
         key: String,
         /// How many.
         lines: usize,
-        /// The first one's number, from 1 on.
+        /// The number of the first one, counted from 1.
         line: usize,
         /// What is wrong with the first one.
         source: InvalidQuote,
@@ -179,14 +179,14 @@ pub struct LoadQuotes<O, B> {
     bronze: B,
 }
 
-/// A quote on its way into bronze.
+/// A quote that is to be loaded.
 struct Archived {
     quote_id: QuoteId,
     key: Arc<str>,
     span: Span,
 }
 
-/// Rows on their way into bronze, and the quotes that they are of.
+/// Rows that are to be loaded, and their quotes.
 #[derive(Default)]
 struct Pending {
     rows: Vec<BronzeRow>,
@@ -205,11 +205,11 @@ impl Pending {
 /// An object, and the messages that name it.
 type Named = (ObjectRef, Vec<Option<String>>);
 
-/// The messages that must come again, and the failure of an event that came without messages.
+/// The messages that must be delivered again, and the failure of an event without messages.
 #[derive(Default)]
 struct Failures {
     messages: BTreeSet<String>,
-    /// Those that were not started because the time ran out.
+    /// The messages that were not started because the time ran out.
     later: BTreeSet<String>,
     event: Option<MessageError>,
 }
@@ -222,7 +222,7 @@ impl Failures {
             _ => None,
         };
         if ids.is_empty() {
-            // The event fails with it, and with its line.
+            // The event fails with this error, and has one log line for it.
             self.event = Some(error);
             return;
         }
@@ -230,7 +230,7 @@ impl Failures {
         self.messages.extend(ids);
     }
 
-    /// Leaves an object's messages, of `count` in the event, to a later invocation: SQS brings them again.
+    /// Leaves an object's messages, of `count` in the event, to a later invocation: SQS delivers them again.
     fn leave(&mut self, ids: Vec<Option<String>>, count: usize) -> Result<(), LoadError> {
         for id in ids {
             self.later.insert(id.ok_or(LoadError::Deadline { messages: count })?);
@@ -256,7 +256,7 @@ struct Tally {
 }
 
 impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
-    /// The function, reading `objects` and loading into `bronze`.
+    /// The function. It reads `objects` and loads into `bronze`.
     pub fn new(objects: O, bronze: B) -> Self {
         Self { objects, bronze }
     }
@@ -264,14 +264,14 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
     /// Loads every quote that the event names.
     ///
     /// # Errors
-    /// [`LoadError`] where the whole event must come again; a single message's failure is in the
+    /// [`LoadError`] if the whole event must be tried again. The failure of a single message is in the
     /// response.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<BatchResponse, LoadError> {
         let stop = Instant::now() + time_left(&event.context) / 2;
         self.load(messages(&event.payload), stop).await
     }
 
-    /// Loads what the messages name; what is not begun by `stop` comes again.
+    /// Loads the objects that the messages name. Messages that are not started by `stop` are delivered again.
     async fn load(&self, messages: Vec<Message>, stop: Instant) -> Result<BatchResponse, LoadError> {
         let count = messages.len();
         let mut failures = Failures::default();
@@ -313,7 +313,7 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
         while !batches.is_empty() {
             let chunk = batches.split_off(batches.len().saturating_sub(BATCHES));
             for (object, read, ids) in self.read(chunk, |_, object| Ok(object)).await {
-                // One at least is loaded, however short the time is.
+                // At least one batch is loaded, however short the time is.
                 if Instant::now() >= stop && tally.batches > 0 {
                     failures.leave(ids, count)?;
                     continue;
@@ -344,7 +344,8 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
         failures.into_response()
     }
 
-    /// Reads objects, several at once, and keeps what `take` takes of each; those that do not exist any more are `None`.
+    /// Reads objects, several at once, and keeps the result of `take` for each; `None` for an object that no longer
+    /// exists.
     async fn read<T>(
         &self,
         chunk: Vec<Named>,
@@ -368,8 +369,8 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
             .await
     }
 
-    /// Adds the quotes of a batch, and loads what is pending as often as it fills a statement. The inner error is the
-    /// object's own.
+    /// Adds the quotes of a batch. Whenever the pending rows fill a statement, they are loaded. The inner error is
+    /// about the object.
     async fn add_batch(
         &self,
         object: &ObjectRef,
@@ -389,7 +390,7 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
                 continue;
             }
             match quote_in(line) {
-                // A record's own trace is not kept in a batch: the quote's id begins one.
+                // A batch does not keep the records' traces, so a new one begins with the quote's id.
                 Ok(quote) => pending.add(row(&quote, object, &key, None)),
                 Err(error) => {
                     bad += 1;
@@ -411,7 +412,7 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
         })
     }
 
-    /// Loads what is pending.
+    /// Loads the pending rows.
     async fn flush(&self, pending: &mut Pending, tally: &mut Tally) -> Result<(), LoadError> {
         let Pending { rows, quotes, bytes: _ } = std::mem::take(pending);
         if rows.is_empty() {
@@ -436,7 +437,7 @@ impl<O: Objects, B: Bronze> LoadQuotes<O, B> {
     }
 }
 
-/// The quote of an object that holds one.
+/// The quote of an object that contains one.
 fn quote_of(
     object: &ObjectRef,
     Object { bytes, trace }: Object,
@@ -449,14 +450,14 @@ fn quote_of(
     Ok(row(&quote, object, &Arc::from(key.as_str()), trace))
 }
 
-/// The quote in an object, or in a line of one, that was not fetched in the future.
+/// Reads the quote in an object or in a line of a batch, and checks that it was not fetched in the future.
 fn quote_in(json: &[u8]) -> Result<QuoteView<'_>, InvalidQuote> {
     let quote = QuoteView::parse(json)?;
     check_not_future(quote.fetched_at(), SystemTime::now())?;
     Ok(quote)
 }
 
-/// A quote's row, and its step of the quote's trace.
+/// A quote's row, and the span of this step.
 fn row(
     quote: &QuoteView<'_>,
     object: &ObjectRef,

@@ -10,8 +10,8 @@ use tokio::sync::Semaphore;
 
 use crate::event::ObjectRef;
 
-/// Whether the object is of S3's own tools and not a quote: a folder's marker, or a file of an inventory or a log. A key of
-/// archive-quotes ends in `.json`, with its symbol before the only slash, or as a batch's does.
+/// Whether the object was written by one of S3's tools: a folder marker, or a file of an inventory or a log. A key of
+/// archive-quotes is a batch's, or ends in `.json` and has only one slash, after the symbol.
 pub(crate) fn is_of_a_tool(key: &str) -> bool {
     if Compression::of_key(key).is_some() {
         return false;
@@ -25,13 +25,13 @@ pub(crate) fn is_of_a_tool(key: &str) -> bool {
 pub struct Object {
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// Its metadata `traceparent`; `None` where there is none that can be read.
+    /// Its metadata `traceparent`; `None` if it is absent or cannot be read.
     pub trace: Option<TraceParent>,
 }
 
 /// Where archived quotes are read from.
 pub trait Objects {
-    /// The object; `None` where it does not exist (any more).
+    /// The object; `None` if it does not exist (any more).
     fn get(&self, object: &ObjectRef) -> impl Future<Output = Result<Option<Object>, ReadError>> + Send;
 }
 
@@ -43,7 +43,7 @@ pub struct ReadError {
     pub bucket: String,
     /// The object's key.
     pub key: String,
-    /// What the bucket or the network said, or what is wrong with the object.
+    /// The error of the bucket or of the network, or what is wrong with the object.
     pub source: CallError,
 }
 
@@ -53,22 +53,22 @@ impl Retry for ReadError {
     }
 }
 
-/// The buckets of S3, MinIO or any server of their kind.
+/// The buckets of S3, MinIO or another S3-compatible server.
 pub struct Bucket {
     s3: Client,
-    /// A permit a byte that may be read now.
+    /// One permit for each byte that may be read now.
     room: Semaphore,
 }
 
 impl Bucket {
-    /// Buckets asked through `s3`.
+    /// Buckets reached with the client `s3`.
     #[must_use]
     pub fn new(s3: Client) -> Self {
         Self { s3, room: Semaphore::new(AT_ONCE) }
     }
 }
 
-/// How many bytes of objects are read at once, whatever their number.
+/// How many bytes of objects are read at once.
 const AT_ONCE: usize = 32 << 20;
 
 impl Objects for Bucket {
@@ -82,7 +82,7 @@ impl Objects for Bucket {
         };
         let trace = answer.metadata.as_ref().and_then(|it| TraceParent::parse(it.get(TRACEPARENT)?));
         let too_large = |bytes: String| {
-            let reason = format!("it has {bytes} bytes, and archive-quotes writes at most {LARGEST_OBJECT}");
+            let reason = format!("it has {bytes} bytes; archive-quotes writes at most {LARGEST_OBJECT}");
             failed(CallError { reason, is_retryable: false })
         };
         let announced = answer.content_length().and_then(|length| usize::try_from(length).ok());

@@ -10,15 +10,15 @@ use crate::{ReconcileError, Window};
 pub struct Listed {
     /// Its key.
     pub key: ArchiveKey,
-    /// When it was written, where the bucket says so.
+    /// When it was written, if the bucket says so.
     pub written: Option<Timestamp>,
 }
 
 /// One page of a listing.
 #[derive(Debug, Default, Clone)]
 pub struct Page {
-    /// The objects of quotes in it, within the window. What else is in the bucket (the consoles' folder markers,
-    /// inventories) is not a quote's and is left out.
+    /// The objects with quotes in it, within the window. Other objects (the consoles' folder markers, inventories)
+    /// are left out.
     pub objects: Vec<Listed>,
     /// Where the next page begins; `None` after the last.
     pub next: Option<String>,
@@ -26,7 +26,7 @@ pub struct Page {
 
 /// The archive that is compared with bronze.
 pub trait Archive {
-    /// Every folder that an object of quotes may be in: symbols, and that of the batches.
+    /// Every folder that may contain quotes: the symbols' folders and the folder of batches.
     fn folders(&self) -> impl Future<Output = Result<Vec<Symbol>, ReconcileError>> + Send;
 
     /// A page of the folder's objects within the window, from `next` on.
@@ -51,13 +51,13 @@ pub struct BronzeBucket {
 }
 
 impl BronzeBucket {
-    /// The bucket `name`, asked through `s3`.
+    /// The bucket `name`, reached with the client `s3`.
     #[must_use]
     pub fn new(s3: Client, name: String) -> Self {
         Self { s3, name }
     }
 
-    /// Refuses half a listing.
+    /// Checks that a truncated listing says how to continue.
     fn whole(&self, is_truncated: Option<bool>, next: Option<&str>) -> Result<(), ReconcileError> {
         if is_truncated == Some(true) && next.is_none_or(str::is_empty) {
             let reason = "the listing is truncated and has no continuation token".to_owned();
@@ -91,7 +91,7 @@ impl Archive for BronzeBucket {
         window: Window,
         next: Option<String>,
     ) -> Result<Page, ReconcileError> {
-        // Keys of before 2001 have fewer digits, and stand elsewhere in the order of a listing.
+        // Seconds before 2001 have fewer digits, so their keys sort elsewhere in a listing.
         let after = (window.from > 0).then(|| ObjectKey::just_before(folder, window.from));
         let list = self
             .s3
@@ -126,7 +126,7 @@ impl Archive for BronzeBucket {
         let mut bytes = Vec::new();
         while let Some(part) = body.next().await {
             bytes.extend_from_slice(&part.map_err(|error| failed(CallError::cut_off(&error)))?);
-            // What is larger is not archive-quotes', and load-quotes says so.
+            // A larger object was not written by archive-quotes. load-quotes reports it.
             if bytes.len() > LARGEST_OBJECT {
                 break;
             }

@@ -1,7 +1,8 @@
-//! reconcile-quotes: what the bronze bucket has and bronze does not have is queued for load-quotes again.
+//! reconcile-quotes compares the bronze bucket with bronze, and queues the objects that are missing in bronze for
+//! load-quotes again.
 //!
-//! The batch path beside the events: it repairs lost notifications and lost messages, and raises the symbols'
-//! watermarks. Queueing an object twice is harmless, since loading it twice is.
+//! It repairs lost notifications and lost messages, and raises the symbols' watermarks. Queueing an object twice is
+//! harmless, because each quote is loaded once.
 
 mod bucket;
 mod queue;
@@ -38,7 +39,7 @@ pub const ABOUT: About = About {
         &[
             Variable::required("BRONZE_BUCKET", "where the archived quotes are"),
             Variable::required("ARCHIVED_QUEUE_URL", "URL of the queue of load-quotes"),
-            // Six hours: longer than notifications are likely to be lost without anyone's notice.
+            // Six hours: longer than a loss of notifications is likely to go unnoticed.
             Variable::or(
                 "RECONCILE_MARGIN_SECONDS",
                 "21600",
@@ -61,17 +62,17 @@ pub const ABOUT: About = About {
 const CONCURRENCY: usize = 8;
 /// How many keys one statement compares.
 const KEYS: usize = 10_000;
-/// How many quotes of batches one statement looks for, at least, if there are so many: 150 bytes each in its parameter.
+/// From how many quotes of batches on a statement looks for them. Each takes 150 bytes in its parameter.
 const QUOTES: usize = 10_000;
-/// How many days one statement compares at most: what lies between its first and its last is read.
+/// How many days one statement compares at most. It reads all days from its first to its last.
 const DAYS: i32 = 7;
-/// What is kept of the function's time for comparing what was listed and for raising the watermarks.
+/// The part of the function's time that is kept for comparing the listed objects and for raising the watermarks.
 const MARGIN: Duration = Duration::from_secs(25);
 
 /// The configuration of reconcile-quotes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where bronze is.
+    /// The warehouse with the bronze table.
     pub warehouse: WarehouseConfig,
     /// `BRONZE_BUCKET`: where the archived quotes are.
     pub bronze_bucket: String,
@@ -87,7 +88,7 @@ impl Config {
     /// Reads the configuration from the environment.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// [`ConfigError`] with all problems.
     pub fn read(mut environment: Environment) -> Result<Self, ConfigError> {
         let warehouse = WarehouseConfig::read(&mut environment);
         let bronze_bucket = environment.get("BRONZE_BUCKET");
@@ -168,12 +169,12 @@ impl Bronze for Warehouse {
     }
 }
 
-/// What an invocation found.
+/// The result of an invocation.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Outcome {
     /// Symbols listed.
     pub symbols: usize,
-    /// Objects looked at.
+    /// Objects compared.
     pub objects: usize,
     /// Objects queued.
     pub queued: usize,
@@ -181,37 +182,37 @@ pub struct Outcome {
     pub raised: usize,
 }
 
-/// Why the comparison did not come to its end. What was queued by then stays queued.
+/// Why the comparison is incomplete. Objects queued before the error stay queued.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// The bucket was not listed.
-    #[error("{bucket} was not listed")]
+    /// The bucket could not be listed.
+    #[error("the bucket {bucket} could not be listed")]
     List {
         /// The bucket's name.
         bucket: String,
-        /// What the bucket or the network said.
+        /// The error of the bucket or of the network.
         source: CallError,
     },
-    /// An object was not read.
-    #[error("{key} was not read")]
+    /// An object could not be read.
+    #[error("the object {key} could not be read")]
     Read {
         /// The object's key.
         key: String,
-        /// What the bucket or the network said.
+        /// The error of the bucket or of the network.
         source: CallError,
     },
-    /// The warehouse did not answer.
+    /// The warehouse's request failed.
     #[error("bronze was not compared")]
     Warehouse(#[from] WarehouseError),
-    /// The queue did not take the events.
-    #[error("{queue} did not accept the events")]
+    /// The queue did not accept the events.
+    #[error("the queue {queue} did not accept the events")]
     Queue {
         /// The queue's URL.
         queue: String,
-        /// What the queue or the network said.
+        /// The error of the queue or of the network.
         source: CallError,
     },
-    /// The function's time was over.
+    /// The function ran out of time.
     #[error("the function's time was over before every symbol was compared")]
     Deadline,
 }
@@ -235,30 +236,30 @@ pub struct ReconcileQuotes<A, B, Q> {
     queue: Q,
     margin: Duration,
     grace: Duration,
-    /// Until which moment of writing this process has found all objects of a folder in bronze.
+    /// For each folder, the time until which this process found every written object in bronze.
     compared: Mutex<HashMap<String, Timestamp>>,
 }
 
-/// What is known of a folder's objects at the end.
+/// What is known about a folder's objects after the comparison.
 #[derive(Default)]
 struct Found {
-    /// The newest `fetched_at` of the symbol that is in bronze and not in the future.
+    /// The symbol's newest `fetched_at` that is in bronze and not in the future.
     loaded: Option<i64>,
-    /// The newest moment of writing.
+    /// When the newest object was written.
     written: Option<Timestamp>,
     is_missing_some: bool,
 }
 
 impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
-    /// The function, comparing `archive` with `bronze` and queueing what bronze does not have.
+    /// The function. It compares `archive` with `bronze` and queues what is missing in bronze.
     pub fn new(archive: A, bronze: B, queue: Q, margin: Duration, grace: Duration) -> Self {
         Self { archive, bronze, queue, margin, grace, compared: Mutex::default() }
     }
 
-    /// Queues what the request asks for, and raises the watermarks to what was found in bronze.
+    /// Queues the objects that the request selects, and raises the watermarks to the newest quotes found in bronze.
     ///
     /// # Errors
-    /// [`ReconcileError`]; the next invocation finds again what this one did not queue.
+    /// [`ReconcileError`]. The next invocation finds the objects that this one did not queue.
     pub async fn handle(&self, event: LambdaEvent<Request>) -> Result<Outcome, ReconcileError> {
         let left = time_left(&event.context);
         let end = Instant::now() + left.saturating_sub(MARGIN).max(left / 2);
@@ -273,7 +274,7 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
         if is_whole { Ok(outcome) } else { Err(ReconcileError::Deadline) }
     }
 
-    /// What was done until `end`, and whether that was everything.
+    /// Compares until `end`. Returns the result, and whether everything was compared.
     async fn reconcile(&self, request: &Request, end: Instant) -> Result<(Outcome, bool), ReconcileError> {
         let watermarks = self.bronze.watermarks().await?;
         let now = Timestamp::now();
@@ -281,7 +282,7 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
         let (batches, symbols): (Vec<&Symbol>, Vec<&Symbol>) =
             folders.iter().partition(|folder| folder.as_str() == BatchKey::FOLDER);
         let symbols: Vec<&Symbol> = symbols.into_iter().filter(|symbol| request.names(symbol)).collect();
-        // A batch has quotes of any symbol.
+        // A batch may have quotes of every symbol.
         let newest = watermarks.values().copied().filter(|last| *last <= now.as_second()).max();
         let of_symbols = symbols.iter().map(|symbol| (*symbol, watermarks.get(symbol.as_str()).copied()));
         let of_batches = batches.iter().map(|folder| (*folder, newest));
@@ -348,8 +349,8 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
         })
     }
 
-    /// Queues those of the objects that are not in bronze (all of them, if `all`), and notes what was found; how many
-    /// were queued.
+    /// Queues those of the objects that are not in bronze (all of them, if `all`), and notes what was found. Returns
+    /// how many were queued.
     async fn compare(
         &self,
         mut objects: Vec<Listed>,
@@ -405,9 +406,9 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
         Ok(queued)
     }
 
-    /// Those of the keys that hold a quote that bronze does not have. A batch may overlap with others, since an event that
-    /// is tried again may be cut otherwise; then its quotes were loaded from them, and it has fewer rows than quotes. So its
-    /// quotes are looked for.
+    /// The keys with a quote that is not in bronze. An event that is tried again may be split differently, so that
+    /// batches overlap. Then some of a batch's quotes were loaded from another batch, and the batch has fewer rows than
+    /// quotes. Therefore the quotes themselves are looked for.
     async fn missing(&self, keys: Vec<String>) -> Result<HashSet<String>, ReconcileError> {
         let mut missing = HashSet::new();
         let mut batches = Vec::new();
@@ -430,7 +431,7 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
                     quotes += ids.len();
                     asked.push((key, ids));
                 }
-                // load-quotes says what is wrong with it.
+                // load-quotes reports what is wrong with it.
                 None => drop(missing.insert(key.to_string())),
             }
             if quotes >= QUOTES {
@@ -446,7 +447,7 @@ impl<A: Archive, B: Bronze, Q: Queue> ReconcileQuotes<A, B, Q> {
     }
 }
 
-/// The ids of a batch's quotes; `None` where it has something else in it.
+/// The ids of a batch's quotes; `None` if it contains something else.
 fn ids(key: &ArchiveKey, bytes: &[u8]) -> Option<Vec<QuoteId>> {
     let lines = Compression::of_key(&key.to_string())?.decompress(bytes).ok()?;
     let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());

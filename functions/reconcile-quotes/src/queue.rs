@@ -8,7 +8,7 @@ use crate::ReconcileError;
 /// SQS takes ten messages at once.
 const BATCH: usize = 10;
 
-/// Where load-quotes gets its events from.
+/// The queue from which load-quotes gets its events.
 pub trait Queue {
     /// Queues an event for each key of `bucket`.
     fn send(&self, bucket: &str, keys: &[String]) -> impl Future<Output = Result<(), ReconcileError>> + Send;
@@ -28,7 +28,7 @@ impl LoadQueue {
     }
 }
 
-/// An event as S3 sends it: the key encoded as in a form. One key a message, so that one bad object fails
+/// An event as S3 sends it, with the key form-encoded. Each message has one key, so that a bad object fails
 /// alone.
 fn event(bucket: &str, key: &str) -> String {
     let key = utf8_percent_encode(key, NON_ALPHANUMERIC).to_string();
@@ -57,7 +57,7 @@ impl Queue for LoadQueue {
             let sent = batch.send().await.map_err(|error| failed(error.into()))?;
             if let Some(refused) = sent.failed().first() {
                 let reason = format!("{}: {}", refused.code(), refused.message().unwrap_or_default());
-                // What is not the sender's fault passes.
+                // An error that is not the sender's fault is temporary.
                 return Err(failed(CallError { reason, is_retryable: !refused.sender_fault() }));
             }
         }

@@ -4,28 +4,28 @@ use jiff::Timestamp;
 use quotes::{ArchiveKey, Symbol};
 use serde::Deserialize;
 
-/// What an event asks for. A schedule's event has none of these fields, and asks for what bronze does not have
-/// from each symbol's watermark on.
+/// What an event requests. A schedule's event has none of these fields. It requests the objects that are missing in
+/// bronze from each symbol's watermark on.
 #[derive(Debug, Default, Clone, Deserialize)]
 pub struct Request {
     /// From this second on (since 1970), instead of the watermark less its margin.
     #[serde(default)]
     pub from: Option<i64>,
-    /// Until this second, itself included.
+    /// Until this second, inclusive.
     #[serde(default)]
     pub to: Option<i64>,
     /// These symbols only.
     #[serde(default)]
     pub symbols: Vec<Symbol>,
-    /// Whether what bronze has already is queued, too: a replay.
+    /// Whether objects that are in bronze are queued, too: a replay.
     #[serde(default)]
     pub all: bool,
-    /// How young an object may be to be left to its own event, in seconds.
+    /// Objects younger than this, in seconds, are left to their own events.
     #[serde(default)]
     pub grace_seconds: Option<u64>,
 }
 
-/// Which of a symbol's objects are looked at.
+/// Which of a symbol's objects are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// The first second of `fetched_at`.
@@ -40,19 +40,19 @@ pub struct Window {
 const DAY_SECONDS: i64 = 86_400;
 
 impl Window {
-    /// Whether the object may hold a quote of the window's seconds.
+    /// Whether the object may contain a quote of the window's seconds.
     #[must_use]
     pub fn reaches(&self, key: &ArchiveKey) -> bool {
         let (newest, oldest) = key.newest_and_oldest();
         newest >= self.from && oldest <= self.to
     }
 
-    /// Whether no object of its folder that stands after it in a listing does: keys come in the order of their newest
+    /// Whether no later object in the folder's listing may contain one: a listing is in the order of the newest
     /// quotes.
     #[must_use]
     pub fn ends_before(&self, key: &ArchiveKey) -> bool {
         let longest = if matches!(key, ArchiveKey::Batch(_)) { DAY_SECONDS } else { 0 };
-        // Keys of before 2001 have fewer digits, and stand elsewhere.
+        // Seconds before 2001 have fewer digits, so their keys sort elsewhere.
         self.from > 0 && key.newest_and_oldest().0.saturating_sub(longest) > self.to
     }
 }
@@ -60,9 +60,9 @@ impl Window {
 impl Request {
     /// The window of a symbol whose newest loaded second is `watermark`.
     ///
-    /// The margin is there because events arrive out of order: what was lost lies behind the watermark as
-    /// soon as a later event was not. A watermark in the future says nothing, and counts as none. An object of the future
-    /// is left until its time comes: load-quotes would refuse it.
+    /// The margin is needed because events arrive out of order: when a later event is loaded, the watermark passes the
+    /// quotes of a lost one. A watermark in the future counts as none. An object in the future is left until then,
+    /// because load-quotes would reject it.
     #[must_use]
     pub fn window(
         &self,
@@ -82,14 +82,14 @@ impl Request {
         }
     }
 
-    /// Whether it asks for no more than what a schedule does.
+    /// Whether it requests no more than a schedule's event does.
     #[must_use]
     pub fn is_scheduled(&self) -> bool {
         let Self { from, to, symbols, all, grace_seconds: _ } = self;
         from.is_none() && to.is_none() && symbols.is_empty() && !all
     }
 
-    /// Whether the symbol is asked for.
+    /// Whether the symbol is requested.
     #[must_use]
     pub fn names(&self, symbol: &Symbol) -> bool {
         self.symbols.is_empty() || self.symbols.contains(symbol)
