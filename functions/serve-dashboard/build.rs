@@ -1,4 +1,4 @@
-//! Compresses the built page into the executable; without a built page there is nothing in it.
+//! Compresses the built page into the executable. If the page was not built, the executable contains none.
 
 use std::{
     env, fs,
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(fs::write(out.join("page.rs"), table)?)
 }
 
-/// The files below `folder`, in the order of their names; none where there is no such folder.
+/// The files below `folder`, in the order of their names; none if there is no such folder.
 fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,11 +1,11 @@
-//! What a candle is, which candles suit a symbol's quotes, and longer candles made of shorter ones.
+//! Candles: their type, the choice of an interval for a symbol's quotes, and longer candles merged from shorter ones.
 
 use jiff::civil::Date;
 use serde::Serialize;
 
-/// From how many candles on a chart says something.
+/// The fewest candles of a useful chart.
 const ENOUGH: usize = 30;
-/// From how many quotes in a candle, on average, it is more than a dash.
+/// The fewest quotes a candle, on average, with which candles are more than dashes.
 const QUOTES: f64 = 2.0;
 
 /// Prices observed within one day or bucket.
@@ -24,8 +24,8 @@ pub struct Candle {
     pub low: f64,
     /// Last price observed. In the instrument's currency.
     pub close: f64,
-    /// Mean of the prices observed on the candle's New York date, for intervals below a day up to the candle's end; null where
-    /// it is not known. In the instrument's currency.
+    /// Mean of the prices observed on the candle's New York date, for intervals below a day up to the candle's end;
+    /// null where it is not known. In the instrument's currency.
     pub trend: Option<f64>,
     /// How many quotes it is made of.
     pub quotes: u64,
@@ -101,7 +101,7 @@ impl Interval {
         ("1d", Self::Day),
     ];
 
-    /// How many dates are shown where no range is asked for.
+    /// How many dates are shown if no range is requested.
     pub fn dates(self) -> usize {
         match self {
             Self::Minute => 2,
@@ -121,8 +121,8 @@ impl Interval {
     }
 }
 
-/// The shortest interval that suits the range and that enough quotes lie in, of candles of `candles`' own interval;
-/// else the shortest with enough candles, else the shortest.
+/// The shortest interval that suits the range and has enough quotes in each candle, judged by `candles`. If there is
+/// none, the shortest with enough candles, else the shortest.
 pub fn suitable(range: Range, candles: &[Candle], daily: &[Candle]) -> Interval {
     let intervals = range.suitable();
     let of = |interval: Interval| match interval.seconds() {
@@ -143,12 +143,12 @@ pub fn suitable(range: Range, candles: &[Candle], daily: &[Candle]) -> Interval 
     found.copied().unwrap_or(intervals[0])
 }
 
-/// Whether a range has enough candles to show it.
+/// Whether there are enough candles to show.
 pub fn is_enough(candles: &[Candle]) -> bool {
     candles.len() >= ENOUGH
 }
 
-/// Candles of `seconds`, made of shorter ones, which begin at times that `seconds` divides into.
+/// Merges candles into longer ones of `seconds`, which begin at multiples of `seconds`.
 pub fn merged(candles: &[Candle], seconds: i64) -> Vec<Candle> {
     let mut merged: Vec<Candle> = Vec::new();
     for candle in candles {

@@ -17,7 +17,7 @@ use lambda_http::{
 };
 use sha2::{Digest, Sha256};
 
-/// The page loads nothing from elsewhere and nothing may hold it in a frame.
+/// The page loads nothing from other servers, and no other page may show it in a frame.
 const SECURITY: [(HeaderName, &str); 3] = [
     (
         CONTENT_SECURITY_POLICY,
@@ -30,7 +30,7 @@ const SECURITY: [(HeaderName, &str); 3] = [
 
 const AS_OF: HeaderName = HeaderName::from_static("quoteflow-as-of");
 
-/// Text to be sent, kept compressed.
+/// A text to send, stored compressed.
 #[derive(Debug, Clone)]
 pub struct Content {
     content_type: &'static str,
@@ -38,10 +38,10 @@ pub struct Content {
 }
 
 impl Content {
-    /// `text`, which is compressed now.
+    /// Compresses `text`.
     ///
     /// # Errors
-    /// None in practice: it is written into memory.
+    /// None in practice, because it is written to memory.
     pub fn text(content_type: &'static str, text: &str) -> std::io::Result<Self> {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
         gzip.write_all(text.as_bytes())?;
@@ -53,7 +53,7 @@ impl Content {
         Self { content_type, gzip: gzip.into() }
     }
 
-    /// 200 with the text, compressed where the client takes that, or 304 where the client has it.
+    /// 200 with the text, compressed if the client accepts that, or 304 if the client has it.
     pub fn respond(&self, request: &HeaderMap, caching: &str) -> Response<Body> {
         let plain = if takes_gzip(request) { None } else { self.plain().ok() };
         let tag = self.tag(plain.is_none());
@@ -85,7 +85,7 @@ impl Content {
         Ok(text)
     }
 
-    /// A strong validator is of the bytes that are sent, so that the two encodings differ.
+    /// A strong validator identifies the bytes that are sent, so the two encodings need different tags.
     fn tag(&self, is_gzip: bool) -> String {
         let mut tag = String::from("\"");
         for byte in &Sha256::digest(&self.gzip)[..16] {
@@ -96,7 +96,7 @@ impl Content {
     }
 }
 
-/// Adds up to when all that was loaded is in the answer. It is not in the body, so the body stays the same.
+/// Adds the time up to which all loaded quotes are in the answer. It is not in the body, so the body stays the same.
 pub fn as_of(mut response: Response<Body>, time: &str) -> Response<Body> {
     if let Ok(time) = HeaderValue::from_str(time) {
         response.headers_mut().insert(AS_OF, time);
@@ -104,7 +104,7 @@ pub fn as_of(mut response: Response<Body>, time: &str) -> Response<Body> {
     response
 }
 
-/// Adds what every answer has, and takes away what an answer to HEAD has not.
+/// Adds the headers of every answer, and removes the body of an answer to HEAD.
 pub fn secured(mut response: Response<Body>, method: &Method) -> Response<Body> {
     for (name, value) in SECURITY {
         response.headers_mut().insert(name, HeaderValue::from_static(value));

@@ -1,5 +1,5 @@
-//! The figures of each station of the flow as it measures itself: rate, latency, what waits. `make local` serves them at
-//! `DASHBOARD_PIPELINE_URL`, as a [`Report`].
+//! The figures of each station of the flow, measured by the flow itself: rates, latencies, waiting quotes. `make local`
+//! serves them at `DASHBOARD_PIPELINE_URL`, as a [`Report`].
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,10 +11,10 @@ use tokio::{sync::Mutex, time::Instant};
 
 /// How long the flow may take to answer: it is on the same machine.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long its answer serves. It measures every 2 s.
+/// How long its answer is used. It measures every 2 s.
 const SERVES: Duration = Duration::from_secs(2);
 
-/// What the flow serves.
+/// The flow's answer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// `None` if it was not requested.
@@ -28,7 +28,7 @@ pub struct Report {
 /// Finnhub's market status of the US exchanges.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MarketStatus {
-    /// Finnhub writes it in its own way.
+    /// Finnhub's own field name is accepted, too.
     #[serde(alias = "isOpen")]
     pub is_open: bool,
     /// The holiday for which they are closed.
@@ -88,9 +88,9 @@ pub struct Station {
 /// Why the flow's own figures are not known.
 #[derive(Debug, thiserror::Error)]
 enum FlowError {
-    #[error("no answer")]
+    #[error("the flow did not answer")]
     Http(#[from] reqwest::Error),
-    #[error("the answer cannot be read")]
+    #[error("the flow's answer cannot be read")]
     Json(#[from] serde_json::Error),
 }
 
@@ -106,7 +106,7 @@ impl Flow {
         Self { client: Client::new(), url, known: Mutex::default() }
     }
 
-    /// What it measured last; `None` if it does not answer, which is logged.
+    /// The latest figures; `None` if the flow does not answer, which is logged.
     pub(crate) async fn report(&self) -> Option<Report> {
         let mut known = self.known.lock().await;
         if known.as_ref().is_none_or(|(at, _)| at.elapsed() >= SERVES) {

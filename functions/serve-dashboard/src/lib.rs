@@ -1,6 +1,6 @@
 //! serve-dashboard: HTTP requests → the gold tables as JSON, and the page that shows them.
 //!
-//! `openapi.json` describes the API. The warehouse is asked as seldom as its figures change: see [`reads`].
+//! `openapi.json` describes the API. The warehouse is queried only as often as its figures change: see [`reads`].
 
 mod candle;
 mod content;
@@ -66,11 +66,11 @@ const OPENAPI: &str = include_str!("../openapi.json");
 /// The configuration of serve-dashboard.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Where gold is: in the dataset of this name with `_gold` added.
+    /// The warehouse. Gold is in the dataset of this name with `_gold` added.
     pub warehouse: WarehouseConfig,
-    /// `DASHBOARD_CACHE_SECONDS`: how long one read of the tiles' figures serves.
+    /// `DASHBOARD_CACHE_SECONDS`: how long one read of the tiles' figures is used.
     pub cache_seconds: u32,
-    /// `DASHBOARD_CHART_SECONDS`: how long one read of any other figures serves.
+    /// `DASHBOARD_CHART_SECONDS`: how long one read of any other figures is used.
     pub chart_seconds: u32,
     /// `DASHBOARD_STALE_AFTER_SECONDS`: from which age of the latest quote on the status is `stale`.
     pub stale_after_seconds: u32,
@@ -84,7 +84,7 @@ impl Config {
     /// Reads the configuration from the environment.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// [`ConfigError`] with all problems.
     pub fn read(mut environment: Environment) -> Result<Self, ConfigError> {
         let warehouse = WarehouseConfig::read(&mut environment);
         let cache_seconds = environment.get("DASHBOARD_CACHE_SECONDS");
@@ -111,7 +111,7 @@ impl Config {
     }
 }
 
-/// What cannot happen: every failure has an HTTP answer.
+/// An error that cannot happen, because every failure has an HTTP answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Never {}
 
@@ -146,7 +146,7 @@ impl ServeDashboard {
         Self { context }
     }
 
-    /// Answers a request, whatever happens.
+    /// Answers a request. A failure is an answer, too.
     pub async fn handle(&self, request: &Request) -> Response<Body> {
         let answer = match self.answer(request).await {
             Ok(answer) => answer,

@@ -1,4 +1,4 @@
-//! When the US stock market trades, and traded last.
+//! The US stock market's current or latest session, and its next one.
 
 use jiff::{Timestamp, civil::Date};
 
@@ -12,17 +12,17 @@ pub struct Session {
 /// The market at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hours {
-    /// The session that goes on, else the last one.
+    /// The current session, else the latest one.
     pub session: Session,
     /// When the next session begins.
     pub next_open: Timestamp,
-    /// Today's holiday, where it is one.
+    /// Today's holiday, if there is one.
     pub holiday: Option<&'static str>,
     pub is_open: bool,
 }
 
-/// The market's hours at `now`; `None` only at the ends of the calendar. `reported`, Finnhub's word on whether it is open,
-/// overrides the calendar: there are days on which the exchange stays closed by no rule.
+/// The market's hours at `now`; `None` only at the ends of the calendar. `reported` says whether the market is open
+/// according to Finnhub. It overrides the calendar, because the exchange stays closed on some days that no rule covers.
 pub fn hours(now: Timestamp, reported: Option<bool>) -> Option<Hours> {
     let today = now.to_zoned(us_market::new_york().ok()?).date();
     let mut session = days(today, -1).find(|session| session.opens <= now)?;
@@ -35,7 +35,7 @@ pub fn hours(now: Timestamp, reported: Option<bool>) -> Option<Hours> {
     Some(Hours { session, next_open, holiday: us_market::holiday(today), is_open })
 }
 
-/// The sessions of `first` and of up to 10 days on, or back with a `step` of -1.
+/// The sessions of `first` and of up to 10 days after it, or before it with a `step` of -1.
 fn days(first: Date, step: i64) -> impl Iterator<Item = Session> {
     (0..10).filter_map(move |number| session(first.checked_add(jiff::Span::new().days(number * step)).ok()?))
 }

@@ -1,4 +1,4 @@
-//! `openapi.json`, made of the questions and their types: a comment on a field is its description.
+//! Generates `openapi.json` from the questions and their types. The doc comment of a field is its description.
 
 use std::{borrow::Cow, fs, path::Path};
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{problem::Details, question::Question, questions};
 
-/// What is shown of a question that is answered.
+/// Examples of a question's answers.
 pub trait Examples: Question {
     fn examples() -> Vec<(&'static str, Self::Answer)>;
 }
@@ -39,13 +39,13 @@ impl JsonSchema for Symbol {
     }
 }
 
-/// What the types of the answers and of the parameters are.
+/// The schemas of the answers and of the parameters.
 pub struct Generators {
     answers: SchemaGenerator,
     parameters: SchemaGenerator,
 }
 
-/// A question's path and what is at it.
+/// A question's path and its description.
 pub type Describe = fn(&mut Generators) -> (String, Value);
 
 pub fn describe<Q: Examples + JsonSchema>(generators: &mut Generators) -> (String, Value)
@@ -92,7 +92,7 @@ where
     (format!("/api/{}", Q::NAME), json!({ "get": operation }))
 }
 
-/// A field of a question as a parameter of its path: one that may be left out is never null.
+/// A field of a question as a parameter of its path. A parameter that may be left out is never null.
 fn parameter(name: &str, schema: &Value, asked: &Schema) -> Value {
     let mut schema = schema.clone();
     if let Ok(schema) = <&mut Schema>::try_from(&mut schema) {
@@ -122,8 +122,8 @@ fn caching() -> Value {
     })
 }
 
-/// An answer has the members that are described and no others, a description is one line, and how wide a number is in Rust
-/// is nobody's concern.
+/// Allows only the described members in an answer, makes a description one line, and removes the widths of Rust's
+/// numbers.
 fn tidy(schema: &mut Schema) {
     if schema.get("properties").is_some() && schema.get("additionalProperties").is_none() {
         schema.insert("additionalProperties".to_owned(), json!(false));

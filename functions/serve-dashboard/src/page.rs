@@ -3,17 +3,17 @@ use crate::content::Content;
 /// The built page's files: path and gzip.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
 const INDEX: &str = "/index.html";
-/// What is shown where no page was built in.
+/// The page of an executable without the built page.
 const NO_PAGE: &str = "<!doctype html><title>Quoteflow</title><p>The page was not built: run <code>make web</code> and \
                        compile again. The API is there: <a href=\"/api/openapi.json\">its description</a>.";
 
-/// A file of the page and how long it may be kept.
+/// A file of the page, and how long a client may keep it.
 pub struct File {
     pub content: Content,
     pub caching: &'static str,
 }
 
-/// The file at `path`. Assets have their content's hash in their name, so that they never change.
+/// The file at `path`. Assets never change, because their names contain their content's hash.
 pub fn file(path: &str) -> Option<File> {
     let path = if path == "/" { INDEX } else { path };
     let Some((path, gzip)) = FILES.iter().find(|(name, _)| *name == path) else {

@@ -4,7 +4,7 @@ use quotes::Symbol;
 
 use crate::problem::Problem;
 
-/// The parameters of a request. Those that its question does not know are ignored; if one comes twice, the last counts.
+/// The parameters of a request. Unknown ones are ignored. If one occurs twice, the last counts.
 pub struct Query(HashMap<String, String>);
 
 impl Query {
@@ -17,14 +17,14 @@ impl Query {
     }
 
     /// # Errors
-    /// [`Problem::Parameter`] where `symbol` is missing or not a symbol.
+    /// [`Problem::Parameter`] if `symbol` is missing or not a symbol.
     pub fn symbol(&self) -> Result<Symbol, Problem> {
         let text = self.text("symbol").ok_or_else(|| Problem::Parameter("symbol is missing".to_owned()))?;
         symbol(text)
     }
 
     /// # Errors
-    /// [`Problem::Parameter`] where the value is not one of `values`.
+    /// [`Problem::Parameter`] if the value is not one of `values`.
     pub fn one_of<T: Copy>(&self, name: &str, values: &[(&str, T)]) -> Result<Option<T>, Problem> {
         let Some(text) = self.text(name) else { return Ok(None) };
         let found = values.iter().find(|(value, _)| *value == text);
@@ -35,7 +35,7 @@ impl Query {
     }
 
     /// # Errors
-    /// [`Problem::Parameter`] where the value is not in `limits`.
+    /// [`Problem::Parameter`] if the value is not in `limits`.
     pub fn number<T: FromStr + PartialOrd + Display>(
         &self,
         name: &str,
@@ -51,7 +51,7 @@ impl Query {
 }
 
 /// # Errors
-/// [`Problem::Parameter`] where `text` is not a symbol.
+/// [`Problem::Parameter`] if `text` is not a symbol.
 pub fn symbol(text: &str) -> Result<Symbol, Problem> {
     text.parse().map_err(|error| Problem::Parameter(format!("{error}")))
 }

@@ -11,10 +11,10 @@ use serde_json::json;
 /// When a client may ask again after an outage.
 const RETRY_AFTER_SECONDS: u16 = 5;
 
-/// Why a request has no figures, as the client is told.
+/// Why a request has no figures, as the answer says it.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// A parameter is missing or has no meaning.
+    /// A parameter is missing or invalid.
     #[error("{0}")]
     Parameter(String),
     /// Nothing is at this path.
@@ -23,7 +23,7 @@ pub enum Problem {
     /// Neither GET nor HEAD.
     #[error("{0} is not allowed; only GET and HEAD are")]
     Method(Method),
-    /// The warehouse gave no figures; the log tells why.
+    /// The warehouse returned no figures. The log says why.
     #[error("the warehouse does not answer")]
     Unavailable,
 }
@@ -55,7 +55,7 @@ impl Problem {
         }
     }
 
-    /// The problem as RFC 9457 has it.
+    /// The answer, with RFC 9457 problem details.
     pub fn into_response(self) -> Response<Body> {
         let status = self.status();
         let details = Details {

@@ -1,4 +1,4 @@
-//! What a question is: its path, its parameters, its statements and its answer.
+//! A question of the API: its path, its parameters, its statements and its answer.
 
 use std::{
     pin::Pin,
@@ -17,22 +17,22 @@ use crate::{
     reads::{Known, Pace, Read, ReadError, Reads},
 };
 
-/// A question of the API, with its parameters. An answer does not depend on the clock, except for a state that changes with
-/// it: what did not change has the same bytes.
+/// A question of the API, with its parameters. An answer does not depend on the clock, except for a state that depends
+/// on time. An answer that did not change has the same bytes.
 pub trait Question: Sized + Send + Sync {
     /// Its path is `/api/` with this.
     const NAME: &'static str;
-    /// What it reads by itself.
+    /// The statements that it reads itself.
     const STATEMENTS: &'static [Statement] = &[];
     /// How long the warehouse may take: clients wait for 10 s.
     const PATIENCE: Duration = Duration::from_secs(9);
     type Answer: Serialize + Send;
 
     /// # Errors
-    /// [`Problem::Parameter`] that names the parameter at fault.
+    /// [`Problem::Parameter`] that names the invalid parameter.
     fn parse(query: &Query) -> Result<Self, Problem>;
 
-    /// The answer, for which the warehouse has time until `until`.
+    /// The answer. The warehouse has time until `until`.
     ///
     /// # Errors
     /// [`AnswerError`].
@@ -43,20 +43,20 @@ pub trait Question: Sized + Send + Sync {
     ) -> impl Future<Output = Result<Answered<Self::Answer>, AnswerError>> + Send;
 }
 
-/// What questions are answered with.
+/// The sources of the answers.
 pub struct Context {
     pub reads: Reads,
-    /// The flow that measures itself, if there is one.
+    /// The flow's own figures, if it serves them.
     pub flow: Option<Flow>,
     pub stale_after: SignedDuration,
-    /// How much faster than the market a recording is replayed; `None`: no recording.
+    /// How much faster than the market a recording is replayed; `None` if there is no recording.
     pub recording_speed: Option<f64>,
 }
 
 /// An answer.
 pub struct Answered<T> {
     pub body: T,
-    /// Up to when all that was loaded is in it; of a snapshot, of each part.
+    /// The time up to which all loaded quotes are in it; for a snapshot, of each part.
     pub as_of: String,
     /// How long it may be used.
     pub lifetime: SignedDuration,
@@ -90,7 +90,7 @@ pub enum AnswerError {
 }
 
 impl AnswerError {
-    /// One line for each failure, when it happens.
+    /// Logs one line for each failure, when it happens.
     pub fn log(&self) {
         match self {
             Self::Read(ReadError::Pausing(_)) => tracing::debug!("no figures: {}", chain(self)),
@@ -123,7 +123,7 @@ fn answer<'a, Q: Question>(query: &'a Query, context: &'a Context) -> Answering<
         let written = answer.and_then(|Answered { body, as_of, lifetime }| {
             Ok(Answered { body: serde_json::to_string(&body)?, as_of, lifetime })
         });
-        // A client is only told that it may ask again.
+        // A client only learns that it may try again.
         written.map_err(|error| {
             error.log();
             Problem::Unavailable

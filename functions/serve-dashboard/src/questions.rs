@@ -1,4 +1,4 @@
-//! Every question there is: a file each, and a line in the list below.
+//! All questions: each has a file, and a line in the list below.
 
 mod candles;
 mod health;
@@ -11,7 +11,7 @@ mod treemap;
 
 use crate::question::Listed;
 
-/// Makes the list, and for the tests what openapi.json says of each question.
+/// Creates the list, and for the tests each question's description for openapi.json.
 macro_rules! questions {
     ($($question:ty),* $(,)?) => {
         /// Every question that a client can ask.

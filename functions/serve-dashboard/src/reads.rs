@@ -1,8 +1,8 @@
-//! Asks the warehouse as seldom as its figures change, since each statement is billed.
+//! Queries the warehouse only as often as its figures change, because each statement is billed.
 //!
-//! Time is cut into spans, and in each a statement is a job with a name that follows from it. So however many
-//! instances and viewers ask, BigQuery runs it once a span; and none at all after a span in which nothing was loaded,
-//! which costs nothing to ask.
+//! Time is divided into spans. In each span, a statement is a job whose name is derived from the statement and the
+//! span. So BigQuery runs it once a span, however many instances and viewers there are. If nothing was loaded in a
+//! span, which can be checked free of charge, it is not run at all.
 
 use std::{
     any::Any,
@@ -22,23 +22,23 @@ use warehouse::{Answer, BRONZE_TABLE, Parameter, Warehouse, WarehouseError, stat
 
 use crate::rows::{self, Decode, MissingColumn};
 
-/// How many answers are kept: symbols and limits are the clients' choice.
+/// How many answers are kept. A limit is needed because clients choose symbols and limits.
 const CAPACITY: usize = 64;
-/// What dbt settles: a replay of older days shows after that.
+/// The table that dbt settles: the effect of a replay of older days is visible after that.
 const SETTLED: (&str, &str) = ("_silver", "silver_stock_quotes_settled");
-/// What dbt writes at the end of each run.
+/// The table that dbt writes at the end of each run.
 const RUNS: (&str, &str) = ("_silver", "int_load_watermark");
-/// How long it is believed that nothing was loaded.
+/// How long the answer that nothing was loaded is used.
 const CHECK: SignedDuration = SignedDuration::from_secs(2);
 /// How long the warehouse may take to say when it was changed.
 const CHECK_PATIENCE: Duration = Duration::from_secs(2);
-/// How long a read may go on.
+/// How long a read may take.
 const LONGEST: Duration = Duration::from_mins(1);
-/// How much the warehouse's clock may be behind ours.
+/// How far the warehouse's clock may be behind this machine's.
 const SKEW: SignedDuration = SignedDuration::from_secs(1);
-/// How long the warehouse is left alone after a failure.
+/// How long no request is made to the warehouse after a failure.
 const PAUSE: SignedDuration = SignedDuration::from_secs(5);
-/// A stand-in of BigQuery lacks a view for a moment while dbt replaces it.
+/// A stand-in of BigQuery does not have a view for a moment while dbt replaces it.
 const REPLACING: Duration = Duration::from_millis(100);
 const REPLACING_TRIES: u32 = 4;
 
@@ -54,7 +54,7 @@ pub enum ReadError {
     /// It failed a moment ago.
     #[error("the warehouse failed a moment ago; the next try is at {0}")]
     Pausing(Timestamp),
-    /// The answer does not fit.
+    /// A column is missing in the answer.
     #[error(transparent)]
     Column(#[from] MissingColumn),
 }
@@ -74,11 +74,11 @@ impl Retry for ReadError {
 pub enum Pace {
     Tiles,
     Charts,
-    /// The live quote joins the candles, and a day has few of these.
+    /// For daily candles: there are few of them, and the live quote is added.
     Days,
 }
 
-/// For how long an answer serves although more was loaded.
+/// How long an answer is used although more was loaded.
 #[derive(Debug, Clone, Copy)]
 pub struct Paces {
     pub tiles: SignedDuration,
@@ -95,14 +95,14 @@ impl Paces {
     }
 }
 
-/// A statement, how often it is run, and what each row is. The answer is the same for whoever asks.
+/// A statement, how often it is run, and how its rows are decoded. The answer is the same for all requests.
 pub struct Read<T> {
     pub statement: Statement,
     pub pace: Pace,
     pub decode: Decode<T>,
 }
 
-/// Figures that all who asked for them share.
+/// Figures that are shared by all requests for them.
 pub struct Figures<T>(Arc<Vec<T>>);
 
 impl<T> Clone for Figures<T> {
@@ -131,7 +131,7 @@ impl<T: Serialize> Serialize for Figures<T> {
     }
 }
 
-/// Figures, and the moment up to which all that was loaded is in them.
+/// Figures, and the time up to which all loaded quotes are in them.
 pub struct Known<T> {
     pub figures: Figures<T>,
     pub as_of: Timestamp,
@@ -143,14 +143,14 @@ impl<T> Clone for Known<T> {
     }
 }
 
-/// It ends by itself, whether or not a request waits for it.
+/// A read that continues to its end, whether or not a request waits for it.
 type Running<T> = JoinHandle<Result<Vec<T>, ReadError>>;
 
 struct Entry<T> {
     known: Option<Known<T>>,
     /// The span in which it was read.
     span: Option<i64>,
-    /// A read that goes on, and the beginning of its span.
+    /// A running read, and the beginning of its span.
     running: Option<(Running<T>, Timestamp)>,
     failures: u32,
     again_at: Option<Timestamp>,
@@ -162,7 +162,7 @@ impl<T> Default for Entry<T> {
     }
 }
 
-/// When the warehouse was changed, as far as that is known.
+/// When the warehouse was last changed, if that is known.
 #[derive(Default)]
 struct Changes {
     checked_at: Option<Timestamp>,
@@ -173,10 +173,10 @@ struct Changes {
 pub struct Reads {
     warehouse: Warehouse,
     paces: Paces,
-    /// By statement and parameters: each an [`Entry`] of the type of the statement's rows.
+    /// By statement and parameters. Each is an [`Entry`] of the type of the statement's rows.
     entries: Mutex<HashMap<String, Arc<dyn Any + Send + Sync>>>,
     changes: Mutex<Changes>,
-    /// When dbt settled last, and when that was asked.
+    /// When dbt settled last, and when that was requested.
     settled: Mutex<Option<(Timestamp, Option<Timestamp>)>>,
 }
 
@@ -191,7 +191,7 @@ impl Reads {
         }
     }
 
-    /// How long it takes until what is read at this pace is read again.
+    /// The time until figures of this pace are read again.
     pub fn left(&self, pace: Pace) -> SignedDuration {
         let length = i64::try_from(self.paces.of(pace).as_millis()).unwrap_or(i64::MAX);
         if length == 0 {
@@ -200,10 +200,10 @@ impl Reads {
         SignedDuration::from_millis(length - now().as_millisecond() % length)
     }
 
-    /// The figures of `read` with `parameters`. While newer ones are still being read at `until`, the last ones.
+    /// The figures of `read` with `parameters`. If newer ones are still being read at `until`, the previous ones.
     ///
     /// # Errors
-    /// [`ReadError`]; the next request tries again, after a pause.
+    /// [`ReadError`]. The next request tries again, after a pause.
     pub async fn get<T: Send + Sync + 'static>(
         &self,
         read: &'static Read<T>,
@@ -218,13 +218,13 @@ impl Reads {
         let values: Vec<&str> = parameters.iter().map(Parameter::value).collect();
         let key = format!("{}{values:?}", read.statement.sql(self.warehouse.config()));
         let entry = self.entry::<T>(&key).await;
-        // One question waits for no other. Who waits for the same one has no more time for that.
+        // A read does not wait for another one. Requests that wait for the same read wait until `until` at most.
         let Ok(mut entry) = tokio::time::timeout_at(until.into(), entry.lock()).await else {
             return Err(late());
         };
         let now = now();
         let pace = self.paces.of(read.pace);
-        // Without a pace each request is a span of its own.
+        // If the pace is 0, each request is a separate span.
         let length = i64::try_from(pace.as_millis()).unwrap_or(i64::MAX).max(1);
         let span = now.as_millisecond() / length;
         if let Some(known) = &entry.known {
@@ -283,30 +283,38 @@ impl Reads {
         }
         let new = || Arc::new(Mutex::new(Entry::<T>::default()));
         let entry = entries.entry(key.to_owned()).or_insert_with(|| new());
-        // A statement's rows are of one type, so that this does not fail.
+        // A statement's rows are always of the same type, so this cannot fail.
         Arc::clone(entry).downcast().unwrap_or_else(|_| new())
     }
 
-    /// Up to when nothing was loaded or settled since `as_of`; `None` where something was, or where that is not known.
+    /// The time up to which nothing was loaded or settled since `as_of`; `None` if something was, or if that is not
+    /// known.
     async fn unchanged_until(&self, as_of: Timestamp, now: Timestamp) -> Option<Timestamp> {
         let mut changes = self.changes.lock().await;
         if changes.checked_at.is_none_or(|at| now.duration_since(at).abs() >= CHECK) {
             let asked = tokio::time::timeout(CHECK_PATIENCE, self.changed_at()).await;
-            let late = || ReadError::Late { statement: "when it was changed", patience: CHECK_PATIENCE };
+            let late =
+                || ReadError::Late { statement: "the query for the last change", patience: CHECK_PATIENCE };
             *changes = Changes { checked_at: Some(now), changed_at: None };
             match asked.map_err(|_| late()).and_then(|asked| asked.map_err(ReadError::from)) {
                 Ok(changed_at) => changes.changed_at = changed_at,
                 Err(error) if error.is_retryable() => {
-                    tracing::warn!("every answer is read again: {}", chain(&error));
+                    tracing::warn!(
+                        "every answer is read again, because the last change is unknown: {}",
+                        chain(&error)
+                    );
                 }
-                // Each read is billed, which it need not be.
-                Err(error) => tracing::error!("every answer is read again: {}", chain(&error)),
+                // An error, because an operator must act: each read is billed until then.
+                Err(error) => tracing::error!(
+                    "every answer is read again, because the last change is unknown: {}",
+                    chain(&error)
+                ),
             }
         }
         changes.checked_at.filter(|_| changes.changed_at.is_some_and(|changed_at| changed_at + SKEW < as_of))
     }
 
-    /// When dbt ended its last run; `None` where the warehouse does not say. The question is free of charge.
+    /// When dbt ended its last run; `None` if the warehouse does not say. The request is free of charge.
     pub async fn settled_at(&self, until: Instant) -> Option<Timestamp> {
         let mut settled = self.settled.lock().await;
         let now = now();
@@ -331,7 +339,7 @@ impl Reads {
     }
 }
 
-/// The job's name: whoever asks for the same in the same span gets the same job.
+/// The job's name. The same request in the same span gets the same job.
 fn job(key: &str, begin: Timestamp, failures: u32) -> String {
     let mut id = String::from("dashboard_");
     for byte in &Sha256::digest(key)[..12] {
@@ -341,7 +349,7 @@ fn job(key: &str, begin: Timestamp, failures: u32) -> String {
     id
 }
 
-/// What the job `id` answers; `None` where there is no such table yet: before the first run of dbt.
+/// The job's answer; `None` if the table does not exist yet, because dbt has not run.
 async fn ask(
     warehouse: &Warehouse,
     statement: &Statement,
@@ -359,7 +367,7 @@ async fn ask(
                 tokio::time::sleep(REPLACING).await;
             }
             Err(error) if is_missing(&error) => {
-                tracing::info!("before the first run of dbt: {error}");
+                tracing::info!("no figures, because dbt has not run yet: {error}");
                 return Ok(None);
             }
             Err(error) => return Err(error.into()),

@@ -1,20 +1,19 @@
-//! The rows of a statement's answer as figures. A row with a column that cannot be used costs that row's figure, and never
-//! the answer.
+//! The rows of a statement's answer as figures. If a column of a row cannot be used, only that row is left out.
 
 use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
 use warehouse::Answer;
 
-/// How far a clock may be ahead of ours before what it says counts as the future.
+/// How far another clock may be ahead of this machine's. A later time is in the future.
 const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 /// How many unusable rows of one answer are logged.
 const LOGGED: usize = 3;
 
-/// Makes a figure of a row.
+/// Turns a row into a figure.
 pub type Decode<T> = fn(&Row) -> Result<T, Unusable>;
 
-/// A statement's answer lacks a column: the statement and this code do not fit.
+/// A column is missing in a statement's answer: the statement and this code do not match.
 #[derive(Debug, thiserror::Error)]
 #[error("{statement} has no column {column}")]
 pub struct MissingColumn {
@@ -28,12 +27,12 @@ pub enum Unusable {
     Missing(MissingColumn),
 }
 
-/// Whether `time` lies further ahead than clocks may differ.
+/// Whether `time` is further ahead than clocks may differ.
 pub fn is_future(time: Timestamp, now: Timestamp) -> bool {
     time.duration_since(now) > AHEAD
 }
 
-/// The figures in the answer of the statement with this name. What cannot be used is left out, and logged.
+/// The figures in the answer of the statement with this name. Unusable rows are left out and logged.
 ///
 /// # Errors
 /// [`MissingColumn`].
@@ -53,7 +52,7 @@ pub fn figures<T>(
                 if unusable <= LOGGED {
                     let symbol = row.value("symbol").ok().flatten().unwrap_or_default();
                     let model = statement;
-                    tracing::warn!(model, symbol, column, value, "a row is left out: its column is unusable");
+                    tracing::warn!(model, symbol, column, value, "a row with an unusable value is left out");
                 }
             }
         }
@@ -64,7 +63,7 @@ pub fn figures<T>(
     Ok(figures)
 }
 
-/// A row, its values as BigQuery's text.
+/// A row, with its values as BigQuery's text.
 pub struct Row<'a> {
     statement: &'static str,
     columns: &'a [String],
@@ -83,7 +82,7 @@ impl Row<'_> {
         Unusable::Value { column, value }
     }
 
-    /// What can be used of a column that may be NULL.
+    /// The value of a column that may be NULL.
     pub fn optional<T: FromStr>(&self, column: &'static str) -> Result<Option<T>, Unusable> {
         Ok(self.value(column)?.and_then(|text| text.parse().ok()))
     }
@@ -92,7 +91,7 @@ impl Row<'_> {
         self.optional(column)?.ok_or_else(|| self.unusable(column))
     }
 
-    /// JSON has no NaN and no infinity.
+    /// As [`Self::optional`], for a finite number: JSON has no NaN and no infinity.
     pub fn optional_number(&self, column: &'static str) -> Result<Option<f64>, Unusable> {
         Ok(self.optional(column)?.filter(|number: &f64| number.is_finite()))
     }

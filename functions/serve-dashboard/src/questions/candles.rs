@@ -123,7 +123,7 @@ impl Question for CandlesQuestion {
 }
 
 impl CandlesQuestion {
-    /// The candles, and up to when all that was loaded is in them.
+    /// The candles, and the time up to which all loaded quotes are in them.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -150,7 +150,7 @@ impl CandlesQuestion {
             }
             (range, Some(interval)) => {
                 let dates = range.map_or_else(|| interval.dates(), Range::dates);
-                // A week of minutes is as much as a chart can show.
+                // A chart can show at most a week of minutes.
                 let (minutes, dates) =
                     if interval == Interval::Minute { (1, dates.min(5)) } else { (5, dates) };
                 let candles = of(if range == Some(Range::Day) { 1 } else { minutes }, dates).await?;

@@ -41,7 +41,7 @@ pub struct Arrival {
     rejected_share: Option<f64>,
 }
 
-/// Only the symbol must be there: that the rest is not is what is to be shown.
+/// Only the symbol is required. If other values are missing, the page shows that.
 fn arrival(row: &Row) -> Result<Arrival, Unusable> {
     Ok(Arrival {
         symbol: row.get("symbol")?,
@@ -78,7 +78,7 @@ pub struct HealthAnswer {
     pub symbols: Vec<SymbolHealth>,
 }
 
-// From good to bad: the whole has the state of its worst symbol.
+// Ordered from good to bad, because the whole has the state of its worst symbol.
 /// closed: the market is closed, and quotes came until its end; ok: quotes come; stale: no quote was fetched for more than
 /// `stale_after_seconds` while the market was open; unknown: there is no usable time of the latest quote, or one in the future;
 /// empty: there has been no quote. The whole has the worst of its symbols' states.
@@ -204,7 +204,7 @@ impl HealthQuestion {
         now: Timestamp,
         hours: Option<Hours>,
     ) -> SymbolHealth {
-        // The tiles are read more often. Both times are of one quote: the tiles' where that is the newer one.
+        // The tiles are read more often. Both times must be of the same quote: the tiles' quote, if that is newer.
         let newer = quote.filter(|quote| arrival.fetched_at.is_none_or(|known| quote.fetched_at > known));
         let (fetched_at, loaded_at, market_time) = match newer {
             Some(quote) => (Some(quote.fetched_at), quote.loaded_at, Some(quote.market_time)),
@@ -224,7 +224,7 @@ impl HealthQuestion {
         };
         let age = match (self.has_age, reason, fetched_at) {
             (false, _, _) => Age::LeftOut,
-            // A clock that is a little ahead makes no age below 0.
+            // If a clock is a little ahead, the age is 0, not negative.
             (true, None, Some(fetched_at)) => Age::Seconds(now.duration_since(fetched_at).as_secs().max(0)),
             (true, _, _) => Age::Unknown,
         };
@@ -242,7 +242,7 @@ impl HealthQuestion {
     }
 }
 
-/// Only the time in which the market was open counts.
+/// The status of a symbol. Only time in which the market was open counts.
 fn status(context: &Context, fetched_at: Timestamp, now: Timestamp, hours: Option<Hours>) -> Status {
     let Some(Hours { session, is_open, .. }) = hours else {
         let is_stale = now.duration_since(fetched_at) > context.stale_after;
@@ -282,7 +282,7 @@ fn market(
     }
 }
 
-/// The tiles are read more often: a symbol that only they have yet is not missing.
+/// Adds symbols that only the tiles have yet, because the tiles are read more often.
 fn with_new_symbols(arrivals: &[Arrival], quotes: &[Kpi]) -> Vec<Arrival> {
     if arrivals.len() >= quotes.len() {
         return arrivals.to_vec();

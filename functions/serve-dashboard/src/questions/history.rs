@@ -112,7 +112,7 @@ impl Question for HistoryQuestion {
     }
 }
 
-/// From which date on the symbol has `limit` quotes, so that not all partitions of its history are read; `None` where
+/// The date from which on the symbol has `limit` quotes, so that not all partitions of its history are read; `None` if
 /// it has no quotes.
 fn first_date(daily: &[Candle], limit: u32) -> Option<Date> {
     let mut quotes = 0;
@@ -120,7 +120,7 @@ fn first_date(daily: &[Candle], limit: u32) -> Option<Date> {
         quotes += day.quotes;
         quotes >= limit.into()
     });
-    // The dates do not suffice: a symbol with few quotes a day.
+    // The dates have fewer than `limit` quotes: a symbol with few quotes a day.
     daily.last()?;
     Some(enough.map_or(jiff::civil::date(1, 1, 1), |day| day.date))
 }

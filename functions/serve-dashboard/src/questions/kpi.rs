@@ -63,7 +63,7 @@ fn kpi(row: &Row) -> Result<Kpi, Unusable> {
     if is_future(fetched_at, now()) {
         return Err(row.unusable("fetched_millis"));
     }
-    // The API has 0 for a price of the day that is not known.
+    // In the API an unknown price of the day is 0.
     let of_day = |column| Ok(row.optional_number(column)?.unwrap_or_default());
     Ok(Kpi {
         symbol: row.get("symbol")?,

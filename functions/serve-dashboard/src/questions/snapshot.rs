@@ -65,7 +65,7 @@ pub struct SnapshotAnswer {
 
 impl Question for SnapshotQuestion {
     const NAME: &'static str = "snapshot";
-    /// A snapshot is given without what takes longer.
+    /// A snapshot leaves out parts that take longer.
     const PATIENCE: Duration = Duration::from_millis(2500);
     type Answer = SnapshotAnswer;
 
@@ -78,7 +78,7 @@ impl Question for SnapshotQuestion {
         })
     }
 
-    /// Fails where no part is there and one of them will not come by itself.
+    /// Fails if there is no part and one of them has a permanent error.
     async fn answer(
         &self,
         context: &Context,
@@ -106,7 +106,7 @@ impl Question for SnapshotQuestion {
             pipeline: parts.take("pipeline", pipeline),
             missing: BTreeMap::new(),
         };
-        // Neither a comparison with nobody nor the flow's state is a figure of the warehouse.
+        // An empty comparison and the flow's state are not figures of the warehouse.
         let is_other = |name: &&str| ["compared", "pipeline"].contains(name);
         if let (Some(failure), true) = (parts.failure, parts.as_of.keys().all(is_other)) {
             return Err(failure);
@@ -124,7 +124,7 @@ impl Question for SnapshotQuestion {
 }
 
 impl SnapshotQuestion {
-    /// The candles of the symbol that is shown, which is noted in `shown`; without any symbol there are none.
+    /// The candles of the shown symbol, which is noted in `shown`; none if there is no symbol.
     async fn candles(
         &self,
         context: &Context,
@@ -144,7 +144,7 @@ impl SnapshotQuestion {
         Ok(Answered { body: Some(body), as_of, lifetime })
     }
 
-    /// The candles of the symbols to compare with, of the interval and range of the chart's own.
+    /// The candles of the symbols to compare with, of the chart's interval and range.
     async fn compared(
         &self,
         context: &Context,
@@ -183,18 +183,18 @@ fn compared(text: &str) -> Result<Vec<Symbol>, Problem> {
     names.into_iter().map(parameters::symbol).collect()
 }
 
-/// What there is to say of the parts.
+/// Facts about the parts.
 #[derive(Default)]
 struct Parts {
-    /// Of those that are there.
+    /// Of the parts that are present.
     as_of: BTreeMap<&'static str, String>,
     missing: BTreeMap<&'static str, &'static str>,
-    /// Why one will not come by itself.
+    /// The permanent error of a part.
     failure: Option<AnswerError>,
 }
 
 impl Parts {
-    /// The part, if it is there. Otherwise it is noted as missing.
+    /// The part, if it is present. Otherwise it is noted as missing.
     fn take<T>(&mut self, name: &'static str, part: Result<Answered<T>, AnswerError>) -> Option<T> {
         let error = match part {
             Ok(part) => {

@@ -19,7 +19,7 @@ use crate::{
 const MOST: usize = 40;
 
 warehouse::statements! {
-    /// Every symbol's closes of 5 minutes, from a market date on.
+    /// Every symbol's 5-minute closes, from a market date on.
     CLOSES, "the closes of gold_candlestick_intraday", (first_date: DATE),
     "SELECT symbol, market_date, candle_close
      FROM `{dataset}_gold.gold_candlestick_intraday`
@@ -81,7 +81,8 @@ impl Question for SparklinesQuestion {
         let quotes = kpi::latest(context, until).await?;
         let dates =
             quotes.figures.iter().filter_map(|quote| quote.market_time_us.get(..10)?.parse::<Date>().ok());
-        // Over a long weekend the stocks' latest date is four days before that of a market that never closes.
+        // Over a long weekend, the stocks' latest date is four days before the latest date of a market that never
+        // closes.
         let first_date = dates.max().and_then(|date| date.checked_sub(jiff::Span::new().days(4)).ok());
         let (symbols, as_of) = match first_date {
             None => (Vec::new(), quotes.as_of),
@@ -101,7 +102,7 @@ fn sparkline(closes: &[Close]) -> Sparkline {
     let last = closes.iter().map(|close| close.date).max();
     let prices: Vec<f64> =
         closes.iter().filter(|close| Some(close.date) == last).map(|close| close.price).collect();
-    // The newest one stays.
+    // The newest one is always kept.
     let step = prices.len().div_ceil(MOST).max(1);
     let mut kept: Vec<f64> = prices.iter().rev().step_by(step).copied().collect();
     kept.reverse();

@@ -110,7 +110,7 @@ async fn a_warehouse_that_does_not_say_when_it_was_changed_is_asked_each_time_an
     let log = dashboard.0.stop().await;
     let is_said = |line: &Value| {
         line["level"] == "ERROR"
-            && line["message"].as_str().unwrap().starts_with("every answer is read again: ")
+            && line["message"].as_str().unwrap().starts_with("every answer is read again, because ")
     };
     assert!(log.iter().any(is_said), "{log:?}");
 }
