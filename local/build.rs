@@ -1,4 +1,5 @@
-//! Makes constants of `infra/flow.json`, which Terraform reads too: what the parts of the flow are called, and their limits.
+//! Generates constants from `infra/flow.json`, which Terraform reads, too: the names of the flow's parts, and their
+//! limits.
 
 use std::{env, error::Error, fmt::Write, fs, path::Path};
 
@@ -72,17 +73,21 @@ fn constants(flow: &Flow) -> Result<String, std::fmt::Error> {
             number("usize", &kafka.batch_records),
         ),
         (
-            "How long they are gathered.",
+            "How long records are gathered for an invocation.",
             "KAFKA_WINDOW",
             ("Duration", format!("Duration::from_millis({})", kafka.batch_window_ms)),
         ),
         ("The bucket of archived quotes.", "BRONZE_BUCKET", text(&buckets.bronze)),
         ("The bucket of records that are not quotes.", "QUARANTINE_BUCKET", text(&buckets.quarantine)),
         ("S3's events of new objects.", "ARCHIVED_QUEUE", text(&queue.name)),
-        ("What load-quotes failed on too often.", "DEAD_LETTER_QUEUE", text(&format!("{}-dlq", queue.name))),
+        (
+            "Messages on which load-quotes failed too often.",
+            "DEAD_LETTER_QUEUE",
+            text(&format!("{}-dlq", queue.name)),
+        ),
         ("How many messages load-quotes gets at most.", "QUEUE_BATCH", number("i32", &queue.batch_messages)),
         (
-            "How long they are gathered, in seconds.",
+            "How long messages are gathered for an invocation, in seconds.",
             "QUEUE_WINDOW_SECONDS",
             number("i32", &queue.batch_window_seconds),
         ),

@@ -1,4 +1,4 @@
-//! Requests off the wire, and the ones that change something applied to the engine.
+//! Decodes requests, and applies those that change something to the engine.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::{
@@ -18,8 +18,8 @@ use kafka_protocol::{
 };
 use noida::kafka::engine::EngineState;
 
-/// The engine sums up the active segment at every append and keeps or drops whole segments, so Kafka's 1 GiB would make
-/// appends slower and slower. In bytes.
+/// The size of a segment, in bytes. The engine adds up the active segment at every append, so Kafka's 1 GiB would make
+/// appends slower and slower.
 pub(crate) const SEGMENT_BYTES: &str = "4194304";
 
 const UNSUPPORTED_VERSION: i16 = 35;
@@ -37,9 +37,9 @@ pub(crate) enum BadRequest {
     Malformed(ApiKey, String),
 }
 
-/// The APIs served, each from the oldest version that can be decoded to the newest that the engine answers rightly.
+/// The APIs served, each from the oldest version that can be decoded to the newest that the engine answers correctly.
 ///
-/// Fetch ends before 13, where topics have ids, which the engine has not.
+/// Fetch ends before version 13, in which topics have ids, because the engine has none.
 const SERVED: [(ApiKey, i16, i16); 34] = [
     (ApiKey::Produce, ProduceRequest::VERSIONS.min, 9),
     (ApiKey::Fetch, FetchRequest::VERSIONS.min, 12),
@@ -77,7 +77,7 @@ const SERVED: [(ApiKey, i16, i16); 34] = [
     (ApiKey::InitProducerId, InitProducerIdRequest::VERSIONS.min, 4),
 ];
 
-/// One request: its header decoded, its body not yet.
+/// One request, with its header decoded and its body not.
 pub(crate) struct Request {
     pub(crate) key: ApiKey,
     pub(crate) version: i16,
@@ -89,8 +89,8 @@ pub(crate) struct Request {
 impl Request {
     /// Reads the header of `frame` (which comes without its length).
     ///
-    /// The version is checked before the body is decoded: a decoder that trusts a wrong array length asks the allocator
-    /// for it, and that ends the process.
+    /// The version is checked before the body is decoded. Otherwise a decoder might trust a wrong array length and
+    /// request so much memory that the process ends.
     pub(crate) fn parse(frame: Bytes) -> Result<Self, BadRequest> {
         let &[k0, k1, v0, v1, c0, c1, c2, c3, ..] = &frame[..] else { return Err(BadRequest::CutOff) };
         let (key, version) = (i16::from_be_bytes([k0, k1]), i16::from_be_bytes([v0, v1]));
@@ -99,7 +99,8 @@ impl Request {
             return Err(BadRequest::UnknownApi(key as i16));
         };
         if !(*min..=*max).contains(&version) {
-            // Kafka answers this one request in any version, so that a newer client learns which versions are supported.
+            // Kafka answers this one request in any version, so that a newer client learns which versions are
+            // supported.
             if key != ApiKey::ApiVersions {
                 return Err(BadRequest::UnknownVersion(key, version));
             }
@@ -113,7 +114,7 @@ impl Request {
         Ok(Self { key, version, header, frame, body })
     }
 
-    /// A request of the broker to itself.
+    /// A request that the broker makes itself.
     pub(crate) fn of<R: Encodable>(key: ApiKey, version: i16, body: &R) -> Result<Self, BadRequest> {
         let mut header = RequestHeader::default();
         header.request_api_key = key as i16;
@@ -169,7 +170,7 @@ impl Request {
     }
 }
 
-/// Whether a request of this API changes what must survive.
+/// Whether a request of this API changes data that must survive.
 pub(crate) fn is_write(key: ApiKey) -> bool {
     matches!(
         key,
@@ -191,18 +192,18 @@ pub(crate) fn is_write(key: ApiKey) -> bool {
     )
 }
 
-/// Whether a request comes from a client or from the log.
+/// Whether a request is from a client or from the log.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     Client,
     Log,
 }
 
-/// What a write did.
+/// The result of a write.
 pub(crate) struct Applied {
-    /// The response's frame; none when the client wants none. It may fail after the engine has changed.
+    /// The response's frame; none if the client wants none. It may fail after the engine has changed.
     pub(crate) response: Result<Option<BytesMut>, BadRequest>,
-    /// The request that does the same again when it is replayed; none when nothing changed.
+    /// The request that repeats the change when it is replayed; none if nothing changed.
     pub(crate) record: Option<Bytes>,
 }
 
@@ -234,7 +235,7 @@ pub(crate) fn apply(
         }
         ApiKey::DeleteTopics => {
             let applied = handle!(handle_delete_topics);
-            // An offset committed in a deleted topic would skip the first records of its namesake.
+            // An offset committed in a deleted topic would skip the first records of a new topic with the same name.
             let EngineState { topics, committed_offsets, offset_metadata, .. } = state;
             committed_offsets.retain(|(_, topic, _), _| topics.contains_key(topic));
             offset_metadata.retain(|(_, topic, _), _| topics.contains_key(topic));
@@ -290,7 +291,7 @@ fn produce(state: &mut EngineState, request: &Request) -> Result<Applied, BadReq
     })
 }
 
-/// The fields of a version 2 record batch: where they begin in it.
+/// Where the fields of a version 2 record batch begin in it.
 const LAST_OFFSET_DELTA: usize = 23;
 const PRODUCER: usize = 43;
 const BASE_SEQUENCE: usize = 53;
@@ -306,7 +307,7 @@ pub(crate) fn producer_of(batch: &[u8]) -> i64 {
     batch.get(PRODUCER..PRODUCER + 8).and_then(|bytes| bytes.try_into().ok()).map_or(-1, i64::from_be_bytes)
 }
 
-/// Refuses the numbers with which the engine's own arithmetic would overflow. All else it checks itself.
+/// Refuses numbers with which the engine's arithmetic would overflow. The engine checks everything else.
 fn has_sane_counts(batch: &[u8]) -> bool {
     if batch.len() < BATCH_HEADER || batch[16] != 2 {
         return true;
@@ -317,8 +318,8 @@ fn has_sane_counts(batch: &[u8]) -> bool {
     delta >= 0 && count.checked_sub(1) == Some(delta) && sequence >= -1 && sequence_ends
 }
 
-/// The engine answers every repeated batch with the offset of its producer's latest one. After a reconnection librdkafka
-/// repeats up to five, so each gets the offset it was given the first time.
+/// The engine answers every repeated batch with the offset of its producer's latest batch. After a reconnection,
+/// librdkafka repeats up to five batches, so this gives each the offset that it had the first time.
 fn correct_duplicates(state: &EngineState, request: &ProduceRequest, response: &mut ProduceResponse) {
     // More batches than a producer can have in flight, even with many producers in between.
     const RECENT: usize = 10_000;
@@ -345,7 +346,7 @@ fn correct_duplicates(state: &EngineState, request: &ProduceRequest, response: &
     }
 }
 
-/// A commit is checked against the group's members once, when it comes. The members are gone when it is replayed.
+/// A commit is checked against the group's members only when it arrives. When it is replayed, there are no members.
 fn commit_offsets(state: &mut EngineState, request: &Request, origin: Origin) -> Result<Applied, BadRequest> {
     let mut body: OffsetCommitRequest = request.decode()?;
     if origin == Origin::Log {
@@ -362,7 +363,7 @@ fn commit_offsets(state: &mut EngineState, request: &Request, origin: Origin) ->
     })
 }
 
-/// A group with members is not deleted; when the request is replayed it would be, so only what was deleted is recorded.
+/// A group with members is not deleted. A replay would delete it, so only the deleted groups are recorded.
 fn delete_groups(state: &mut EngineState, request: &Request) -> Result<Applied, BadRequest> {
     let mut body: DeleteGroupsRequest = request.decode()?;
     let response = state.handle_delete_groups(&body, request.version);

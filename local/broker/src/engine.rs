@@ -1,4 +1,4 @@
-//! What the engine needs from outside: a clock, and when to clean its logs.
+//! Adds to the engine a clock, and the calls of its log cleaner.
 
 use std::sync::{
     Arc,
@@ -12,8 +12,8 @@ pub(crate) fn set_clock(engine: &mut EngineState, clock: &Arc<AtomicU64>) {
     engine.clock = Some(Arc::new(move || clock.load(Ordering::Relaxed)));
 }
 
-/// The engine's log cleaner, run only where it may find something: it is quadratic in a partition's segments. Tells whether
-/// anything was removed.
+/// Runs the engine's log cleaner on partitions where it may find something, because it is quadratic in a partition's
+/// segments. Returns whether anything was removed.
 pub(crate) fn clean(engine: &mut EngineState) -> bool {
     let now = engine.now_ms();
     let mut changed = false;

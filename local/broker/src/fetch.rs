@@ -1,4 +1,5 @@
-//! Fetch: the engine's own answers at once, with everything there is whatever the limits, so this reads its state instead.
+//! Fetch. The engine's own fetch answers immediately with everything, whatever the limits, so this reads its state
+//! instead.
 
 use bytes::Bytes;
 use kafka_protocol::messages::{
@@ -16,7 +17,7 @@ use crate::api::producer_of;
 const OFFSET_OUT_OF_RANGE: i16 = 1;
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const READ_COMMITTED: i8 = 1;
-/// No answer grows beyond this many bytes (except for a single batch that is larger), whatever the client allows.
+/// No answer is larger than this, in bytes, whatever the client allows, except for a single larger batch.
 const MAX_BYTES: usize = 64 << 20;
 
 fn partition<'a>(
@@ -27,12 +28,12 @@ fn partition<'a>(
     engine.topics.get(&**topic.topic)?.partitions.get(&wanted.partition)
 }
 
-/// The offset before which nothing is undecided: the earliest open transaction, or the end.
+/// The offset before which no transaction is open: that of the earliest open transaction, or the end.
 fn last_stable_offset(part: &PartitionState) -> i64 {
     part.active_txns.values().copied().fold(part.high_watermark, i64::min)
 }
 
-/// The batches that hold records from `offset` on. None when the offset is not one of the partition.
+/// The batches with records from `offset` on; `None` if the partition does not have the offset.
 fn readable(part: &PartitionState, offset: i64, isolation: i8) -> Option<&[(i64, Vec<u8>)]> {
     if !(part.log_start_offset..=part.high_watermark).contains(&offset) {
         return None;
@@ -70,7 +71,7 @@ pub(crate) fn is_ready(engine: &EngineState, request: &FetchRequest) -> bool {
     false
 }
 
-/// What can be read now, within the request's limits. One batch is always sent, or a large one would never be.
+/// The records that can be read now, within the request's limits. At least one batch is sent, even if it is too large.
 pub(crate) fn answer(engine: &EngineState, request: &FetchRequest) -> FetchResponse {
     let mut response = FetchResponse::default();
     let limit = usize::try_from(request.max_bytes).unwrap_or(0).min(MAX_BYTES);
@@ -123,8 +124,8 @@ fn fill(
     }
 }
 
-/// The aborted transactions that a reader from `offset` on still meets. One that ended before must not be named: its
-/// producer's later records would be skipped along with it.
+/// The aborted transactions with records from `offset` on. One that ended before must not be included, because the
+/// client would skip its producer's later records, too.
 fn aborted(part: &PartitionState, offset: i64) -> Vec<AbortedTransaction> {
     const CONTROL: u8 = 0x20;
     let ends_before = |producer: i64, first: i64| {

@@ -1,7 +1,7 @@
-//! What a group's coordinator waits for: members joining, the leader's assignment, members that went silent.
+//! The waits of a group's coordinator: for members to join, for the leader's assignment, for members' timeouts.
 //!
-//! The engine's own waiting sleeps and looks again, forgets members that died, and hands a round that is overdue to a
-//! leader that may be one of them. The rounds themselves are the engine's.
+//! The engine's own wait sleeps and polls, forgets members that died, and may give an overdue round to a dead leader.
+//! The rounds themselves are the engine's.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ const UNKNOWN_MEMBER_ID: i16 = 25;
 const REBALANCE_IN_PROGRESS: i16 = 27;
 const FENCED_INSTANCE_ID: i16 = 82;
 
-/// Whether to answer now, or when to look again at the latest.
+/// Whether to answer now, or the latest time to check again.
 pub(crate) enum Progress<T> {
     Answer(T),
     Wait(Instant),
@@ -30,7 +30,7 @@ fn text(value: &str) -> StrBytes {
     StrBytes::from_string(value.to_owned())
 }
 
-/// Where the round stands that `member` has joined with `request`. Its client is waiting on its connection, so it is alive.
+/// The state of the round that `member` has joined with `request`. Its client waits on its connection, so it is alive.
 pub(crate) fn joined(
     engine: &mut EngineState,
     request: &JoinGroupRequest,
@@ -54,7 +54,7 @@ pub(crate) fn joined(
     };
     me.last_heartbeat_ms = now_ms;
     if group.state == GroupLifecycleState::PreparingRebalance {
-        // A round that ended and began again before this was seen has forgotten who is waiting.
+        // If a round ended and began again in between, the engine has forgotten the waiting members.
         let protocols = me.protocols.clone();
         group.awaiting_members.entry(member.to_string()).or_insert(protocols);
         let patience = group
@@ -132,7 +132,7 @@ pub(crate) fn synced(
     Progress::Answer(engine.handle_sync_group(request, version))
 }
 
-/// A heartbeat. A member that learns of a rebalance is still alive, however long its last work takes.
+/// A heartbeat. A member that learns of a rebalance stays alive, however long its last work takes.
 pub(crate) fn heartbeat(
     engine: &mut EngineState,
     request: &HeartbeatRequest,
@@ -151,7 +151,7 @@ pub(crate) fn heartbeat(
     response
 }
 
-/// Members leave, and the round that begins with it has its full time.
+/// Members leave. The round that begins with this has its full time.
 pub(crate) fn leave(
     engine: &mut EngineState,
     request: &LeaveGroupRequest,
@@ -175,7 +175,7 @@ pub(crate) fn leave(
     response
 }
 
-/// Removes the members of which nothing was heard for their session's timeout. Tells whether there were any.
+/// Removes the members that sent nothing for their session's timeout. Returns whether there were any.
 pub(crate) fn expire(engine: &mut EngineState) -> bool {
     let now_ms = engine.now_ms();
     let silent: Vec<LeaveGroupRequest> = engine

@@ -1,30 +1,32 @@
 //! A Kafka broker inside the process: the whole flow runs on one machine without Docker or Java.
 //!
-//! The engine is noida-db's, which keeps everything in memory; durability, long polling and group timeouts are added here.
+//! The engine is noida-db's, which keeps everything in memory. Durability, long polling and group timeouts are added
+//! here.
 //!
-//! # What survives what
+//! # Durability
 //!
-//! Every change (records, topics and their configuration, committed offsets, producers' sequences, transactions) is written
-//! to `broker.log` in the data directory before it is answered. So whatever was acknowledged survives the end of the
-//! process at any moment, with the same offsets and timestamps, and a producer that survives a restart continues without
-//! a gap or a duplicate. Like Kafka's own default, an answer does not wait for the disk: a power cut may cost the changes
-//! that the kernel had not written yet (some seconds), never the older ones. Group membership is not kept: consumers rejoin.
+//! Every change (records, topics and their configuration, committed offsets, producers' sequences, transactions) is
+//! written to `broker.log` in the data directory before it is answered. So acknowledged changes survive the end of the
+//! process at any moment, with the same offsets and timestamps. A producer that runs through a restart continues
+//! without a gap or a duplicate. Like Kafka's own default, an answer does not wait for the disk: a power cut may lose
+//! the changes that the kernel had not written yet (some seconds), never older ones. Group membership is not kept:
+//! consumers rejoin.
 //!
-//! The log starts with a snapshot. When it has doubled, at least by 16 MiB, and at a clean stop, it is rewritten and put
-//! in place by a rename. A last entry that was cut off is dropped at the start; damage anywhere else is refused with its
+//! The log starts with a snapshot. When it has doubled, at least by 16 MiB, and at a clean stop, it is rewritten and
+//! replaced by a rename. At the start, an incomplete last entry is dropped. Other damage is an error that names its
 //! offset, because skipping it would lose acknowledged records.
 //!
 //! # Retention
 //!
-//! The topics of [`Config::topics`] are created with `retention.ms=-1`: a machine that was off for two weeks must still find
-//! its unread records. `retention.bytes` of 256 MiB a partition bounds memory instead. Topics that clients create have Kafka's
-//! default of seven days. Both follow the topic's configuration, which clients may alter, and it is kept. The cleaner looks
-//! every five seconds, the first time at once after the start, and drops whole segments (4 MiB unless configured) whose
-//! newest record is past the limit, the last one included.
+//! The topics of [`Config::topics`] are created with `retention.ms=-1`, so that a machine that was off for two weeks
+//! still finds its unread records. `retention.bytes` of 256 MiB a partition limits memory instead. Topics that clients
+//! create have Kafka's default of seven days. Clients may change a topic's configuration, and changes are kept. The
+//! cleaner runs at the start and every five seconds. It drops whole segments (4 MiB unless configured) whose newest
+//! record is past the limit, including the last segment.
 //!
-//! # What it is not
+//! # Limits
 //!
-//! One node on 127.0.0.1 without authentication, all data in memory. A topic is never created by asking for it.
+//! One node on 127.0.0.1 without authentication, with all data in memory. Requests for a topic do not create it.
 #![allow(clippy::disallowed_methods, reason = "it is not part of a function")]
 
 mod api;
@@ -66,33 +68,33 @@ use state::Core;
 
 /// How much the log grows before it is rewritten, in bytes.
 const REWRITE_BYTES: u64 = 16 << 20;
-/// How often the broker looks after itself.
+/// How often the broker's maintenance runs.
 const UPKEEP: Duration = Duration::from_secs(1);
-/// Every how many upkeeps the log cleaner runs.
+/// The number of upkeeps from one run of the log cleaner to the next.
 const CLEAN_EVERY: u32 = 5;
 
-/// What a broker is started with.
+/// A broker's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The port on 127.0.0.1; 0 takes a free one.
     pub port: u16,
-    /// Where everything is kept; created if it is not there. One broker at a time uses it.
+    /// The folder for all data; created if absent. Only one broker at a time can use it.
     pub data_dir: PathBuf,
-    /// The topics that must be there, with the number of partitions each has at least.
+    /// The topics to create if absent, each with its minimum number of partitions.
     pub topics: Vec<(String, i32)>,
 }
 
 /// Why a broker did not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// Something else listens there.
+    /// Another program listens on the port.
     #[error("port {port} of 127.0.0.1 is in use by another program")]
     PortInUse {
         /// The requested port.
         port: u16,
     },
-    /// The port cannot be listened at for another reason.
-    #[error("cannot listen at port {port} of 127.0.0.1")]
+    /// Listening on the port failed for another reason.
+    #[error("cannot listen on port {port} of 127.0.0.1")]
     Listen {
         /// The requested port.
         port: u16,
@@ -100,13 +102,13 @@ pub enum BrokerError {
         source: io::Error,
     },
     /// Another broker runs on the same data.
-    #[error("another broker uses {}", path.display())]
+    #[error("another broker uses {}: stop it, or choose another folder", path.display())]
     DataDirInUse {
         /// The data directory.
         path: PathBuf,
     },
     /// A file cannot be read or written.
-    #[error("{}", path.display())]
+    #[error("cannot read or write {}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -131,7 +133,7 @@ pub enum BrokerError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The broker could not record a change and has answered nothing since. What was acknowledged is kept.
+    /// The broker could not record a change, and has answered nothing since. Acknowledged changes are kept.
     #[error("the broker failed while it ran: {reason}")]
     Failed {
         /// What went wrong.
@@ -156,7 +158,7 @@ struct Running {
     shared: Arc<Shared>,
     acceptor: JoinHandle<()>,
     upkeep: JoinHandle<()>,
-    /// Dropping it ends the upkeep.
+    /// Dropped to end the upkeep.
     end_of_upkeep: Sender<()>,
     /// Held for as long as the broker writes.
     _lock: File,
@@ -169,17 +171,17 @@ impl std::fmt::Debug for Running {
 }
 
 impl Broker {
-    /// Starts a broker, with everything that the data directory holds.
+    /// Starts a broker with the data in the data directory.
     ///
     /// # Errors
     ///
-    /// The port or the data directory is in use or cannot be used, the log is damaged, or a topic is impossible.
+    /// The port or the data directory is in use or cannot be used, the log is damaged, or a topic is not valid.
     pub fn start(config: Config) -> Result<Self, BrokerError> {
         Self::start_with(config, REWRITE_BYTES)
     }
 
-    /// Starts a broker that rewrites its log when it has doubled, but at least grown by `rewrite_bytes` bytes, instead of
-    /// the usual 16 MiB.
+    /// Starts a broker that rewrites its log when it has doubled and grown by at least `rewrite_bytes` bytes, instead
+    /// of the usual 16 MiB.
     ///
     /// # Errors
     ///
@@ -240,11 +242,12 @@ impl Broker {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Ends all connections and leaves everything on the disk.
+    /// Ends all connections and writes everything to the disk.
     ///
     /// # Errors
     ///
-    /// The last rewriting of the log failed, or the broker had failed before. What was acknowledged is kept in both cases.
+    /// The last rewriting of the log failed, or the broker had failed before. Acknowledged changes are kept in both
+    /// cases.
     pub fn stop(mut self) -> Result<(), BrokerError> {
         self.shut_down()
     }
@@ -253,7 +256,7 @@ impl Broker {
         let Some(Running { shared, acceptor, upkeep, end_of_upkeep, _lock }) = self.running.take() else {
             return Ok(());
         };
-        // First the engine, so that nothing is acknowledged behind the last snapshot's back.
+        // The engine stops first, so that nothing is acknowledged after the last snapshot.
         let stopped = shared.lock().stop();
         shared.close(acceptor, self.port);
         drop(end_of_upkeep);
@@ -285,7 +288,7 @@ fn ensure_topic(core: &mut Core, name: &str, partitions: i32) -> Result<(), Brok
     let refuse = |reason: String| BrokerError::Topic { name: name.into(), reason };
     validate_topic_name(name).map_err(refuse)?;
     if !(1..=1000).contains(&partitions) {
-        return Err(refuse(format!("{partitions} partitions; 1 to 1000 are possible")));
+        return Err(refuse(format!("it has {partitions} partitions; choose 1 to 1000")));
     }
     let topic_name = TopicName(StrBytes::from_string(name.into()));
     let existing = core.engine.topics.get(name).map(|topic| topic.partitions.len());

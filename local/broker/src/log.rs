@@ -1,8 +1,8 @@
-//! The one file that holds everything: a snapshot, then every change since, entry after entry.
+//! The file with all data: a snapshot, then one entry for each later change.
 //!
-//! An entry is a 12-byte header (payload length, payload CRC-32C, CRC-32C of those eight bytes; big endian) and its payload,
-//! whose first byte is the [`Kind`]. The header has a checksum of its own because a damaged length would otherwise look like
-//! an entry that was cut off, and everything behind it would be dropped as a torn tail.
+//! An entry is a 12-byte header (payload length, payload CRC-32C, CRC-32C of those eight bytes; big endian) and its
+//! payload, whose first byte is the [`Kind`]. The header has its own checksum, because a damaged length would otherwise
+//! look like an entry that was cut off, and everything after it would be dropped.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -22,7 +22,7 @@ const BUFFER_KEPT: usize = 1 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
-    /// Everything of a snapshot but the records. The first entry of every file.
+    /// A snapshot without its records. The first entry of every file.
     State = 1,
     /// One record batch of a snapshot.
     Batch = 2,
@@ -59,7 +59,7 @@ fn encode(buffer: &mut Vec<u8>, kind: Kind, parts: &[&[u8]]) -> io::Result<()> {
     Ok(())
 }
 
-/// The open log, at whose end changes are appended.
+/// The open log. Changes are appended to it.
 pub(crate) struct Log {
     file: File,
     len: u64,
@@ -67,7 +67,7 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Opens `path`, cutting it off at `len` bytes.
+    /// Opens `path` and truncates it to `len` bytes.
     pub(crate) fn open(path: &Path, len: u64) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).open(path)?;
         if file.metadata()?.len() != len {
@@ -81,7 +81,7 @@ impl Log {
         self.len
     }
 
-    /// Hands one entry to the kernel: from then on it survives the end of this process, however that comes.
+    /// Writes one entry to the kernel. From then on it survives any end of this process.
     pub(crate) fn append(&mut self, kind: Kind, parts: &[&[u8]]) -> io::Result<()> {
         encode(&mut self.buffer, kind, parts)?;
         if let Err(error) = self.file.write_all(&self.buffer) {
@@ -96,7 +96,7 @@ impl Log {
     }
 }
 
-/// Writes a new file beside the old one and replaces it: whenever the process ends, one of the two is complete.
+/// Writes a new file beside the old one and replaces it. Whenever the process ends, one of the two is complete.
 pub(crate) struct Rewrite {
     file: BufWriter<File>,
     temporary: PathBuf,
@@ -121,7 +121,7 @@ impl Rewrite {
 
     pub(crate) fn finish(mut self) -> io::Result<Log> {
         self.file.flush()?;
-        // The rename must not reach the disk before what it names.
+        // The rename must not reach the disk before the file's content.
         self.file.get_ref().sync_data()?;
         let log = Log::open(&self.temporary, self.len)?;
         fs::rename(&self.temporary, &self.path)?;
@@ -132,10 +132,10 @@ impl Rewrite {
     }
 }
 
-/// What stands at the reader's place.
+/// What the reader finds next.
 pub(crate) enum Next {
     Entry(Kind, Bytes),
-    /// The end of the file, or of what was written whole. Everything behind [`Reader::offset`] is to be cut off.
+    /// The end of the file, or of its complete entries. Everything after [`Reader::offset`] is to be cut off.
     End {
         torn: bool,
     },
@@ -182,7 +182,7 @@ impl Reader {
         let [length, crc, header_crc] = [0, 4, 8]
             .map(|at| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]));
         if crc32c::crc32c(&header[..8]) != header_crc {
-            // A file system that lost power may have grown the file without its bytes.
+            // After a power cut, a file system may have extended the file without its bytes.
             return if header == [0; HEADER] && self.rest_is_zero()? {
                 Ok(Ok(Next::End { torn: true }))
             } else {
@@ -232,7 +232,7 @@ pub(crate) fn remove_leftovers(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Where a rewrite is written until it is whole.
+/// Where a rewrite is written until it is complete.
 fn temporary(path: &Path) -> PathBuf {
     path.with_extension("tmp")
 }

@@ -1,4 +1,4 @@
-//! What the log holds behind its snapshot.
+//! Replays the log's entries after its snapshot.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,7 +12,7 @@ use crate::{
     log::{Kind, Next, Reader},
 };
 
-/// Does again what was done since the snapshot, at the times it was done.
+/// Repeats the changes since the snapshot, at their original times.
 pub(crate) fn replay(
     reader: &mut Reader,
     engine: &mut EngineState,

@@ -1,4 +1,4 @@
-//! Which of the engine's handlers answers a request that only reads.
+//! Chooses the engine's handler for a request that only reads.
 
 use bytes::BytesMut;
 use kafka_protocol::messages::{ApiKey, MetadataRequest};
@@ -6,7 +6,7 @@ use noida::kafka::engine::EngineState;
 
 use crate::api::{BadRequest, Request};
 
-/// Answers a request that only reads the engine, or changes nothing that must survive, without logging it.
+/// Answers, without logging it, a request that only reads or whose change need not survive.
 pub(crate) fn read(engine: &mut EngineState, request: &Request) -> Result<BytesMut, BadRequest> {
     macro_rules! handle {
         ($handler:ident) => {
@@ -17,7 +17,7 @@ pub(crate) fn read(engine: &mut EngineState, request: &Request) -> Result<BytesM
         ApiKey::ApiVersions => request.answer_versions(),
         ApiKey::Metadata => {
             let mut body: MetadataRequest = request.decode()?;
-            // A mistyped name must be an error, not a topic.
+            // A mistyped name must be an error, not create a topic.
             body.allow_auto_topic_creation = false;
             request.answer(&engine.handle_metadata(&body, request.version))
         }

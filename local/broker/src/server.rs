@@ -1,5 +1,5 @@
-//! The TCP front: one thread a connection, its requests answered in order, and the ones that wait held on a condition
-//! variable, so that nobody who waits costs anything.
+//! The TCP server. Each connection has a thread, which answers its requests in order. Waiting requests block on a
+//! condition variable, so that they cost nothing.
 
 use std::{
     collections::HashMap,
@@ -27,15 +27,15 @@ use crate::{
 const MAX_FRAME: u32 = 100 << 20;
 /// The longest wait of a fetch, whatever its client requests.
 const MAX_WAIT: Duration = Duration::from_secs(30);
-/// How often a held request looks whether its client is still there.
+/// How often a waiting request checks that its client is still connected.
 const LIVENESS: Duration = Duration::from_millis(500);
-/// How long to leave a listener alone that cannot accept (too many open files).
+/// The pause if a connection cannot be accepted (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What the connections share.
+/// The state that all connections share.
 pub(crate) struct Shared {
     core: Mutex<Core>,
-    /// Signalled whenever something changed that a held request may wait for.
+    /// Signalled at every change that a waiting request may wait for.
     changed: Condvar,
     connections: Mutex<Connections>,
 }
@@ -71,7 +71,7 @@ impl Shared {
         Arc::new(Self { core: Mutex::new(core), changed: Condvar::new(), connections: Mutex::default() })
     }
 
-    /// Locks the engine, at the present time. A thread that panicked with the lock has left word of it in [`Core::check`].
+    /// Locks the engine, and sets its clock. If a thread panicked with the lock, [`Core::check`] reports it.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
         let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         core.tick();
@@ -98,7 +98,7 @@ impl Shared {
     fn open(self: &Arc<Self>, stream: TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let handle = stream.try_clone()?;
-        // Held until the entry is inserted, so that a connection that ends immediately finds it.
+        // Locked until the entry is inserted, so that a connection that ends immediately finds it.
         let mut connections = self.connections();
         let id = connections.next;
         connections.next += 1;
@@ -115,10 +115,10 @@ impl Shared {
         Ok(())
     }
 
-    /// Ends the accepting and every connection, and waits for their threads.
+    /// Stops accepting, ends every connection, and waits for their threads.
     pub(crate) fn close(&self, acceptor: JoinHandle<()>, port: u16) {
         self.connections().stopping = true;
-        // `accept` looks up only when somebody comes.
+        // `accept` returns only for a new connection.
         let _ = TcpStream::connect(("127.0.0.1", port));
         let _ = acceptor.join();
         let open = std::mem::take(&mut self.connections().open);
@@ -203,7 +203,7 @@ impl Shared {
         }
     }
 
-    /// Kafka's long poll: the answer waits until there is enough to read, or the client's time is up.
+    /// Kafka's long poll: it answers when there is enough to read, or the client's time is over.
     fn fetch(&self, request: &Request, stream: &TcpStream) -> Result<BytesMut, End> {
         let body: FetchRequest = request.decode()?;
         let wait = Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0)).min(MAX_WAIT);
@@ -235,7 +235,7 @@ impl Shared {
             };
         }
         drop(core);
-        // Whoever completes a round answers the others' requests, too.
+        // The request that completes a round lets the others' requests be answered, too.
         self.changed.notify_all();
         Ok(request.answer(&response)?)
     }
@@ -256,7 +256,7 @@ impl Shared {
         Ok(request.answer(&response)?)
     }
 
-    /// Waits for a change, or `until`. Errs when the client is gone or the broker has stopped.
+    /// Waits for a change, or `until`. Returns an error if the client is gone or the broker has stopped.
     fn hold<'a>(
         &self,
         mut core: MutexGuard<'a, Core>,
@@ -283,7 +283,7 @@ impl Shared {
     }
 }
 
-/// A connection's place among the open ones, left when its thread ends, even by a panic.
+/// A connection's entry among the open ones. It is removed when its thread ends, even by a panic.
 struct Entry<'a> {
     shared: &'a Shared,
     id: u64,
@@ -295,7 +295,7 @@ impl Drop for Entry<'_> {
     }
 }
 
-/// Whether the client has closed its end. Its next requests may be waiting to be read; they stay.
+/// Whether the client has closed its end. It does not read the client's next requests.
 fn is_gone(stream: &TcpStream) -> bool {
     if stream.set_nonblocking(true).is_err() {
         return true;
@@ -307,7 +307,7 @@ fn is_gone(stream: &TcpStream) -> bool {
     stream.set_nonblocking(false).is_err() || gone
 }
 
-/// Reads one frame and drops its length. Memory is taken as the bytes arrive, not as the length claims.
+/// Reads one frame, without its length. Memory is allocated as the bytes arrive, because the length may be wrong.
 fn read_frame(reader: &mut impl Read) -> Result<Bytes, End> {
     let mut length = [0; 4];
     reader.read_exact(&mut length).map_err(|error| match error.kind() {
@@ -316,7 +316,7 @@ fn read_frame(reader: &mut impl Read) -> Result<Bytes, End> {
     })?;
     let length = u32::from_be_bytes(length);
     if length > MAX_FRAME {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {length} bytes")).into());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame has {length} bytes")).into());
     }
     let mut frame = Vec::new();
     reader.take(length.into()).read_to_end(&mut frame)?;

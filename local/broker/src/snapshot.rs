@@ -1,4 +1,4 @@
-//! The snapshot at the beginning of the log: everything that the engine knew when the file was begun.
+//! The snapshot at the beginning of the log: the engine's whole state when the file was created.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,12 +18,12 @@ use crate::{
 
 const FORMAT: u32 = 1;
 
-/// All of a snapshot but the records, which follow one by one: JSON would blow them up fourfold.
+/// A snapshot without the records. They follow one by one, because JSON would make them four times as large.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Saved {
     format: u32,
     engine: Snapshot,
-    // What the engine's own snapshot leaves out and a restart of ours keeps.
+    // Missing in the engine's own snapshot, but needed after a restart.
     producer_epochs: Vec<(i64, i16)>,
     txn_producers: HashMap<String, (i64, i16)>,
     txn_partitions: HashMap<String, HashSet<(String, i32)>>,
@@ -42,7 +42,7 @@ const TXN_STATES: [&str; 4] = ["Empty", "Ongoing", "CompleteCommit", "CompleteAb
 
 pub(crate) fn save(path: &Path, engine: &mut EngineState) -> io::Result<Log> {
     let mut rewrite = Rewrite::begin(path)?;
-    // The engine's snapshot copies all it holds; without the records that is little.
+    // The engine's snapshot copies everything, which is little without the records.
     let mut records = Vec::new();
     for (name, topic) in &mut engine.topics {
         for (id, part) in &mut topic.partitions {
@@ -63,7 +63,7 @@ pub(crate) fn save(path: &Path, engine: &mut EngineState) -> io::Result<Log> {
                 )
             });
         }
-        // They are put back in any case: the snapshot may fail, and the broker continues.
+        // They are always put back, because the broker continues even if the snapshot fails.
         if let Some(part) = engine.topics.get_mut(&name).and_then(|topic| topic.partitions.get_mut(&id)) {
             part.record_batches = batches;
         }
@@ -128,7 +128,7 @@ fn restored(saved: Saved) -> EngineState {
     engine
 }
 
-/// The engine as it was when the file was begun, and the offset behind it.
+/// The engine as it was when the file was created, and the offset after the snapshot.
 pub(crate) fn load(reader: &mut Reader, clock: &Arc<AtomicU64>) -> Result<(EngineState, u64), BrokerError> {
     let mut loaded: Option<EngineState> = None;
     loop {
@@ -152,7 +152,7 @@ pub(crate) fn load(reader: &mut Reader, clock: &Arc<AtomicU64>) -> Result<(Engin
                     .ok_or_else(|| reader.corrupt(offset, "the record batch has no partition"))?;
             }
             (Next::Entry(Kind::SnapshotEnd, _), Some(_)) => break,
-            _ => return Err(reader.corrupt(offset, "the snapshot is not whole")),
+            _ => return Err(reader.corrupt(offset, "the snapshot is incomplete")),
         }
     }
     let offset = reader.offset();

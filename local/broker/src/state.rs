@@ -36,7 +36,7 @@ pub(crate) enum Unanswered {
     Failed(String),
 }
 
-/// Everything the broker knows.
+/// The broker's whole state.
 pub(crate) struct Core {
     pub(crate) engine: EngineState,
     clock: Arc<AtomicU64>,
@@ -46,15 +46,15 @@ pub(crate) struct Core {
     rewrite_bytes: u64,
     /// The length at which the log is rewritten, in bytes.
     rewrite_at: u64,
-    /// The log's length when nothing but a snapshot was in it, in bytes.
+    /// The log's length when it contained only a snapshot, in bytes.
     snapshot_len: u64,
     stopped: bool,
-    /// Why memory may be ahead of the log. Nothing is served from it then.
+    /// Why memory may be ahead of the log. Then nothing is served.
     failure: Option<String>,
 }
 
 impl Core {
-    /// Opens `path`, or begins it. An unfinished last entry is cut off.
+    /// Opens `path`, or creates it. An unfinished last entry is cut off.
     pub(crate) fn open(path: &Path, rewrite_bytes: u64) -> Result<Self, BrokerError> {
         let clock = Arc::new(AtomicU64::new(0));
         let fail = |error| BrokerError::io(path, error);
@@ -92,7 +92,7 @@ impl Core {
         self.clock.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Errs when nothing may be served any more.
+    /// An error if nothing may be served any more.
     pub(crate) fn check(&self) -> Result<(), Unanswered> {
         match &self.failure {
             Some(reason) => Err(Unanswered::Failed(reason.clone())),
@@ -130,8 +130,8 @@ impl Core {
         })
     }
 
-    /// Aborts the transactions whose producers have let their time pass: read-committed consumers, which most are, read
-    /// nothing behind an open one. Tells whether there were any.
+    /// Aborts transactions that are open for too long, because most consumers (read-committed) read nothing after an
+    /// open one. Returns whether there were any.
     pub(crate) fn abort_overdue(&mut self) -> Result<bool, Unanswered> {
         let now = self.engine.now_ms();
         let overdue: Vec<(String, i32)> = self
@@ -143,7 +143,7 @@ impl Core {
             .collect();
         for (id, timeout_ms) in &overdue {
             tracing::info!(transactional_id = id, "a transaction was left open too long and is aborted");
-            // As Kafka does: it also fences the producer, should it come back.
+            // As Kafka does. This also fences the producer if it continues.
             let mut request = InitProducerIdRequest::default();
             request.transactional_id = Some(TransactionalId(StrBytes::from_string(id.clone())));
             request.transaction_timeout_ms = *timeout_ms;
@@ -152,8 +152,8 @@ impl Core {
         Ok(!overdue.is_empty())
     }
 
-    /// Runs a change. Unless it returns, and without an error of the log, memory may be ahead of the log, and the broker
-    /// has failed: what clients have seen since might be gone after a restart.
+    /// Runs a change. If it panics or the log has an error, memory may be ahead of the log. Then the broker has failed,
+    /// because data that clients have seen might be lost after a restart.
     fn guarded<T>(&mut self, change: impl FnOnce(&mut Self) -> io::Result<T>) -> Result<T, Unanswered> {
         self.failure = Some("a request could not be finished".into());
         match change(self) {
@@ -170,7 +170,7 @@ impl Core {
         }
     }
 
-    /// Serves nothing more, and leaves a log that starts fast.
+    /// Stops serving, and rewrites the log so that the next start is fast.
     pub(crate) fn stop(&mut self) -> Result<(), BrokerError> {
         if self.stopped {
             return Ok(());
@@ -186,7 +186,8 @@ impl Core {
         Ok(())
     }
 
-    /// Replaces the log by a snapshot. The old log is whole until the new one is, so a failure costs nothing but its growth.
+    /// Replaces the log by a snapshot. The old log stays until the new one is complete, so after a failure it only
+    /// grows.
     fn rewrite(&mut self) {
         match snapshot::save(&self.path, &mut self.engine) {
             Ok(log) => {
@@ -200,7 +201,7 @@ impl Core {
         self.set_rewrite_at();
     }
 
-    /// The log doubles before it is rewritten, so that all rewriting together costs no more than the appending.
+    /// The log doubles before it is rewritten, so that all rewrites together cost no more than the appends.
     fn set_rewrite_at(&mut self) {
         self.rewrite_at = self.log.len() + self.rewrite_bytes.max(self.snapshot_len);
     }
@@ -330,7 +331,7 @@ mod tests {
         (response.member_id.to_string(), response.generation_id)
     }
 
-    /// Everything that must survive, comparable.
+    /// Everything that must survive, in a form that can be compared.
     fn image(core: &Core) -> serde_json::Value {
         fn sorted(value: &mut serde_json::Value) {
             match value {
@@ -347,7 +348,7 @@ mod tests {
         value
     }
 
-    /// What a broker finds that starts now, as if this one had been killed.
+    /// The state that a broker finds if it starts now, as if this one had been killed.
     fn reopened(core: &Core) -> Core {
         Core::open(&core.path, core.rewrite_bytes).unwrap()
     }
@@ -370,7 +371,7 @@ mod tests {
             produce(core, "stamped", batch(77, n, 1, 5, false));
             produce(core, "old", batch(-1, -1, 1, if n < 3 { 5 } else { NOW }, false));
         }
-        // What is gone from "old" must not come back, or stand elsewhere in its segments.
+        // Records removed from "old" must not come back, or be elsewhere in its segments.
         core.tick();
         core.clean().unwrap();
         produce(core, "old", batch(-1, -1, 1, NOW, false));

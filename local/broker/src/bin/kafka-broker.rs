@@ -1,4 +1,4 @@
-//! The broker as a program, until its standard input ends: `kafka-broker PORT DATA_DIR [TOPIC:PARTITIONS …]`.
+//! The broker as a program that runs until its standard input ends: `kafka-broker PORT DATA_DIR [TOPIC:PARTITIONS …]`.
 
 use std::{
     error::Error,
