@@ -98,7 +98,7 @@ pub enum BrokerError {
     Listen {
         /// The requested port.
         port: u16,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// Another broker runs on the same data.
@@ -112,7 +112,7 @@ pub enum BrokerError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The log is damaged before its end. Nothing was changed.

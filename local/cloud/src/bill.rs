@@ -1,4 +1,4 @@
-//! What a run's requests would cost: each amount times its price, extrapolated to a month.
+//! The cost of a run's requests: each amount times its price, extrapolated to a month.
 
 use std::collections::BTreeMap;
 
@@ -11,45 +11,45 @@ pub const DAYS: f64 = 365.0 / 12.0;
 /// Seconds of a month.
 pub const ALL_SECONDS: f64 = DAYS * 86_400.0;
 
-/// The prices, with their date and where they are from.
+/// The prices, with their date, region and sources.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prices {
-    /// When they were written down.
+    /// When they were looked up.
     pub date: jiff::civil::Date,
-    /// Where they hold.
+    /// The region in which they apply.
     pub region: String,
-    /// How far to trust them.
+    /// How reliable they are.
     pub remark: String,
     /// Each by its name.
     pub prices: BTreeMap<String, Price>,
 }
 
-/// What something costs.
+/// A price.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Price {
-    /// US dollars…
+    /// US dollars for `per` units.
     pub usd: f64,
-    /// …for so many…
+    /// How many units `usd` pays for.
     pub per: f64,
-    /// …of these.
+    /// The unit.
     pub unit: String,
-    /// How many of them cost nothing in a month.
+    /// How many units are free in a month.
     pub free_a_month: f64,
-    /// The page that says so.
+    /// The web page with the price.
     pub source: String,
 }
 
 impl Prices {
-    /// Those of `prices.json`.
+    /// The prices in `prices.json`.
     ///
     /// # Errors
-    /// When the file is damaged.
+    /// If the file is damaged.
     pub fn read() -> serde_json::Result<Self> {
         serde_json::from_str(include_str!("../prices.json"))
     }
 }
 
-/// What a run used of something that has a price.
+/// A run's use of something that has a price.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Used {
     /// Whose bill it is on.
@@ -60,21 +60,21 @@ pub struct Used {
     pub price: &'static str,
     /// How much the run used, in the price's unit.
     pub amount: f64,
-    /// How it goes on for a month.
+    /// How it is extrapolated to a month.
     pub grows: Grows,
     /// Where the amount is from.
     pub from: &'static str,
 }
 
-/// How an amount of a run becomes a month's.
+/// How the amount of a run is extrapolated to a month.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Grows {
-    /// With the seconds in which quotes are fetched.
+    /// In proportion to the seconds in which quotes are fetched.
     WithTime {
         /// Those of the run.
         seconds: f64,
     },
-    /// With the runs of a schedule, which has its own frequency.
+    /// In proportion to the runs of a schedule, which has its own frequency.
     WithRuns {
         /// Those within the run.
         runs: f64,
@@ -83,7 +83,7 @@ pub enum Grows {
         /// Those of a month of 24-hour symbols.
         always: f64,
     },
-    /// With the hours that a page is open: in no month, but in the price of an hour.
+    /// In proportion to the hours that a page is open: only in the price of an hour, not in a month.
     WithPage {
         /// How long pages were open in the run.
         seconds: f64,
@@ -107,19 +107,19 @@ impl Grows {
 pub struct Bill {
     /// The date of the prices.
     pub prices_of: jiff::civil::Date,
-    /// Where they hold.
+    /// The region in which they apply.
     pub region: String,
-    /// How far to trust them.
+    /// How reliable they are.
     pub remark: String,
     /// Everything that was used.
     pub lines: Vec<Line>,
-    /// US dollars by service, free allowances left out.
+    /// US dollars by service, without free allowances.
     pub services: BTreeMap<&'static str, Month>,
     /// The sum of the services.
     pub total: Month,
-    /// The sum when each month's free allowances are taken off.
+    /// The sum after each month's free allowances are subtracted.
     pub total_less_free: Month,
-    /// One open page for an hour of trading, on top of the total; absent if no page was open.
+    /// The cost of one open page for an hour of trading, in addition to the total; absent if no page was open.
     pub page_usd_an_hour: Option<f64>,
 }
 
@@ -156,7 +156,7 @@ pub struct Line {
 }
 
 impl Bill {
-    /// The bill of what was used. A use whose price the file does not have is left out.
+    /// The bill for the uses. A use without a price in the file is left out.
     #[must_use]
     pub fn new(prices: Prices, used: &[Used]) -> Self {
         let mut lines = Vec::new();

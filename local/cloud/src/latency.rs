@@ -1,4 +1,4 @@
-//! How long BigQuery takes for a statement.
+//! How long BigQuery takes to run a statement.
 
 use std::{
     str::FromStr,
@@ -12,10 +12,10 @@ use crate::statement::{Kind, Statement};
 
 /// How fast BigQuery is.
 ///
-/// Public logs of dbt on tables of a few rows have 1.2 to 3.8 s for a SELECT, 1.1 to 1.5 s for CREATE VIEW, 2.8 to 4.4 s
-/// for CREATE TABLE AS, 5.6 to 12.5 s for DML, whatever the size. They include dbt's own requests around a statement, so
-/// that a statement alone lies near the lower end: [`Speed::Typical`]. [`Speed::Slow`] is the upper end,
-/// [`Speed::Fast`] two thirds of the lower one.
+/// Public logs of dbt on tables of a few rows have 1.2 to 3.8 s for a SELECT, 1.1 to 1.5 s for CREATE VIEW, 2.8 to 4.4
+/// s for CREATE TABLE AS, 5.6 to 12.5 s for DML, whatever the size. They include dbt's own requests around a statement,
+/// so a statement alone is near the lower end: [`Speed::Typical`]. [`Speed::Slow`] is the upper end, [`Speed::Fast`]
+/// two thirds of the lower end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Speed {
@@ -38,7 +38,7 @@ impl FromStr for Speed {
             "fast" => Ok(Self::Fast),
             "typical" => Ok(Self::Typical),
             "slow" => Ok(Self::Slow),
-            _ => Err("it must be none, fast, typical or slow".to_owned()),
+            _ => Err("the pace must be none, fast, typical or slow".to_owned()),
         }
     }
 }
@@ -83,14 +83,14 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// With `jitter`, a seed, each job takes from three quarters to five quarters of its time; the same seed gives the same row of
-    /// factors.
+    /// With `jitter`, a seed, each job takes from three quarters to five quarters of its time. The same seed gives the
+    /// same sequence of factors.
     #[must_use]
     pub fn new(speed: Speed, jitter: Option<u64>) -> Self {
         Self { speed, seed: jitter, jobs: AtomicU64::new(0) }
     }
 
-    /// How long a job with these statements takes once it runs: a script's run one after the other.
+    /// How long a job with these statements runs. A script's statements run one after the other.
     #[must_use]
     pub fn of(&self, statements: &[Statement]) -> Duration {
         let all = statements.iter().map(|statement| self.speed.of(statement.kind)).sum();

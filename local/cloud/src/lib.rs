@@ -1,8 +1,8 @@
-//! BigQuery's pace, limits and price, before a stand-in that has none of them.
+//! Adds BigQuery's pace, limits and prices to a stand-in that has none of them.
 //!
 //! A [`Proxy`] makes each kind of statement take as long as in BigQuery ([`Speed`]), runs two MERGEs of a table at once
-//! and lets twenty wait, refuses what is beyond BigQuery's limits with its error bodies, and counts what would be billed
-//! ([`Usage`]). [`bill`] turns that and the counts of AWS into money.
+//! and lets twenty wait, refuses requests beyond BigQuery's limits with its error bodies, and counts what would be
+//! billed ([`Usage`]). [`bill`] calculates the cost of that and of the counts of AWS.
 
 pub mod bill;
 mod error;
@@ -20,7 +20,7 @@ pub use proxy::{OTHERS, Proxy, ProxyConfig, UNBILLED};
 pub use statement::{Kind, Names, Statement, TableName, statements};
 pub use usage::{ClientUsage, LEAST_BYTES, Usage};
 
-/// Locks the mutex, also after a panic of another holder: no panic can leave half a change behind.
+/// Locks the mutex, even after another holder panicked: no panic can leave a change half done.
 #[allow(clippy::disallowed_methods, reason = "the one place for it; function-kit would bring the AWS SDK")]
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

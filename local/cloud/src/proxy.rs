@@ -1,7 +1,7 @@
-//! The proxy: BigQuery's API with jobs that take their time, in front of a stand-in that answers at once.
+//! The proxy: BigQuery's API with jobs that take as long as in BigQuery, in front of a stand-in that answers at once.
 //!
-//! Every query becomes a job of the stand-in with the id that the client knows (`jobs.insert`), so that all that is asked
-//! about it later can be passed on.
+//! Every query becomes a job of the stand-in with the id that the client knows (`jobs.insert`), so that later requests
+//! about it can be passed on.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -41,19 +41,19 @@ const API: &str = "/bigquery/v2/";
 const LOCATION: &str = "US";
 /// How long `jobs.query` and `getQueryResults` wait for a job if the request does not say.
 const WAIT: Duration = Duration::from_secs(10);
-/// The longest that they wait.
+/// The longest time that they wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(200);
-/// How long a request's id stands for the job that it started.
+/// How long a request's id identifies the job that it started.
 const REQUEST_ID: Duration = Duration::from_mins(15);
-/// How long an ended job is known here; the stand-in knows it longer.
+/// How long the proxy keeps an ended job. The stand-in keeps it longer.
 const KEPT: Duration = Duration::from_hours(1);
 
-/// The client whose name no path begins with.
+/// The name for clients whose paths do not begin with a client's name.
 pub const OTHERS: &str = "others";
-/// The client that waits as others do and appears in no bill: who watches the flow.
+/// The client that waits like others but is not billed: the observer of the flow.
 pub const UNBILLED: &str = "unbilled";
 
-/// How a [`Proxy`] is to be.
+/// The configuration of a [`Proxy`].
 #[derive(Debug)]
 pub struct ProxyConfig {
     /// Where it listens: `127.0.0.1:9050`.
@@ -66,7 +66,7 @@ pub struct ProxyConfig {
     pub seed: Option<u64>,
 }
 
-/// A running proxy. A client that is to be told from others puts its name before the API's path:
+/// A running proxy. To be counted separately, a client puts its name before the API's path:
 /// `http://127.0.0.1:9050/load-quotes`.
 pub struct Proxy {
     shared: Arc<Shared>,
@@ -75,10 +75,10 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens; the stand-in need not answer yet.
+    /// Starts to listen. The stand-in need not answer yet.
     ///
     /// # Errors
-    /// When the address is taken.
+    /// If the address is in use.
     pub async fn start(config: ProxyConfig) -> anyhow::Result<Self> {
         let cannot = || format!("BigQuery's proxy cannot listen on {}", config.address);
         let listener = TcpListener::bind(&config.address).await.with_context(cannot)?;
@@ -106,7 +106,7 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// What has been asked so far.
+    /// The usage so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
         lock(&self.shared.usage).clone()
@@ -128,11 +128,11 @@ struct Shared {
     jobs: Mutex<HashMap<String, Arc<Job>>>,
     requests: Mutex<HashMap<String, (Instant, String)>>,
     usage: Mutex<Usage>,
-    /// How long the stand-in took for the last statement that changed something.
+    /// How long the stand-in's last statement that changed something took.
     change_takes: Mutex<Duration>,
 }
 
-/// A query from its submission on.
+/// A submitted query.
 struct Job {
     project: String,
     id: String,
@@ -162,7 +162,7 @@ impl Job {
         self.state.borrow().clone()
     }
 
-    /// Waits for its end; `None` if that does not come in time.
+    /// Waits for its end; `None` if it does not end in time.
     async fn ended(&self, wait: Duration) -> Option<Result<u64, ApiError>> {
         let mut state = self.state.subscribe();
         let ended = state.wait_for(|progress| matches!(progress, Progress::Done { .. }));
@@ -176,7 +176,7 @@ impl Job {
         json!({ "projectId": self.project, "jobId": self.id, "location": LOCATION })
     }
 
-    /// It runs now, unless it was cancelled before.
+    /// Marks it as running, unless it was cancelled before.
     fn begin(&self) -> Result<(), ApiError> {
         let begins = self.state.send_if_modified(|state| {
             let begins = matches!(state, Progress::Pending);
@@ -192,7 +192,7 @@ impl Job {
         matches!(self.progress(), Progress::Done { .. })
     }
 
-    /// `jobs.cancel`: what has not reached the stand-in never does.
+    /// `jobs.cancel`. A job that has not reached the stand-in is never sent to it.
     fn cancel(&self) -> Response {
         self.state.send_if_modified(|state| {
             let started = match state {
@@ -207,7 +207,7 @@ impl Job {
         Json(json!({ "kind": "bigquery#jobCancelResponse", "job": self.resource() })).into_response()
     }
 
-    /// The job as a resource, as far as it is known without the stand-in.
+    /// The job as a resource, without the stand-in's data.
     fn resource(&self) -> Value {
         let milliseconds = |time: Timestamp| time.as_millisecond().to_string();
         let mut statistics = Map::from_iter([("creationTime".to_owned(), json!(milliseconds(self.created)))]);
@@ -240,7 +240,7 @@ impl Job {
     }
 }
 
-/// A request, as far as the proxy knows what it is about.
+/// The kinds of requests that the proxy handles.
 enum Call {
     Query { project: String },
     Insert { project: String },
@@ -250,7 +250,7 @@ enum Call {
     Other,
 }
 
-/// Who asks and what for; the rest of the path is the API's.
+/// The client and the kind of a request.
 fn call(method: &Method, path: &str) -> (String, Call) {
     let Some((before, api)) = path.split_once(API) else { return (OTHERS.to_owned(), Call::Other) };
     let client = before.trim_matches('/');
@@ -366,7 +366,7 @@ impl Shared {
         Some(Json(job.resource()).into_response())
     }
 
-    /// Starts a job, which goes on whatever becomes of its client.
+    /// Starts a job. It continues even if its client goes away.
     fn start(self: &Arc<Self>, client: &str, project: &str, id: String, configuration: Value) -> Arc<Job> {
         let job = Arc::new(Job {
             project: project.to_owned(),
@@ -416,7 +416,7 @@ impl Shared {
         });
     }
 
-    /// Gives the outcome, and whether the stand-in has it, too; an error is a refusal by a limit.
+    /// Returns the outcome, and whether the stand-in has it, too. An error is a refusal because of a limit.
     async fn run_statements(&self, job: &Job) -> Result<(Result<u64, ApiError>, bool), ApiError> {
         let statements = statements_of(job);
         if job.client != UNBILLED {
@@ -430,13 +430,13 @@ impl Shared {
         let ends = Instant::now() + self.latency.of(&statements);
         let only_reads =
             statements.iter().all(|statement| matches!(statement.kind, Kind::Select | Kind::Control));
-        // A query sees what was there when it began; what a statement changes is there when it ends.
+        // A query reads the data as it was when it began. A statement's changes are visible when it ends.
         let ran = if only_reads {
             let ran = self.run_upstream(job).await;
             tokio::time::sleep_until(ends).await;
             ran
         } else {
-            // The stand-in's own time is part of the statement's, as far as the last one tells it.
+            // The stand-in's own time is part of the statement's time. The last statement's time is the estimate.
             let lead = *lock(&self.change_takes);
             tokio::time::sleep_until(ends.checked_sub(lead).unwrap_or(ends)).await;
             if job.is_cancelled() {
@@ -462,7 +462,7 @@ impl Shared {
         ))
     }
 
-    /// How many tables are billed for each statement.
+    /// The number of tables billed for each statement.
     async fn billed(&self, statements: &[Statement]) -> Result<Vec<u64>, ApiError> {
         let mut billed = Vec::new();
         for statement in statements {
@@ -495,7 +495,7 @@ impl Shared {
             if resource.pointer("/status/state").and_then(Value::as_str) != Some("RUNNING") {
                 return Ok(());
             }
-            // A stand-in whose jobs run by themselves.
+            // The stand-in runs the job in the background.
             tokio::time::sleep(Duration::from_millis(20)).await;
             let response = self.http.get(self.job_url(job)).send().await.map_err(unavailable)?;
             body = response.error_for_status().map_err(unavailable)?.bytes().await.map_err(unavailable)?;
@@ -531,7 +531,7 @@ impl Shared {
         let url = query.map_or_else(|| url.clone(), |query| format!("{url}?{query}"));
         let response = self.http.get(url).send().await?;
         let mut result = if response.status() == StatusCode::NOT_FOUND {
-            // The stand-in keeps no result of what gives no rows.
+            // The stand-in keeps no result of a statement without rows.
             json!({ "schema": { "fields": [] }, "rows": [], "totalRows": "0" })
         } else {
             response.error_for_status()?.json().await?
@@ -582,7 +582,7 @@ impl Shared {
         Ok(resource)
     }
 
-    /// Anything else is the stand-in's own.
+    /// Passes any other request on to the stand-in.
     async fn pass_on(&self, method: Method, uri: &Uri, mut headers: HeaderMap, body: Bytes) -> Response {
         for own in [HOST, CONTENT_LENGTH, CONNECTION, TRANSFER_ENCODING] {
             headers.remove(own);
@@ -611,7 +611,7 @@ impl Shared {
 
 fn path_without_client(path: &str) -> &str {
     match path.find(API) {
-        // An upload's path stays.
+        // An upload's path is not changed.
         Some(at) if !path[..at].ends_with("/upload") => &path[at..],
         Some(at) => &path[at - "/upload".len()..],
         None => path,
@@ -650,7 +650,7 @@ fn statements_of(job: &Job) -> Vec<Statement> {
     all
 }
 
-/// `maximumBytesBilled` holds for each statement.
+/// Checks `maximumBytesBilled`, which applies to each statement.
 fn within_limit(configuration: &Value, tables: &[u64]) -> Result<(), ApiError> {
     let limit = configuration.pointer("/query/maximumBytesBilled");
     let limit = limit.and_then(|limit| limit.as_u64().or_else(|| limit.as_str()?.parse().ok()));

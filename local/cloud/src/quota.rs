@@ -1,4 +1,4 @@
-//! What BigQuery refuses, and what it lets wait.
+//! BigQuery's limits: which jobs it refuses, and which wait.
 //! <https://docs.cloud.google.com/bigquery/quotas>
 
 use std::{
@@ -22,7 +22,7 @@ use crate::{
 const RUNNING: usize = 2;
 /// How many of them wait.
 const WAITING: usize = 20;
-/// A job that overwrites a table or appends to it, failed or not; DML does not count.
+/// Jobs that overwrite a table or append to it, failed or not. DML does not count.
 const MODIFICATIONS: (usize, Duration) = (1_500, Duration::from_hours(24));
 const DML: (usize, Duration) = (25, Duration::from_secs(10));
 const HELP: &str = "For more information, see https://cloud.google.com/bigquery/docs/troubleshoot-quotas";
@@ -50,12 +50,12 @@ impl Default for Table {
     }
 }
 
-/// When something happened, as far back as a limit looks.
+/// When something happened, within the time of a limit.
 #[derive(Debug, Default)]
 struct Window(VecDeque<Instant>);
 
 impl Window {
-    /// Notes that it happens now, unless it has happened too often lately.
+    /// Notes that it happens now. Returns false if it has happened too often lately.
     fn add(&mut self, (most, within): (usize, Duration)) -> bool {
         let now = Instant::now();
         while self.0.front().is_some_and(|first| now.duration_since(*first) >= within) {
@@ -70,7 +70,7 @@ impl Window {
 }
 
 impl Quotas {
-    /// Counts a job's statements, or says which limit refuses them.
+    /// Counts a job's statements. The error names the limit that refuses them.
     pub(crate) fn submit(&self, statements: &[Statement]) -> Result<(), ApiError> {
         let mut tables = lock(&self.0);
         for statement in statements {
@@ -94,10 +94,10 @@ impl Quotas {
         if fits { Ok(()) } else { Err(too_many_modifications()) }
     }
 
-    /// Waits until BigQuery would run the job's DML; what it gives is held while the job runs.
+    /// Waits until BigQuery would run the job's DML. The permits must be kept while the job runs.
     pub(crate) async fn turn(&self, statements: &[Statement]) -> Result<Vec<OwnedSemaphorePermit>, ApiError> {
         let mutated = statements.iter().filter(|statement| statement.kind == Kind::Mutate);
-        // One order for all: two scripts never wait for each other.
+        // All jobs use the same order, so two scripts never wait for each other.
         let mut targets: Vec<_> = mutated.filter_map(|statement| statement.target.as_ref()).collect();
         targets.sort_unstable();
         targets.dedup();
@@ -151,7 +151,7 @@ fn too_much_dml() -> ApiError {
 }
 
 fn too_many_waiting(table: &str) -> ApiError {
-    // BigQuery's own way to write a table here: project:dataset.table.
+    // BigQuery's format of a table in this message: project:dataset.table.
     let table = table.replacen('.', ":", 1);
     let message =
         "Resources exceeded during query execution: Too many DML statements outstanding against table";
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(refused.reason, "quotaExceeded");
         assert!(refused.message.contains("imports or query appends per table"), "{}", refused.message);
         assert!(quotas.modify("p.d.n").is_err());
-        // Neither another table nor DML nor a view is concerned.
+        // The limit does not apply to another table, to DML or to a view.
         quotas.submit(&of("CREATE OR REPLACE TABLE other AS SELECT 1")).unwrap();
         quotas.submit(&of("DELETE FROM n WHERE TRUE")).unwrap();
         quotas.submit(&of("CREATE OR REPLACE VIEW n AS SELECT 1")).unwrap();
@@ -218,13 +218,13 @@ mod tests {
         let refused = quotas.turn(&merge("t")).await.unwrap_err();
         assert_eq!(refused.reason, "resourcesExceeded");
         assert!(refused.message.ends_with("against table p:d.t, limit is 20."), "{}", refused.message);
-        // INSERT has no such queue, another table has its own.
+        // INSERT has no such queue, and another table has its own.
         quotas.turn(&of("INSERT INTO t SELECT 1")).await.unwrap();
         quotas.turn(&merge("other")).await.unwrap();
         drop(first);
         let next = waiting.remove(0).await.unwrap().unwrap();
         assert!(!waiting[0].is_finished());
-        // One that is cancelled leaves its place in the queue.
+        // A cancelled job leaves the queue.
         waiting.pop().unwrap().abort();
         tokio::task::yield_now().await;
         let late = tokio::spawn({

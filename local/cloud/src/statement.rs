@@ -1,5 +1,4 @@
-//! What a job does, as BigQuery's own parser would say: its statements, the tables that they read and the one that each
-//! of them changes.
+//! Parses a job as BigQuery would: its statements, the tables that they read, and the table that each of them changes.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -19,7 +18,7 @@ use sqlparser::{
 /// A table or a view, as `project.dataset.table`.
 pub type TableName = String;
 
-/// What BigQuery has its own pace, price or limit for.
+/// A kind of statement for which BigQuery has a separate pace, price or limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -37,19 +36,18 @@ pub enum Kind {
     Define,
     /// Variables, blocks and transactions, which take no time and cost nothing.
     Control,
-    /// What could not be read. It is taken for DML, and its tables are not known.
+    /// A statement that cannot be parsed. It counts as DML, and its tables are not known.
     Unknown,
 }
 
 /// One statement of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// What it changes or makes.
+    /// The table or view that it changes or creates.
     pub target: Option<TableName>,
-    /// The tables and views that are billed for it: those that it reads, and the target of a `MERGE`, `UPDATE` or
-    /// `DELETE`.
+    /// The billed tables and views: those that it reads, and the target of a `MERGE`, `UPDATE` or `DELETE`.
     pub reads: BTreeSet<TableName>,
 }
 
@@ -73,7 +71,7 @@ impl Names<'_> {
     }
 }
 
-/// The statements of `sql` in their order; one of [`Kind::Unknown`] where the parser cannot read it.
+/// The statements of `sql` in their order; a single [`Kind::Unknown`] if it cannot be parsed.
 #[must_use]
 pub fn statements(sql: &str, names: Names<'_>) -> Vec<Statement> {
     match Parser::new(&BigQueryDialect {}).with_recursion_limit(200).try_with_sql(sql) {
@@ -90,7 +88,7 @@ fn unknown(sql: &str, error: &dyn std::error::Error) -> Vec<Statement> {
     vec![Statement { kind: Kind::Unknown, target: None, reads: BTreeSet::new() }]
 }
 
-/// A statement and, of a block, those within it.
+/// A statement; for a block, also the statements in it.
 fn read(statement: &Ast, names: Names<'_>) -> Vec<Statement> {
     if let Ast::StartTransaction { statements, exception, .. } = statement {
         let handlers = exception.iter().flatten().flat_map(|when| &when.statements);
@@ -145,7 +143,7 @@ fn read(statement: &Ast, names: Names<'_>) -> Vec<Statement> {
 
 fn parts(name: &ObjectName) -> Vec<String> {
     let idents = name.0.iter().filter_map(|part| part.as_ident());
-    // A name within one pair of backticks may hold the dots.
+    // A name in one pair of backticks may contain dots.
     idents.flat_map(|ident| ident.value.split('.').map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
@@ -160,7 +158,7 @@ fn of_factor(factor: &TableFactor, names: Names<'_>) -> Option<TableName> {
     }
 }
 
-/// Every relation that is named, and which of the names are queries of a WITH or aliases.
+/// All names of relations, and those of them that are queries of a WITH or aliases.
 #[derive(Default)]
 struct Relations {
     named: Vec<Vec<String>>,

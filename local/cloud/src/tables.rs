@@ -1,4 +1,4 @@
-//! Which tables a name stands for: a table itself, or those beneath a view.
+//! Finds the tables of a name: the table itself, or the tables beneath a view.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -14,7 +14,7 @@ use crate::{
     statement::{Kind, Names, Statement, TableName, statements},
 };
 
-/// What the stand-in's catalogue said of each name, until a statement defines it again.
+/// The stand-in's catalogue entry of each name, until a statement defines it again.
 pub(crate) struct Tables {
     http: Client,
     upstream: String,
@@ -32,7 +32,7 @@ impl Tables {
         Self { http, upstream, known: Mutex::default() }
     }
 
-    /// What the job's statements define is asked for again.
+    /// Forgets the names that the job's statements define, so that they are requested again.
     pub(crate) fn forget(&self, statements: &[Statement]) {
         let mut known = lock(&self.known);
         for statement in statements {
@@ -48,7 +48,7 @@ impl Tables {
     /// of the same script.
     ///
     /// # Errors
-    /// When the stand-in's catalogue does not answer.
+    /// If the stand-in's catalogue does not answer.
     pub(crate) async fn beneath(&self, names: &BTreeSet<TableName>) -> anyhow::Result<BTreeSet<TableName>> {
         let mut tables = BTreeSet::new();
         let mut seen: BTreeSet<TableName> = names.clone();
@@ -67,7 +67,7 @@ impl Tables {
 
     async fn entry(&self, name: &TableName) -> anyhow::Result<Option<Entry>> {
         let [project, dataset, table] = name.split('.').collect::<Vec<_>>()[..] else {
-            // INFORMATION_SCHEMA's views are billed like a table.
+            // A view of INFORMATION_SCHEMA is billed like a table.
             return Ok(name.contains("INFORMATION_SCHEMA").then_some(Entry::Table));
         };
         if let Some(entry) = lock(&self.known).get(name) {
@@ -75,7 +75,8 @@ impl Tables {
         }
         let path = format!("projects/{project}/datasets/{dataset}/tables/{table}");
         let response = self.http.get(format!("{}/bigquery/v2/{path}", self.upstream)).send().await;
-        let response = response.with_context(|| format!("the catalogue does not answer about {name}"))?;
+        let response =
+            response.with_context(|| format!("the stand-in does not describe the table {name}"))?;
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }

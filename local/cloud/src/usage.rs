@@ -1,4 +1,4 @@
-//! What has been asked of BigQuery, and what of it is billed.
+//! The requests to BigQuery, and what is billed for them.
 
 use std::collections::BTreeMap;
 
@@ -6,39 +6,39 @@ use serde::Serialize;
 
 use crate::statement::{Kind, Statement, TableName};
 
-/// The least that is billed for each table of a statement: 10 MB, which BigQuery takes as MiB.
+/// The minimum billed for each table of a statement: 10 MB, which BigQuery counts as MiB.
 /// <https://cloud.google.com/bigquery/pricing>
 pub const LEAST_BYTES: u64 = 10 << 20;
 
-/// Everything that was asked since the start.
+/// All usage since the start.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    /// By who asked: the first part of the path, or [`crate::OTHERS`].
+    /// By client: the first part of the path, or [`crate::OTHERS`].
     pub clients: BTreeMap<String, ClientUsage>,
-    /// How often each table was overwritten. What has a new name each time, such as dbt's temporary tables, is there
-    /// once a name.
+    /// How often each table was overwritten. Tables with a new name each time, such as dbt's temporary ones, have one
+    /// entry for each name.
     pub overwrites: BTreeMap<TableName, u64>,
     /// How many jobs were refused, by BigQuery's reason.
     pub refused: BTreeMap<String, u64>,
 }
 
-/// What one client asked.
+/// The usage of one client.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct ClientUsage {
     /// Jobs that ended without an error.
     pub jobs: u64,
-    /// Jobs that failed: BigQuery bills nothing for them.
+    /// Jobs that failed. BigQuery does not bill them.
     pub failed: u64,
     /// The statements of the jobs by their kind.
     pub statements: BTreeMap<Kind, u64>,
-    /// The tables of the statements, those beneath views included.
+    /// The number of the statements' tables, including those beneath views.
     pub tables: u64,
     /// 10 MiB for each of those tables.
     pub bytes_billed: u64,
 }
 
 impl Usage {
-    /// Adds a job that succeeded; each statement comes with the number of its tables.
+    /// Adds a job that succeeded, each statement with the number of its tables.
     pub(crate) fn add(&mut self, client: &str, statements: &[(Statement, u64)]) {
         let usage = self.clients.entry(client.to_owned()).or_default();
         usage.jobs += 1;
@@ -54,7 +54,7 @@ impl Usage {
         self.clients.entry(client.to_owned()).or_default().failed += 1;
     }
 
-    /// Counts what a job overwrites, whether it succeeds or not.
+    /// Counts the tables that a job overwrites, whether it succeeds or not.
     pub(crate) fn add_overwrites(&mut self, statements: &[Statement]) {
         for statement in statements.iter().filter(|statement| statement.kind == Kind::CreateTableAs) {
             if let Some(target) = &statement.target {
@@ -63,7 +63,7 @@ impl Usage {
         }
     }
 
-    /// What one client asked; nothing if it is unknown.
+    /// The usage of one client; zero if the client is unknown.
     #[must_use]
     pub fn of(&self, client: &str) -> ClientUsage {
         self.clients.get(client).cloned().unwrap_or_default()

@@ -6,8 +6,8 @@ use serde::{Serialize, Serializer};
 
 /// A number with four decimals: dollars for a price, percent for a change.
 ///
-/// Exact, so that sums and comparisons of prices need no tolerance. It is written the way Finnhub writes numbers: the
-/// shortest form, and a whole number without a point.
+/// It is exact, so that sums and comparisons of prices need no tolerance. It is written as Finnhub writes numbers: in
+/// the shortest form, a whole number without a point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Decimal(i32);
 
@@ -32,7 +32,7 @@ impl Decimal {
         Self(self.0.saturating_sub(other.0))
     }
 
-    /// `self` in percent of `whole`, rounded half away from zero; `None` where `whole` is not positive.
+    /// `self` in percent of `whole`, rounded half away from zero; `None` if `whole` is not positive.
     #[must_use]
     pub fn percent_of(self, whole: Self) -> Option<Self> {
         if whole.0 <= 0 {

@@ -1,8 +1,8 @@
-//! The recorded Finnhub: an HTTP server with the shape of `finnhub.io/api/v1` that replays five real trading days.
+//! The recorded Finnhub: an HTTP server with the API of `finnhub.io/api/v1` that replays five real trading days.
 //!
 //! It answers `/quote` and `/stock/market-status` from prices of 11 to 15 February 2019 (see `data/README.md`), with
-//! Finnhub's token check, rate limit and odd answers, so that the whole flow runs without a key and without a network,
-//! and so that a test can compute what must come out at its end.
+//! Finnhub's token check, rate limit and unusual answers. So the whole flow runs without a key and without a network,
+//! and a test can calculate its expected result.
 
 pub mod recording;
 

@@ -4,13 +4,13 @@ use std::{collections::VecDeque, time::Duration};
 
 const WINDOW: Duration = Duration::from_mins(1);
 
-/// Counts the requests of the last minute. Times are durations since the Unix epoch, given by the caller.
+/// Counts the requests of the last minute. The caller passes the times, as durations since the Unix epoch.
 pub(crate) struct Limiter {
     limit: u32,
     admitted: VecDeque<Duration>,
 }
 
-/// What the X-Ratelimit headers say after one request.
+/// The values of the X-Ratelimit headers after one request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub admitted: bool,
@@ -28,7 +28,7 @@ impl Limiter {
         self.limit
     }
 
-    /// Takes one request if the window has room for it.
+    /// Counts one request if the window has room for it.
     pub fn admit(&mut self, now: Duration) -> Standing {
         self.slide(now);
         let admitted = self.remaining() > 0;
@@ -38,7 +38,7 @@ impl Limiter {
         self.standing(admitted, now)
     }
 
-    /// How things stand without taking a request: one that was refused for its token costs nothing.
+    /// The state without counting a request: one that was refused because of its token costs nothing.
     pub fn peek(&mut self, now: Duration) -> Standing {
         self.slide(now);
         self.standing(false, now)

@@ -1,4 +1,4 @@
-//! The recorded prices, and what Finnhub would have said about them at any second.
+//! The recorded prices, and Finnhub's answer about them at any second.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -62,8 +62,8 @@ pub struct Candle {
 }
 
 impl Candle {
-    /// A minute has only four known prices. Each is used for a quarter of it, in the order that the minute's direction
-    /// makes likely, so that every price served is one that was traded.
+    /// A minute has only four known prices. Each is used for a quarter of the minute, in the order that the minute's
+    /// direction makes likely. So every price served was really traded.
     fn path(&self) -> [Decimal; 4] {
         if self.close >= self.open {
             [self.open, self.low, self.high, self.close]
@@ -88,15 +88,15 @@ struct Session {
 /// Five sessions of one-minute prices.
 ///
 /// A *position* is a count of recorded trading seconds from the first session's 09:30:00. Nights and weekends are not
-/// part of it. Beyond the end the same prices come again, a week later with each pass: its first previous close is the
-/// last close of the pass before.
+/// part of it. After the end, the same prices are repeated, a week later in each pass. The first previous close of a
+/// pass is the last close of the pass before.
 pub struct Recording {
     days: Vec<Date>,
     new_york: TimeZone,
     sessions: BTreeMap<&'static str, Vec<Session>>,
 }
 
-/// The recording that the crate carries is damaged.
+/// The recording in this crate is damaged.
 #[derive(Debug, thiserror::Error)]
 #[error("recorded prices of {file}: {problem}")]
 pub struct DataError {
@@ -105,10 +105,10 @@ pub struct DataError {
 }
 
 impl Recording {
-    /// Reads the recording that the crate carries.
+    /// Reads the recording in this crate.
     ///
     /// # Errors
-    /// When its data is damaged, which only a change of the files can cause.
+    /// If its data is damaged, which only a change of the files can cause.
     pub fn embedded() -> Result<Self, DataError> {
         Self::parse(&MINUTES, DAILY)
     }
@@ -130,7 +130,7 @@ impl Recording {
             let of_symbol = days
                 .iter()
                 .map(|&day| {
-                    let bars = by_day.remove(&day).ok_or_else(|| format!("nothing on {day}"))?;
+                    let bars = by_day.remove(&day).ok_or_else(|| format!("no minutes of {day}"))?;
                     let (_, previous_close) = (closes
                         .range((symbol.to_owned(), Date::MIN)..(symbol.to_owned(), day)))
                     .next_back()
@@ -178,12 +178,12 @@ impl Recording {
         self.date(day, pass)
     }
 
-    /// A recorded day, so many weeks later.
+    /// A recorded day, `pass` weeks later.
     fn date(&self, day: usize, pass: i64) -> Date {
         self.days[day].checked_add(pass.weeks()).unwrap_or(Date::MAX)
     }
 
-    /// What `/quote` says at `position` (seconds). An unknown symbol gets Finnhub's answer to one: nothing but zeros.
+    /// The answer of `/quote` at `position` (seconds). For an unknown symbol all numbers are 0, as in Finnhub's answer.
     #[must_use]
     pub fn quote_at(&self, symbol: &str, position: u64) -> QuoteBody {
         let Some(sessions) = self.sessions.get(symbol) else {
@@ -195,7 +195,8 @@ impl Recording {
             Some(last) if day == 0 && pass > 0 => last.close,
             _ => session.previous_close,
         };
-        // Both are in range: `locate` keeps the second within the session, and `fill` made a bar for each minute of it.
+        // Both are in range: `locate` keeps the second within the session, and `fill` creates a bar for each of its
+        // minutes.
         let minute = usize::try_from(second / 60).unwrap_or_default();
         let quarter = usize::try_from(second % 60 / 15).unwrap_or_default();
 
@@ -247,7 +248,7 @@ impl Recording {
 
 /// Where a position is.
 struct Place {
-    /// How often the recording has been over.
+    /// How often the recording has ended before.
     pass: i64,
     /// The index of the day.
     day: usize,
@@ -286,7 +287,7 @@ fn parse_daily(text: &str) -> Result<BTreeMap<(String, Date), Decimal>, String> 
         .collect()
 }
 
-/// The bars of each day by their minute, where minute 0 is the one that starts at 09:30.
+/// The bars of each day by their minute. Minute 0 starts at 09:30.
 fn parse_minutes(text: &str) -> Result<BTreeMap<Date, BTreeMap<u32, Candle>>, String> {
     let mut days: BTreeMap<Date, BTreeMap<u32, Candle>> = BTreeMap::new();
     for line in text.lines().skip(1) {
@@ -303,9 +304,9 @@ fn parse_minutes(text: &str) -> Result<BTreeMap<Date, BTreeMap<u32, Candle>>, St
     Ok(days)
 }
 
-/// A minute without a trade stands at the last close.
+/// Fills a minute without a trade with the last close.
 fn fill(bars: &BTreeMap<u32, Candle>) -> Result<Vec<Candle>, String> {
-    let mut last = bars.get(&0).ok_or("a session without its first minute")?.open;
+    let mut last = bars.get(&0).ok_or("a session has no first minute")?.open;
     Ok((0..SESSION_MINUTES)
         .map(|minute| {
             let bar = bars.get(&minute).copied().unwrap_or(Candle::flat(last));

@@ -20,7 +20,7 @@ impl Replay {
 
     /// Whole recorded seconds at `now`.
     pub fn position(&self, now: Instant) -> u64 {
-        // A speed that overflows has long passed any end.
+        // If the product overflows, the replay is beyond any end.
         let elapsed = now.saturating_duration_since(self.since).as_secs_f64() * self.speed;
         let elapsed = Duration::try_from_secs_f64(elapsed).unwrap_or_default();
         self.position.saturating_add(elapsed).as_secs()
@@ -40,7 +40,7 @@ pub(crate) fn read_state(file: &Path) -> std::io::Result<Option<u64>> {
     }
 }
 
-/// Replaces the file as a whole: a crash leaves the old position or the new one.
+/// Replaces the file atomically: a crash leaves the old position or the new one.
 pub(crate) fn write_state(file: &Path, position: u64) -> std::io::Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut written = tempfile::NamedTempFile::new_in(folder)?;

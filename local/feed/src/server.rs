@@ -28,7 +28,7 @@ use crate::{
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
-/// How to run a [`Feed`].
+/// The configuration of a [`Feed`].
 #[derive(Clone)]
 pub struct Config {
     /// The port on 127.0.0.1; 0 takes a free one.
@@ -41,7 +41,7 @@ pub struct Config {
     pub rate_limit_per_minute: u32,
     /// Where to begin, in recorded seconds, when `state_file` has no position.
     pub start_position: u64,
-    /// Where to keep the position from run to run. It is saved every second and at the end.
+    /// The file that keeps the position between runs. It is saved every second and at the end.
     pub state_file: Option<PathBuf>,
 }
 
@@ -67,23 +67,23 @@ pub enum Error {
         /// The requested port.
         port: u16,
     },
-    /// The port cannot be had for another reason.
+    /// Listening on the port failed for another reason.
     #[error("the feed cannot listen on 127.0.0.1:{port}")]
     Listen {
         /// The requested port.
         port: u16,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The speed is negative or not a number.
-    #[error("{0} is not a speed: it must be 0 or more")]
+    #[error("the speed {0} is not valid: it must be 0 or more")]
     Speed(f64),
     /// The state file cannot be read or written, or has no position.
-    #[error("the replay position cannot be kept in {}", path.display())]
+    #[error("the replay position cannot be read from or written to {}", path.display())]
     State {
         /// The state file.
         path: PathBuf,
-        /// What was wrong with it.
+        /// The reason.
         source: io::Error,
     },
     /// The recorded prices are damaged.
@@ -91,10 +91,10 @@ pub enum Error {
     Data(#[from] DataError),
 }
 
-/// What to answer instead of the recorded prices. Token and rate limit are still checked.
+/// The answer instead of the recorded prices. Token and rate limit are still checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Fault {
-    /// The truth.
+    /// The recorded prices.
     #[default]
     None,
     /// This status with a JSON error; 500 if the number is not a status.
@@ -103,11 +103,11 @@ pub enum Fault {
     Html,
     /// 200 with the first half of the JSON.
     Truncated,
-    /// The truth, this much later.
+    /// The recorded prices, after this delay.
     Delay(Duration),
     /// 200 with every number 0, as for an unknown symbol. For `/quote` only.
     AllZero,
-    /// 200 with this body, said to be JSON.
+    /// 200 with this body, with JSON's content type.
     Body(String),
 }
 
@@ -151,7 +151,7 @@ struct Shared {
     served: Mutex<Served>,
 }
 
-/// No lock here is held across a panic that would leave half a change behind.
+/// Locks the mutex, even after another holder panicked: no panic can leave a change half done.
 #[allow(clippy::disallowed_methods, reason = "the one place for it; function-kit would bring the AWS SDK")]
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -163,7 +163,8 @@ impl Shared {
     }
 }
 
-/// A running feed. Dropping it ends it immediately; [`Feed::stop`] also lets running answers finish and saves the position.
+/// A running feed. Dropping it ends it immediately; [`Feed::stop`] also lets running answers finish and saves the
+/// position.
 pub struct Feed {
     port: u16,
     speed: f64,
@@ -178,7 +179,7 @@ impl Feed {
     /// Starts to serve on 127.0.0.1. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the port is taken, the speed is not valid, or the position cannot be kept in the state file.
+    /// If the port is in use, the speed is not valid, or the state file cannot be used.
     pub async fn start(config: Config) -> Result<Self, Error> {
         if !(config.speed >= 0.0 && config.speed.is_finite()) {
             return Err(Error::Speed(config.speed));
@@ -209,7 +210,7 @@ impl Feed {
             .route("/api/v1/stock/market-status", get(market_status))
             .with_state(Arc::clone(&shared));
         let server = axum::serve(listener, router).with_graceful_shutdown(async move {
-            // A sender that is gone has stopped too.
+            // If the sender is gone, the feed has stopped, too.
             let _ = stop.wait_for(|stopping| *stopping).await;
         });
         let saver =
@@ -249,7 +250,7 @@ impl Feed {
         self.speed
     }
 
-    /// Where the replay stands, in recorded seconds from the first session's start.
+    /// The replay's position, in recorded seconds from the first session's start.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.shared.position()
@@ -260,8 +261,8 @@ impl Feed {
         lock(&self.shared.replay).set(seconds);
     }
 
-    /// What to answer to quotes of one symbol, or to everything (market status too) where none is given. A symbol's own
-    /// fault goes before the general one; [`Fault::None`] takes either away.
+    /// Sets the answer for quotes of one symbol, or, without a symbol, for all requests (also for the market status). A
+    /// symbol's fault takes precedence over the general one. [`Fault::None`] removes either.
     pub fn set_fault(&self, symbol: Option<&str>, fault: Fault) {
         let mut faults = lock(&self.shared.faults);
         match (symbol, fault) {
@@ -271,16 +272,16 @@ impl Feed {
         }
     }
 
-    /// What was answered so far.
+    /// The answers so far.
     #[must_use]
     pub fn served(&self) -> Served {
         lock(&self.shared.served).clone()
     }
 
-    /// Stops to listen, gives running answers two seconds to finish, and saves the position.
+    /// Stops listening, gives running answers two seconds to finish, and saves the position.
     pub async fn stop(mut self) {
         self.stopping.send_replace(true);
-        // Aborted on drop where it does not end in time.
+        // It is aborted on drop if it does not end in time.
         let _ = tokio::time::timeout(STOP_GRACE, &mut self.server).await;
         if let Some(saver) = self.saver.take() {
             saver.abort();
@@ -301,7 +302,7 @@ impl Drop for Feed {
     }
 }
 
-/// The position to begin at. It is written immediately, so that a file that cannot be written is an error at the start.
+/// The position to begin at. It is written immediately, so that an unwritable file is an error at the start.
 fn resume(path: &Path, otherwise: u64) -> Result<u64, Error> {
     let resume = || {
         let start = replay::read_state(path)?.unwrap_or(otherwise);
@@ -320,7 +321,7 @@ async fn save_regularly(shared: Arc<Shared>, path: PathBuf) {
 
 fn save(shared: &Shared, path: &Path) {
     if let Err(error) = replay::write_state(path, shared.position()) {
-        tracing::warn!(%error, path = %path.display(), "the replay position is not saved");
+        tracing::warn!(%error, path = %path.display(), "the replay position could not be saved");
     }
 }
 
@@ -394,7 +395,7 @@ async fn market_status(
     response
 }
 
-/// `answer` is empty if a parameter of the request is missing or names what is not recorded.
+/// `answer` is `None` if a parameter of the request is missing or names something that is not recorded.
 async fn respond<T: Serialize>(
     shared: &Shared,
     parameters: &Parameters,
