@@ -2,8 +2,9 @@
 
 AWS_LAMBDA_RUNTIME_API=127.0.0.1:9001 python runtime_client.py MODULE.FUNCTION
 
-It does what the flow needs of https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html: events and answers in
-JSON, errors of the start and of an invocation, the request's id and its deadline. It ends when the API is gone.
+It implements the parts of https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html that the flow needs: events
+and answers in JSON, errors of the start and of an invocation, the request's id and its deadline. It ends when the API
+is gone.
 """
 
 import http.client
@@ -21,7 +22,7 @@ VERSION = "/2018-06-01/runtime"
 
 @dataclass
 class Context:
-    """What a handler gets about its invocation."""
+    """A handler's data about its invocation."""
 
     aws_request_id: str
     invoked_function_arn: str
@@ -33,7 +34,7 @@ class Context:
 
 
 class RuntimeApi:
-    """The server that hands out events, over one connection: it waits as long as there is no event."""
+    """One connection to the server that sends events. It waits until there is an event."""
 
     def __init__(self, address: str) -> None:
         self._connection = http.client.HTTPConnection(address)

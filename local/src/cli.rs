@@ -38,17 +38,17 @@ enum Command {
     Status(DataDirOption),
     /// Load archived quotes into bronze again, whether it has them or not; safe to repeat.
     Replay(ReplayOptions),
-    /// Give dead letters and quarantined records another try, after a fix; safe to repeat.
+    /// Process dead letters and quarantined records again, after a fix; safe to repeat.
     Redrive(DataDirOption),
-    /// Remove the data of every earlier run; on a terminal, only after a yes.
+    /// Remove the data of every earlier run; on a terminal, it asks first.
     Reset(ResetOptions),
-    /// Run another program, and leave none of its processes when it or this one's parent ends.
+    /// Run another program, and end all its processes when it or this process's parent ends.
     #[command(hide = true)]
     Supervise {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<String>,
     },
-    /// Become another program that ends when this one's parent does.
+    /// Become another program that ends when this process's parent ends.
     #[command(hide = true)]
     Exec {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]

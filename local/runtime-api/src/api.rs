@@ -1,4 +1,4 @@
-//! The HTTP side: turns a runtime client's requests into events of its execution environment.
+//! The HTTP server: turns a runtime client's requests into events of its execution environment.
 
 use std::{net::Ipv4Addr, time::SystemTime};
 
@@ -17,10 +17,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// What Lambda allows a buffered response to have.
+/// Lambda's limit for a buffered response.
 const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024;
 
-/// One event, as the process gets it.
+/// One event for the process.
 pub(crate) struct Invocation {
     pub id: String,
     pub payload: Bytes,
@@ -40,7 +40,7 @@ pub(crate) struct Reported {
 pub(crate) enum Event {
     Next(oneshot::Sender<Invocation>),
     InitError(Reported),
-    /// The answer goes to the process: whether `id` is the invocation it is working on.
+    /// An invocation's outcome. The answer to the process is whether `id` is its running invocation.
     Outcome {
         id: String,
         outcome: Result<Bytes, Reported>,
@@ -48,7 +48,7 @@ pub(crate) enum Event {
     },
 }
 
-/// A server for one process alone, so that a process that was replaced cannot answer for its successor.
+/// A server for only one process, so that a replaced process cannot answer for its successor.
 pub(crate) struct Server {
     /// `host:port`, for `AWS_LAMBDA_RUNTIME_API`.
     pub address: String,
@@ -165,7 +165,8 @@ async fn report(events: &mpsc::Sender<Event>, id: String, outcome: Result<Bytes,
     }
 }
 
-/// The body says more than the header does; a body that is not the documented JSON is the message as it stands.
+/// Reads the error from the body, which says more than the header. A body that is not the documented JSON is the
+/// message.
 fn reported(headers: &HeaderMap, body: &Bytes) -> Reported {
     #[derive(Default, Deserialize)]
     #[serde(rename_all = "camelCase")]

@@ -1,12 +1,12 @@
-//! What a function is given, and why an invocation of it has no response.
+//! A function's configuration, and why an invocation has no response.
 
 use std::{path::PathBuf, process::ExitStatus, sync::Arc, time::Duration};
 
-/// Gets each line that a function writes to stdout or stderr, without its end. It is called from the tasks that read
-/// them, so it should not block for long.
+/// Gets each line that a function writes to stdout or stderr, without the newline. It is called from the tasks that
+/// read the lines, so it should not block for long.
 pub type LogSink = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// What to run, and with which limits.
+/// The program to run, and its limits.
 #[derive(Clone)]
 pub struct FunctionConfig {
     /// The function's name.
@@ -15,8 +15,8 @@ pub struct FunctionConfig {
     pub program: PathBuf,
     /// Its arguments, such as `-m awslambdaric module.handler`.
     pub args: Vec<String>,
-    /// Its variables. Besides them it gets Lambda's own (which these may override, except for `AWS_LAMBDA_RUNTIME_API`)
-    /// and PATH, HOME, TMPDIR and LANG of this process. Nothing else is inherited.
+    /// Its variables. It also gets Lambda's own (which these may override, except for `AWS_LAMBDA_RUNTIME_API`) and
+    /// PATH, HOME, TMPDIR and LANG of this process. Nothing else is inherited.
     pub env: Vec<(String, String)>,
     /// Its working directory; this process's if absent.
     pub current_dir: Option<PathBuf>,
@@ -26,7 +26,7 @@ pub struct FunctionConfig {
     pub init_timeout: Duration,
     /// The memory size that the function sees, in MiB. Nothing enforces it.
     pub memory_mb: u32,
-    /// Where its log lines go.
+    /// The sink for its log lines.
     pub log: LogSink,
 }
 
@@ -60,7 +60,7 @@ impl FunctionConfig {
 /// Why an invocation has no response.
 #[derive(Debug, thiserror::Error)]
 pub enum InvokeError {
-    /// The function, or its runtime client on its behalf, reported an error. The process lives on.
+    /// The function, or its runtime client, reported an error. The process continues.
     #[error("the function failed with {error_type}: {message}")]
     Function {
         /// The error's type, such as `ValueError`.
@@ -74,7 +74,7 @@ pub enum InvokeError {
     /// The process ended in the middle of the invocation.
     #[error("the function's process ended: {}", describe(*status))]
     Crashed {
-        /// How it ended, where that is known.
+        /// How it ended, if that is known.
         status: Option<ExitStatus>,
     },
     /// The process could not be started, or did not request an event.

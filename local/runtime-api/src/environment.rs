@@ -25,7 +25,7 @@ use crate::{
 const STOP_GRACE: Duration = Duration::from_secs(2);
 const LOG_GRACE: Duration = Duration::from_secs(1);
 
-/// What of this process's environment a function sees. Everything else, credentials before all, stays here.
+/// The variables of this process that a function inherits. Others, above all credentials, are not passed on.
 const INHERITED: [&str; 4] = ["PATH", "HOME", "TMPDIR", "LANG"];
 
 pub(crate) struct Environment {
@@ -44,7 +44,7 @@ pub(crate) struct Environment {
 
 /// How one invocation ended, and whether the process can take the next one.
 pub(crate) enum Ended {
-    /// The process lives on.
+    /// The process continues.
     Warm(Result<Bytes, InvokeError>),
     /// The process must be replaced.
     Broken(InvokeError),
@@ -83,7 +83,7 @@ impl Environment {
         Ok(Self { child, group, events, waiting: None, warm: false, logs, _server: server })
     }
 
-    /// Resolves when the process has ended without being stopped.
+    /// Resolves when the process has ended by itself.
     pub async fn ended(&mut self) {
         let _ = self.child.wait().await;
     }
@@ -94,7 +94,7 @@ impl Environment {
             Ok(Ok(())) => {}
             Ok(Err(NotReady::Exited(_))) if self.warm => return Ended::NeverBegan,
             Ok(Err(NotReady::Exited(status))) => {
-                let message = format!("the process ended before it asked for an event: {}", describe(status));
+                let message = format!("the process ended before it requested an event: {}", describe(status));
                 return Ended::Broken(init("Runtime.ExitError", message));
             }
             Ok(Err(NotReady::Reported(Reported { error_type, message }))) => {
@@ -102,7 +102,7 @@ impl Environment {
             }
             Err(_) => {
                 let message =
-                    format!("the process did not ask for an event within {:?}", config.init_timeout);
+                    format!("the process did not request an event within {:?}", config.init_timeout);
                 return Ended::Broken(init("Sandbox.Timedout", message));
             }
         }
@@ -116,7 +116,7 @@ impl Environment {
         };
         if let Some(process) = self.waiting.take() {
             self.warm = true;
-            // A connection that is closed already is a process that is ending, which the wait below sees.
+            // If the connection is closed, the process is ending, which the wait below notices.
             let _ = process.send(invocation);
         }
         match timeout(config.timeout, self.outcome(&id.to_string())).await {
@@ -128,16 +128,16 @@ impl Environment {
     /// Waits for the process to request an event.
     async fn ready(&mut self) -> Result<(), NotReady> {
         loop {
-            // A connection that broke while idle is opened again, or belongs to a process that is ending.
+            // If an idle connection breaks, the process opens a new one or is ending.
             if self.waiting.as_ref().is_some_and(|process| !process.is_closed()) {
-                // An event handed to a process that is dead already would fail its caller for nothing.
+                // An event for a dead process would fail without need.
                 return match self.child.try_wait() {
                     Ok(None) => Ok(()),
                     ended => Err(NotReady::Exited(ended.ok().flatten())),
                 };
             }
             tokio::select! {
-                // What the process said before it ended comes before its end.
+                // Requests that the process made before it ended are handled before its end.
                 biased;
                 Some(event) = self.events.recv() => match event {
                     Event::Next(process) => self.waiting = Some(process),
@@ -170,7 +170,7 @@ impl Environment {
                         self.waiting = Some(process);
                         return Ended::Warm(Err(InvokeError::Function {
                             error_type: "Runtime.NoResponse".to_owned(),
-                            message: "the process asked for the next event without a response to this one".to_owned(),
+                            message: "the process requested the next event without a response to this one".to_owned(),
                         }));
                     }
                     Event::InitError(Reported { error_type, message }) => {
@@ -187,12 +187,12 @@ impl Environment {
         // If the process has just ended on its own, its children may still be in the group.
         self.end_group(Signal::KILL);
         let status = self.child.wait().await.ok();
-        // A grandchild that left the group may keep the pipe open.
+        // A descendant that left the group may keep the pipe open.
         let _ = timeout(LOG_GRACE, async { while self.logs.join_next().await.is_some() {} }).await;
         status
     }
 
-    /// Asks the process to end, and kills it when it does not.
+    /// Asks the process to end, and kills it if it does not.
     pub async fn stop(mut self) {
         self.end_group(Signal::TERM);
         let _ = timeout(STOP_GRACE, self.child.wait()).await;
@@ -201,7 +201,7 @@ impl Environment {
 
     fn end_group(&self, signal: Signal) {
         if let Some(group) = self.group {
-            // It fails where the group is empty, which is what it is for.
+            // It fails if the group is empty, which is fine.
             let _ = kill_process_group(group, signal);
         }
     }
@@ -209,7 +209,7 @@ impl Environment {
 
 impl Drop for Environment {
     fn drop(&mut self) {
-        // After `kill` the process is reaped and the group's id may be another's.
+        // After `kill` the process is reaped, and another process may have the group's id.
         if self.child.id().is_some() {
             self.end_group(Signal::KILL);
         }
@@ -248,7 +248,7 @@ fn standard_variables(config: &FunctionConfig) -> [(&'static str, String); 12] {
     ]
 }
 
-/// Passes on each line as it comes; bytes that are not UTF-8 are replaced.
+/// Passes on each line when it arrives. Bytes that are not UTF-8 are replaced.
 async fn forward(stream: impl AsyncRead + Unpin, log: LogSink) {
     let mut lines = BufReader::new(stream);
     let mut line = Vec::new();

@@ -23,7 +23,7 @@ enum Control {
     Stop,
 }
 
-/// A function that can be invoked. Its process starts with the first invocation, or before it by [`Function::warm`].
+/// A function that can be invoked. Its process starts with the first invocation, or earlier by [`Function::warm`].
 ///
 /// Dropping it kills the process; [`Function::stop`] also waits for its end.
 pub struct Function {
@@ -40,7 +40,7 @@ impl fmt::Debug for Function {
 }
 
 impl Function {
-    /// Makes the function ready to be invoked. Must be called within a tokio runtime.
+    /// Prepares the function for invocations. Must be called within a tokio runtime.
     #[must_use]
     pub fn start(config: FunctionConfig) -> Self {
         let (requests, requests_receiver) = mpsc::unbounded_channel();
@@ -57,12 +57,12 @@ impl Function {
         &self.name
     }
 
-    /// Invokes the function with an event's JSON and returns the response's. Invocations that come while another runs
-    /// wait for their turn, in order. One whose caller gives up still runs to its end, as on Lambda.
+    /// Invokes the function with an event's JSON and returns the response's JSON. Invocations run one after the other,
+    /// in order. An invocation whose caller gives up still runs to its end, as on Lambda.
     ///
     /// # Errors
-    /// When the function reports an error, takes too long, ends or does not start. The next invocation starts a new
-    /// process where that is needed.
+    /// If the function reports an error, takes too long, ends or does not start. The next invocation starts a new
+    /// process if that is needed.
     pub async fn invoke(&self, payload: impl Into<Bytes>) -> Result<Bytes, InvokeError> {
         let (reply, answer) = oneshot::channel();
         let request = Request::Invoke { payload: payload.into(), reply };
@@ -70,8 +70,8 @@ impl Function {
         answer.await.unwrap_or(Err(InvokeError::Stopped))
     }
 
-    /// Starts the process if there is none, so that the next invocation need not wait for its start. Why it could not be
-    /// started is that invocation's error.
+    /// Starts the process if there is none, so that the next invocation need not wait for its start. If it cannot be
+    /// started, that invocation fails with the reason.
     pub fn warm(&self) {
         let _ = self.requests.send(Request::Warm);
     }
@@ -85,11 +85,11 @@ impl Function {
         }
     }
 
-    /// Ends the process with SIGTERM, or with SIGKILL where it is still there two seconds later, and returns when it is
-    /// gone. Running and waiting invocations, and later ones, fail with [`InvokeError::Stopped`].
+    /// Ends the process with SIGTERM, or with SIGKILL if it still runs two seconds later, and returns when it is gone.
+    /// Running, waiting and later invocations fail with [`InvokeError::Stopped`].
     pub async fn stop(&self) {
         let _ = self.control.send(Control::Stop);
-        // The worker drops its end of the channel as the last thing it does.
+        // The last thing the worker does is to drop its end of the channel.
         self.control.closed().await;
     }
 }
@@ -100,7 +100,7 @@ impl Drop for Function {
     }
 }
 
-/// Owns the process, so that nothing else has to agree on its state.
+/// The only owner of the process and its state.
 struct Worker {
     config: FunctionConfig,
     requests: mpsc::UnboundedReceiver<Request>,
@@ -123,7 +123,7 @@ impl Worker {
                 () = ended(&mut self.environment) => self.discard().await,
                 Some(request) = self.requests.recv() => match request {
                     Request::Warm => self.warm().await,
-                    // Nobody waits for the answer when the caller gave up; the process is as it should be anyway.
+                    // Sending fails if the caller gave up, which does not matter.
                     Request::Invoke { payload, reply } => {
                         let _ = reply.send(self.invoke(payload).await);
                     }

@@ -1,4 +1,4 @@
-//! Functions of the real runtime client, well and ill behaved. The function is `examples/probe.rs`.
+//! Functions with the real runtime client, well-behaved and misbehaving. The function is `examples/probe.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{os::fd::OwnedFd, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
@@ -26,7 +26,7 @@ fn probe() -> FunctionConfig {
     FunctionConfig::new("probe", example("probe"))
 }
 
-/// A config whose log lines come out of the receiver.
+/// The config, with its log lines sent to the receiver.
 fn logged(config: FunctionConfig) -> (FunctionConfig, mpsc::UnboundedReceiver<String>) {
     let (sender, lines) = mpsc::unbounded_channel();
     let log = Arc::new(move |line: &str| drop(sender.send(line.to_owned())));

@@ -12,17 +12,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 const LOCK: &str = "lock";
-/// What cannot be read from the stores.
+/// The file for values that cannot be read from the stores.
 const STATE: &str = "state.json";
 
-/// The data folder, held by one run at a time.
+/// The data folder, locked by one run at a time.
 pub(crate) struct DataDir {
     path: PathBuf,
     _lock: File,
 }
 
 impl DataDir {
-    /// Makes the folder where it is missing, and takes it.
+    /// Creates the folder if it is missing, and locks it.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         let path = std::path::absolute(path)?;
         for folder in ["logs", "tmp", "kafka", "s3", "aws", "bigquery", "home", "dbt"] {
@@ -30,9 +30,9 @@ impl DataDir {
             std::fs::create_dir_all(&folder)
                 .with_context(|| format!("{} cannot be created", folder.display()))?;
         }
-        // The stand-ins keep the functions' variables there.
+        // The stand-ins keep the functions' variables in it.
         std::fs::set_permissions(&path, Permissions::from_mode(0o700))
-            .with_context(|| format!("{} belongs to another user", path.display()))?;
+            .with_context(|| format!("{} cannot be protected; does it belong to another user?", path.display()))?;
         let lock = lock(&path)?;
         Ok(Self { path, _lock: lock })
     }
@@ -68,18 +68,18 @@ fn lock(path: &Path) -> anyhow::Result<File> {
 
 /// The state of the latest run on a data folder.
 pub(crate) enum Latest {
-    /// There was none.
+    /// There was no run.
     None,
     /// It is running.
     Running,
-    /// It ended at that time, with so many quotes kept.
+    /// It ended at this time, and kept this many quotes.
     Ended { at: Option<Timestamp>, quotes: u64 },
 }
 
-/// Looks at the data folder of a run, without asking any server.
+/// The state of the latest run, read from the data folder without a request to a server.
 ///
 /// # Errors
-/// When the folder cannot be read.
+/// If the folder cannot be read.
 pub(crate) fn latest(path: &Path) -> anyhow::Result<Latest> {
     let file = match File::open(path.join(LOCK)) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Latest::None),
@@ -99,7 +99,7 @@ struct State {
     fetched: u64,
 }
 
-/// How many quotes the runs on a data folder have fetched; 0 if none has noted it.
+/// How many quotes the runs on a data folder have fetched; 0 if that was not noted.
 pub(crate) fn fetched(path: &Path) -> u64 {
     let state = std::fs::read(path.join(STATE)).unwrap_or_default();
     serde_json::from_slice::<State>(&state).unwrap_or_default().fetched
@@ -121,7 +121,7 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<
     Ok(())
 }
 
-/// Removes everything in the data folder; on a terminal, only after a yes.
+/// Removes everything in the data folder. On a terminal it asks first.
 pub(crate) fn reset(path: &Path, yes: bool) -> anyhow::Result<()> {
     if !path.exists() {
         println!("{} does not exist: nothing to remove", path.display());
@@ -151,7 +151,7 @@ pub(crate) fn reset(path: &Path, yes: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many bytes the files below hold; what cannot be read counts nothing.
+/// How many bytes the files below have. Unreadable ones do not count.
 fn bytes(path: &Path) -> u64 {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     let size = |entry: DirEntry| match entry.metadata() {

@@ -1,4 +1,4 @@
-//! Where the parts of a run are.
+//! The addresses of a run's parts.
 
 use std::{io::ErrorKind, net::Ipv4Addr, path::Path};
 
@@ -10,12 +10,12 @@ use crate::base::{data_dir::write_json, hint};
 const FILE: &str = "endpoints.json";
 /// The metrics of a run, as Prometheus' text, at the address that [`metrics_url`] returns.
 pub(crate) const METRICS_PATH: &str = "/metrics";
-/// What is known of each function, as JSON; served beside the metrics.
+/// Each function's metrics, as JSON; served beside the metrics.
 pub(crate) const FUNCTIONS_PATH: &str = "/metrics.json";
 /// The figures of each station of the flow for the page, as JSON; served beside the metrics.
 pub(crate) const PIPELINE_PATH: &str = "/pipeline.json";
 
-/// What a client needs to use each part itself.
+/// The addresses and names that a client needs to use each part.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Endpoints {
     /// Kafka's bootstrap servers.
@@ -26,9 +26,9 @@ pub struct Endpoints {
     pub kafka_group: String,
     /// The URL of S3 (path-style), SQS, Lambda and Scheduler; any credentials.
     pub aws_endpoint_url: String,
-    /// The URL of S3, where it is another.
+    /// The URL of S3, which may be a separate server.
     pub s3_endpoint_url: String,
-    /// Their region.
+    /// The region of the AWS endpoints.
     pub aws_region: String,
     /// The bucket of archived quotes.
     pub bronze_bucket: String,
@@ -36,7 +36,7 @@ pub struct Endpoints {
     pub quarantine_bucket: String,
     /// The queue of new objects.
     pub archived_queue: String,
-    /// What load-quotes failed on.
+    /// The queue of messages on which load-quotes failed.
     pub dead_letter_queue: String,
     /// BigQuery's URL.
     pub bigquery_endpoint: String,
@@ -59,7 +59,7 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Keeps the addresses for `quoteflow status`.
+    /// Saves the addresses for `quoteflow status`.
     pub(crate) fn save(&self, data_dir: &Path) -> anyhow::Result<()> {
         write_json(&data_dir.join(FILE), self)
     }
@@ -67,7 +67,7 @@ impl Endpoints {
     /// The addresses of the latest run.
     ///
     /// # Errors
-    /// When there was none, or the file cannot be read.
+    /// If there was no run, or the file cannot be read.
     pub(crate) fn load(data_dir: &Path) -> anyhow::Result<Self> {
         let path = data_dir.join(FILE);
         let bytes = match std::fs::read(&path) {

@@ -1,16 +1,16 @@
-//! Commands that messages name: they can be pasted where `quoteflow` was called.
+//! Commands in messages. They can be pasted into the shell that called `quoteflow`.
 
 use std::{
     env,
     path::{Path, PathBuf},
 };
 
-/// What comes before the command that a message ends with.
+/// The label of the command at the end of a message.
 pub(crate) const START_IT: &str = "Start it: ";
-/// What `--data-dir` is by default.
+/// The default of `--data-dir`.
 pub(crate) const DATA_DIR: &str = ".local";
 
-/// The command that runs the verb on the data folder: by `make` in the project's folder.
+/// The command that runs the verb on the data folder. In the project's folder it is a `make` command.
 pub(crate) fn command(verb: &str, data_dir: &Path) -> String {
     let make = match verb {
         "run" => Some("local"),
@@ -22,7 +22,7 @@ pub(crate) fn command(verb: &str, data_dir: &Path) -> String {
     let is_default = data_dir == Path::new(DATA_DIR);
     let data_dir = data_dir.display().to_string();
     match make {
-        // A word with a space would be two to make.
+        // make would read a word with a space as two words.
         Some(target) if is_in_project() && (is_default || is_plain(&data_dir)) => {
             let data = if is_default { String::new() } else { format!(" DATA={data_dir}") };
             format!("make {target}{data}")
@@ -39,13 +39,13 @@ fn is_in_project() -> bool {
     Path::new("Makefile").exists() && Path::new("dbt_stocks/dbt_project.yml").exists()
 }
 
-/// The path from here, if it is below.
+/// The path relative to the working directory, if it is below it.
 fn shortened(path: &Path) -> PathBuf {
     let below = env::current_dir().ok().and_then(|here| Some(path.strip_prefix(here).ok()?.to_owned()));
     below.unwrap_or_else(|| path.to_owned())
 }
 
-/// The text as one word of a shell.
+/// The text quoted as one word of a shell.
 fn word(text: &str) -> String {
     if is_plain(text) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

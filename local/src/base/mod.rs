@@ -1,4 +1,4 @@
-//! What every other room may use: the names and limits of the flow, and a run's data folder, addresses and symbols.
+//! Used by all other modules: the names and limits of the flow, and a run's data folder, addresses and symbols.
 
 pub(crate) mod clock;
 pub(crate) mod data_dir;

@@ -8,7 +8,7 @@ use quotes::Symbol;
 
 use crate::base::hint;
 
-/// More than a recorded day a second.
+/// The highest speed: more than a recorded day a second.
 const FASTEST: f64 = 100_000.0;
 
 /// Where a run keeps its data.
@@ -39,8 +39,8 @@ pub(crate) struct RunOptions {
     /// Replay the recording N times faster.
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = speed)]
     pub speed: f64,
-    /// Begin the recording at this second of its trading time, if no earlier run has begun it [default: its last day,
-    /// with the days before as history].
+    /// Begin the recording at this second of its trading time, unless an earlier run has begun it [default: its last
+    /// day, with the days before as history].
     #[arg(long, value_name = "SECONDS")]
     pub start_at: Option<u64>,
     /// The first of the ports of the stand-ins; 0 takes free ones.
@@ -49,14 +49,14 @@ pub(crate) struct RunOptions {
     /// Write the report, as JSON, every 2 s.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
-    /// Make BigQuery's statements take as long as in the cloud (none, fast, typical or slow), refuse what is beyond its
-    /// limits, and print the bill.
+    /// Make BigQuery's statements take as long as in the cloud (none, fast, typical or slow), refuse requests beyond
+    /// its limits, and print the bill.
     #[arg(long, value_name = "PACE")]
     pub cloud_latency: Option<Speed>,
-    /// Spread the cloud's durations by a quarter around this pace's, the same way for the same seed.
+    /// Vary the durations of --cloud-latency by up to a quarter; the same seed gives the same durations.
     #[arg(long, value_name = "N", requires = "cloud_latency")]
     pub cloud_seed: Option<u64>,
-    /// Ask for the dashboard's figures as one open page does, so that the bill has the price of that.
+    /// Request the dashboard's figures as one open page does, so that the bill has the price of an open page.
     #[arg(long, requires = "cloud_latency")]
     pub open_page: bool,
     /// The project's folder.
@@ -64,9 +64,9 @@ pub(crate) struct RunOptions {
     pub project: PathBuf,
 }
 
-/// A symbol as Finnhub writes it, which is in capitals.
+/// A symbol as Finnhub writes it, in capitals.
 pub(crate) fn symbol(text: &str) -> Result<Symbol, String> {
-    // A domain's symbol may have them; none of Finnhub's does, and a shell makes something else of them.
+    // The type allows them, but no symbol of Finnhub has them, and a shell replaces them.
     if let Some(character) = text.chars().find(|character| "!$@".contains(*character)) {
         return Err(format!(
             "{character:?} is not allowed in a symbol; Finnhub's symbols look like AAPL, BRK.B or BINANCE:BTCUSDT"
@@ -75,7 +75,7 @@ pub(crate) fn symbol(text: &str) -> Result<Symbol, String> {
     text.trim().to_ascii_uppercase().parse().map_err(|error: quotes::InvalidSymbol| error.to_string())
 }
 
-/// As fetch-quotes takes it.
+/// An interval that fetch-quotes accepts.
 fn interval(text: &str) -> Result<Duration, String> {
     let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if (Duration::from_millis(50)..=Duration::from_mins(1)).contains(&interval) {

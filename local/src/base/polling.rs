@@ -1,4 +1,4 @@
-//! What is polled, and how often.
+//! The symbols that are polled, and how often.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::base::{names, options::RunOptions};
 const RATE_LIMIT_PER_MINUTE: u32 = 60;
 const VARIABLE: &str = "RATE_LIMIT_PER_MINUTE";
 
-/// The symbols of a run, and how many requests a minute they may cost.
+/// The symbols of a run, and how many requests a minute are allowed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Polling {
     pub symbols: Vec<String>,
@@ -23,10 +23,10 @@ pub(crate) struct Polling {
 }
 
 impl Polling {
-    /// From the options and `RATE_LIMIT_PER_MINUTE`. The recording has no limit.
+    /// Reads the options and `RATE_LIMIT_PER_MINUTE`. The recording has no limit.
     ///
     /// # Errors
-    /// When the recording has none of the symbols, or when the limit does not allow one request a poll.
+    /// If the recording has none of the symbols, or if the limit does not allow one request a poll.
     pub(crate) fn read(options: &RunOptions, is_recorded: bool) -> anyhow::Result<Self> {
         let limit = match std::env::var(VARIABLE).ok().filter(|limit| !limit.is_empty()) {
             Some(limit) => {
@@ -56,7 +56,7 @@ impl Polling {
             }
             (symbols, unknown) = symbols.into_iter().partition(|symbol| recorded.contains(&symbol.as_str()));
             if symbols.is_empty() {
-                bail!("the recording has {}, not {}", recorded.join(", "), unknown.join(", "));
+                bail!("the recording does not have {}; it has {}", unknown.join(", "), recorded.join(", "));
             }
         } else if symbols.is_empty() {
             symbols = names::LIVE_SYMBOLS.map(str::to_owned).to_vec();
@@ -65,7 +65,7 @@ impl Polling {
         if let Some(limit) = limit {
             polling.rate_limit_per_minute = limit;
         } else if is_recorded {
-            // Enough for every poll, one more and the market's status.
+            // Enough for every poll, one further poll, and the market's status.
             let requests = (u64::from(polling.polls()) + 1) * polling.symbols.len() as u64 + 10;
             let requests = u32::try_from(requests).unwrap_or(u32::MAX);
             polling.rate_limit_per_minute = requests.max(RATE_LIMIT_PER_MINUTE);
@@ -82,7 +82,7 @@ impl Polling {
         Ok(polling)
     }
 
-    /// Whether nothing is polled that trades while the US exchanges do not.
+    /// Whether all polled symbols trade only while the US exchanges do.
     pub(crate) fn is_us_only(&self) -> bool {
         self.symbols.iter().all(|symbol| !symbol.contains(':'))
     }
@@ -91,12 +91,12 @@ impl Polling {
         u32::try_from(60_000 / self.interval.as_millis().max(1)).unwrap_or(u32::MAX).max(1)
     }
 
-    /// As fetch-quotes shares the limit out: one request a minute is for the market's status.
+    /// Divides the limit as fetch-quotes does: one request a minute is for the market's status.
     fn symbols_a_poll(&self) -> usize {
         (self.rate_limit_per_minute.saturating_sub(1) / self.polls()) as usize
     }
 
-    /// What the limit means for each symbol: `30 symbols at 60 requests a minute: each every 36 s`.
+    /// How often each symbol is polled within the limit: `30 symbols at 60 requests a minute: each every 36 s`.
     pub(crate) fn pace(&self) -> String {
         let (count, at_once) = (self.symbols.len(), self.symbols_a_poll());
         let symbols = if count == 1 { "1 symbol".to_owned() } else { format!("{count} symbols") };

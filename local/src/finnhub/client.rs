@@ -1,4 +1,4 @@
-//! The live Finnhub, or a server with the same API: one request, and a description of what is wrong with its answer.
+//! The live Finnhub, or a server with the same API: sends a request, and describes what is wrong with the answer.
 
 use std::{error::Error, time::Duration};
 
@@ -11,10 +11,10 @@ use serde::Deserialize;
 /// A little longer than fetch-quotes waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(2);
-/// How much of Finnhub's own words is shown.
+/// How many characters of Finnhub's own message are shown.
 const WORDS: usize = 60;
 
-/// Where quotes come from, with the key.
+/// The server of the quotes, with the key.
 #[derive(Clone)]
 pub(crate) struct Upstream {
     client: Client,
@@ -23,7 +23,7 @@ pub(crate) struct Upstream {
     header: HeaderValue,
 }
 
-/// An answer, whatever it says.
+/// An answer, right or wrong.
 pub(crate) struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -33,9 +33,9 @@ pub(crate) struct Answer {
 /// Why there are no quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// The key is not taken.
+    /// The key is not accepted.
     Refused { status: u16, words: String },
-    /// Too many requests; until when, in seconds since 1970.
+    /// Too many requests; `until` is in seconds since 1970.
     RateLimited { limit: Option<u64>, until: Option<i64> },
     /// Any other status.
     Status { status: u16, words: String },
@@ -43,16 +43,16 @@ pub(crate) enum Trouble {
     Unreachable(String),
     /// A connection without an answer.
     Silent,
-    /// A page for people.
+    /// A web page.
     Html,
-    /// What is not JSON, or an error in spite of its status.
+    /// Not JSON, or an error although the status is 200.
     Odd(String),
     /// Every number is zero.
     NoData(String),
 }
 
 impl Trouble {
-    /// What is wrong, in a line.
+    /// The problem, in one line.
     pub(crate) fn text(&self) -> String {
         let said = |words: &str| if words.is_empty() { String::new() } else { format!(": {words}") };
         match self {
@@ -79,7 +79,7 @@ impl Upstream {
     /// The server at `base_url`, with `key` in each request.
     ///
     /// # Errors
-    /// When the key cannot be sent, or the address is not one.
+    /// If the key cannot be sent, or the address is not valid.
     pub(crate) fn new(base_url: &str, key: &str) -> anyhow::Result<Self> {
         let mut header = HeaderValue::from_str(key).ok().filter(|_| !key.trim().is_empty());
         if let Some(header) = &mut header {
@@ -93,7 +93,7 @@ impl Upstream {
         let url = url.with_context(|| {
             format!("FINNHUB_BASE_URL {base_url:?} is not an address such as https://finnhub.io/api/v1")
         })?;
-        // The key's header must go to no other server.
+        // The header with the key must not be sent to another server.
         let client = Client::builder().timeout(TIMEOUT).connect_timeout(CONNECT).redirect(Policy::none());
         let is_here = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
         let client = if is_here { client.no_proxy() } else { client }.build()?;
@@ -104,7 +104,7 @@ impl Upstream {
         &self.base_url
     }
 
-    /// Asks for a path with its query, such as `quote?symbol=AAPL`.
+    /// Requests a path with its query, such as `quote?symbol=AAPL`.
     ///
     /// # Errors
     /// [`Trouble`] if there is no answer at all.
@@ -148,7 +148,7 @@ impl Upstream {
                 limit: number(&answer.headers, "x-ratelimit-limit"),
                 until: reset(&answer.headers),
             },
-            // A dead key may come with 200.
+            // An invalid key may be answered with 200.
             (StatusCode::OK, Ok(words)) if words.to_ascii_lowercase().contains("api key") => {
                 Trouble::Refused { status, words }
             }
@@ -160,7 +160,7 @@ impl Upstream {
         })
     }
 
-    /// Somebody else's words on one line, without the key.
+    /// A server's message on one line, without the key.
     fn words(&self, text: &str) -> String {
         let text = text.replace(&self.key, "***");
         let line: String =
@@ -170,7 +170,7 @@ impl Upstream {
             return line.to_owned();
         }
         let short: String = line.chars().take(WORDS).collect();
-        // A last word may be only a part of one.
+        // The last word may be cut off.
         format!("{}…", short.rsplit_once(' ').map_or(short.as_str(), |(whole, _)| whole))
     }
 }
@@ -179,7 +179,7 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// When the limit lets requests through again, in seconds since 1970.
+/// When the limit allows requests again, in seconds since 1970.
 fn reset(headers: &HeaderMap) -> Option<i64> {
     let reset = number(headers, "x-ratelimit-reset").and_then(|reset| i64::try_from(reset).ok());
     let pause = || number(headers, RETRY_AFTER.as_str()).and_then(|pause| i64::try_from(pause).ok());

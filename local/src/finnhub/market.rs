@@ -4,20 +4,20 @@ use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serve_dashboard::flow::MarketStatus;
 use us_market::Market;
 
-/// A closed market in words; `None` for an open one.
+/// The texts about a closed market.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Closed {
     /// `US market closed (Thanksgiving Day)`
     pub why: String,
     /// `until Fri Nov 27 09:30 New York (15:30 here)`
     pub until: String,
-    /// Both on a line: `US market closed until Fri 09:30 New York (15:30 here)`
+    /// Both in one line: `US market closed until Fri 09:30 New York (15:30 here)`
     pub short: String,
 }
 
-/// What is said of the market.
+/// The texts about the market; `None` if it is open.
 ///
-/// Finnhub's word goes before the calendar's: it knows of days on which the exchange stays closed by no rule.
+/// Finnhub's status takes precedence over the calendar: it also knows days of closing that no rule covers.
 pub(crate) fn closed(status: &MarketStatus, now: Timestamp) -> Option<Closed> {
     closed_at(status, now, &TimeZone::system())
 }
@@ -108,7 +108,7 @@ mod tests {
                 Some("Christmas Eve"),
                 "US market closed (Christmas Eve) until Mon Dec 28 09:30 New York (Tue 03:30 here)",
             ),
-            // Closed by no rule, in the middle of a session.
+            // Closed without a rule, in the middle of a session.
             (
                 "America/New_York",
                 "2025-01-09T12:00:00-05:00",

@@ -1,4 +1,5 @@
-//! The first requests to a live Finnhub, before anything else starts: whether it accepts the key, and whether the market is open.
+//! The first requests to a live Finnhub, before anything else starts: whether it accepts the key, and whether the
+//! market is open.
 
 use std::time::Duration;
 
@@ -10,17 +11,17 @@ use tokio::time::timeout;
 use crate::finnhub::client::{Trouble, Upstream};
 
 pub(crate) const MARKET_STATUS: &str = "stock/market-status?exchange=US";
-/// A person waits for it.
+/// Short, because a person waits for it.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// What Finnhub answered first.
+/// Finnhub's first answer.
 pub(crate) enum FirstAnswer {
     Market(MarketStatus),
-    /// It does not say now, and may later.
+    /// A temporary failure.
     Trouble(Trouble),
 }
 
-/// What a live Finnhub says; `None` for the recording.
+/// The first answer of a live Finnhub; `None` for the recording.
 ///
 /// # Errors
 /// As [`ask`].
@@ -32,7 +33,7 @@ pub(crate) async fn first_answer(
     ask(upstream, symbol).await.map(Some)
 }
 
-/// Asks for the market's status, and for a quote if Finnhub does not let the key see that.
+/// Requests the market's status, and a quote if the key may not read the status.
 ///
 /// # Errors
 /// If a later request cannot help: the key is rejected, nothing listens, or the address is not Finnhub's.
@@ -44,7 +45,7 @@ async fn ask(upstream: &Upstream, symbol: &str) -> anyhow::Result<FirstAnswer> {
         },
         Err(trouble) => trouble,
     };
-    // Some keys may not read everything.
+    // Some keys may not read the market's status.
     if matches!(trouble, Trouble::Refused { status: 403, .. }) {
         trouble = match request(upstream, &format!("quote?symbol={symbol}")).await {
             Ok(_) => return Ok(FirstAnswer::Trouble(trouble)),

@@ -1,7 +1,7 @@
-//! The relay between fetch-quotes and a live Finnhub. It passes each request on, so that this process knows immediately
-//! what Finnhub says (the function's own log comes at the end of its minute), and can end polling immediately.
+//! The relay between fetch-quotes and a live Finnhub. It passes each request on, so that this process knows Finnhub's
+//! answers immediately (the function's own log arrives at the end of its minute), and can end polling immediately.
 //!
-//! The key stays here: the function has a placeholder. Where Finnhub does not answer, the function sees HTTP 502 or 504.
+//! The key stays here: the function has a placeholder. If Finnhub does not answer, the function gets HTTP 502 or 504.
 
 use std::{
     collections::BTreeSet,
@@ -38,11 +38,11 @@ use crate::{
 };
 
 const PATH: &str = "/api/v1";
-/// What fetch-quotes reads of an answer.
+/// The headers that fetch-quotes reads.
 const HEADERS: [&str; 4] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "retry-after"];
-/// How long a trouble is shown although something else went well meanwhile.
+/// How long a problem is shown although other requests succeed.
 const SHOWN: Duration = Duration::from_secs(10);
-/// How long no symbol must have had data before that is shown.
+/// How long all symbols must have had no data before that is shown.
 const NO_DATA: Duration = Duration::from_secs(15);
 
 /// A running relay; dropping it ends it.
@@ -58,12 +58,12 @@ struct Shared {
     answers: Mutex<Answers>,
 }
 
-/// What Finnhub has answered so far.
+/// Finnhub's answers so far.
 #[derive(Default)]
 struct Answers {
     quotes: u64,
     trouble: Option<(Trouble, Instant)>,
-    /// The last answer that was as it should be, and the last that was a quote.
+    /// When the last good answer arrived, and the last quote.
     good: Option<Instant>,
     quote: Option<Instant>,
     market: Option<MarketStatus>,
@@ -78,7 +78,7 @@ struct Asked {
 }
 
 impl Relay {
-    /// Starts to pass requests to `http://127.0.0.1:PORT/api/v1` on.
+    /// Starts to pass on requests to `http://127.0.0.1:PORT/api/v1`.
     pub(crate) async fn start(port: u16, upstream: Upstream) -> anyhow::Result<Self> {
         let cannot = || format!("the relay to Finnhub cannot listen on port {port}");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.with_context(cannot)?;
@@ -105,7 +105,7 @@ impl Relay {
         self.shared.answers().quotes
     }
 
-    /// Notes what Finnhub answered before the start.
+    /// Notes Finnhub's answer from before the start.
     pub(crate) fn note_first_answer(&self, answer: FirstAnswer) {
         let mut answers = self.shared.answers();
         match answer {
@@ -114,7 +114,7 @@ impl Relay {
         }
     }
 
-    /// What is wrong with Finnhub now, if anything is.
+    /// The current problem with Finnhub, if any.
     pub(crate) fn trouble(&self) -> Option<String> {
         let answers = self.shared.answers();
         let (trouble, at) = answers.trouble.as_ref()?;
@@ -135,7 +135,7 @@ impl Relay {
         market::closed(&self.market()?, Timestamp::now())
     }
 
-    /// The symbols without data that have not been named yet.
+    /// The symbols without data that have not been reported yet.
     pub(crate) fn unknown(&self) -> Vec<String> {
         let mut answers = self.shared.answers();
         let unknown: Vec<String> = answers.without_data.difference(&answers.named).cloned().collect();
@@ -151,12 +151,12 @@ impl Drop for Relay {
 }
 
 impl Shared {
-    /// No panic can leave half a change behind.
+    /// Locks the answers, even after another holder panicked: no panic can leave a change half done.
     fn answers(&self) -> MutexGuard<'_, Answers> {
         lock(&self.answers)
     }
 
-    /// Makes the request to its end and notes what came, whether or not the function still waits for it.
+    /// Sends the request and notes the answer, whether or not the function still waits for it.
     async fn ask(&self, path: &str, symbol: Option<&str>) -> Result<Answer, Trouble> {
         let answer = self.upstream.get(path).await;
         let found = match &answer {
