@@ -1,7 +1,7 @@
 //! `quoteflow`: the whole flow on one machine.
 //!
 //! It starts the stand-ins that no endpoint variable replaces, provisions them, deploys the functions,
-//! bridges Kafka to Lambda, runs dbt on a schedule, and shows what happens.
+//! bridges Kafka to Lambda, runs dbt on a schedule, and shows the state of the flow.
 #![allow(clippy::disallowed_methods, reason = "it is not part of a function")]
 
 mod base;

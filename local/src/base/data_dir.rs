@@ -31,8 +31,9 @@ impl DataDir {
                 .with_context(|| format!("{} cannot be created", folder.display()))?;
         }
         // The stand-ins keep the functions' variables in it.
-        std::fs::set_permissions(&path, Permissions::from_mode(0o700))
-            .with_context(|| format!("{} cannot be protected; does it belong to another user?", path.display()))?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o700)).with_context(|| {
+            format!("{} cannot be protected; does it belong to another user?", path.display())
+        })?;
         let lock = lock(&path)?;
         Ok(Self { path, _lock: lock })
     }

@@ -31,8 +31,8 @@ pub(crate) struct Aws {
     pub cloudwatch: CloudWatch,
 }
 
-/// CloudWatch's metrics and logs in its JSON protocol, unsigned. The SDK's client of the metrics speaks CBOR alone, which the stand-in only
-/// understands with another package; that of the logs takes 26 s to compile, for one question.
+/// CloudWatch's metrics and logs in its JSON protocol, unsigned. The SDK's metrics client only uses CBOR, for which the
+/// stand-in needs another package. The SDK's logs client takes 26 s to compile, for one request.
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html>
 #[derive(Clone)]
 pub(crate) struct CloudWatch {
@@ -41,7 +41,7 @@ pub(crate) struct CloudWatch {
 }
 
 impl CloudWatch {
-    /// The sum of a metric of each function in `AWS/Lambda` from a moment until now; 0 if there is no number.
+    /// The sum of a metric of each function in `AWS/Lambda` from `since` until now; 0 if there is no value.
     pub(crate) async fn sums<const N: usize>(
         &self,
         metric: &str,
@@ -70,7 +70,7 @@ impl CloudWatch {
         Ok(sums)
     }
 
-    /// The events of a log from a moment on, in epoch milliseconds; none if the log is absent: its first event makes it.
+    /// The events of a log from `since` on, in epoch milliseconds. A log without events does not exist, and has none.
     /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html>
     pub(crate) async fn log_events(&self, group: &str, since: i64) -> anyhow::Result<Vec<LogEvent>> {
         let mut question = json!({ "logGroupName": group, "startTime": since });
@@ -102,14 +102,14 @@ impl CloudWatch {
     }
 }
 
-/// What a function has logged.
+/// A log event of a function.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct LogEvent {
     pub log_stream_name: String,
     pub timestamp: i64,
     pub message: String,
-    /// LocalStack gives one; ministack does not.
+    /// LocalStack sets it; ministack does not.
     pub event_id: Option<String>,
 }
 
@@ -135,13 +135,13 @@ struct MetricDataResult {
     values: Vec<f64>,
 }
 
-/// Why an invocation gave no response.
+/// Why an invocation has no response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvocationError {
     /// The function failed.
     #[error("{kind}: {payload}")]
     Failed { kind: String, payload: String },
-    /// It has no concurrency left.
+    /// The function has no concurrency left.
     #[error("throttled: {0}")]
     Throttled(String),
     /// It is not known whether the function has run.
@@ -150,8 +150,8 @@ pub(crate) enum InvocationError {
 }
 
 impl Aws {
-    /// Clients of the endpoint, with the environment's credentials or, if there are none, any; S3 with its own
-    /// endpoint, with the environment's account there.
+    /// Clients of the endpoint, with the environment's credentials or, if there are none, with any. S3 has its own
+    /// endpoint, and the environment's account there.
     pub(crate) fn new(endpoint: &str, s3_endpoint: &str) -> Self {
         let base = function_kit::aws::sdk_config_for(Some(endpoint), names::REGION.to_owned());
         let config = match std::env::var_os("AWS_ACCESS_KEY_ID") {
@@ -163,7 +163,7 @@ impl Aws {
                 )))
                 .build(),
         };
-        // As the SDK's clients, which take no proxy from the environment.
+        // Like the SDK's clients, it ignores the environment's proxies.
         let http = reqwest::Client::builder().no_proxy().build().unwrap_or_default();
         let mut environment = Environment::of_process(&[function_kit::aws::S3_VARIABLES]);
         Self {
@@ -201,7 +201,7 @@ impl Aws {
         }
     }
 
-    /// Has the function invoked, and does not wait for it.
+    /// Invokes the function without waiting for its response.
     pub(crate) async fn invoke_soon(&self, function: &str, event: &impl ToString) -> anyhow::Result<()> {
         let invoke = self.lambda.invoke().function_name(function).invocation_type(InvocationType::Event);
         let invoke = invoke.payload(Blob::new(event.to_string()));
@@ -210,8 +210,8 @@ impl Aws {
     }
 }
 
-/// Long polls and invocations take their time, and so does a stand-in on a busy machine that gets tens of megabytes of
-/// executables; the caller decides about another try.
+/// Long polls and invocations take long, and so do uploads of tens of megabytes to a stand-in on a busy machine. The
+/// caller decides about a retry.
 fn with_long_timeouts(config: &SdkConfig) -> SdkConfig {
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(INVOCATION).build();
     let config = config.clone().into_builder().timeout_config(timeouts).retry_config(RetryConfig::disabled());

@@ -23,10 +23,10 @@ use tokio::{
 
 /// How long a child may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
-/// How long its supervisor may take on top of that.
+/// How long its supervisor may take. It is longer than [`GRACE`].
 const SUPERVISOR_GRACE: Duration = Duration::from_secs(12);
 const POLL: Duration = Duration::from_millis(50);
-/// How much of a failed child's log is shown.
+/// How many bytes of a failed child's log are shown.
 const LOG_TAIL: usize = 2000;
 
 const S3_VARIABLES: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"];
@@ -36,7 +36,7 @@ pub(crate) struct Child {
     name: &'static str,
     process: tokio::process::Child,
     log: PathBuf,
-    /// Closed when this process ends, even by SIGKILL: the supervisor's sign to end.
+    /// Closed when this process ends, even by SIGKILL. Then the supervisor ends.
     _alive: Option<ChildStdin>,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Program<'a> {
     pub name: &'static str,
     pub executable: &'a Path,
     pub args: Vec<String>,
-    /// All that it gets besides `PATH` and `LANG`.
+    /// Its only variables besides `PATH` and `LANG`.
     pub env: Vec<(&'a str, String)>,
     pub dir: &'a Path,
     pub log: PathBuf,
@@ -78,7 +78,7 @@ impl Child {
 
     /// Waits until `url` answers 2xx.
     pub(crate) async fn ready(&mut self, url: &str, limit: Duration) -> anyhow::Result<()> {
-        // It listens on this machine, whatever proxy the environment names.
+        // No proxy, because the server is on this machine.
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
         let end = Instant::now() + limit;
         loop {
@@ -97,7 +97,7 @@ impl Child {
         }
     }
 
-    /// Resolves if the process ends without being stopped.
+    /// Resolves if the process ends by itself.
     pub(crate) async fn ended(&mut self) -> anyhow::Error {
         match self.process.wait().await {
             Ok(status) => anyhow::anyhow!("{} ended by itself ({status}); {}", self.name, self.log_tail()),
@@ -123,14 +123,14 @@ impl Child {
     }
 }
 
-/// Where traces go: `OTEL_EXPORTER_OTLP_ENDPOINT` and what else OpenTelemetry reads from the environment.
+/// The variables for the export of traces: `OTEL_EXPORTER_OTLP_ENDPOINT` and OpenTelemetry's other variables.
 /// <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
 pub(crate) fn telemetry() -> Vec<(String, String)> {
     variables(|name| name.starts_with("OTEL_"))
 }
 
-/// Besides [`telemetry`], the address and the account of S3: what the functions behind the Lambda endpoint get from the
-/// environment of this process.
+/// The variables that the functions behind the Lambda endpoint get from this process: [`telemetry`], and the address
+/// and the account of S3.
 pub(crate) fn passed_on() -> Vec<(String, String)> {
     variables(|name| name.starts_with("OTEL_") || S3_VARIABLES.contains(&name))
 }
@@ -141,8 +141,8 @@ fn variables(is_wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
     std::env::vars_os().filter_map(text).filter(|(name, _)| is_wanted(name)).collect()
 }
 
-/// Runs `command` as a child until it ends, this process gets a signal, or its stdin is closed, and leaves none of its
-/// processes: otherwise the functions of the AWS stand-in would run for the rest of their minute.
+/// Runs `command` as a child until it ends, this process gets a signal, or its stdin is closed. Then it ends all of the
+/// child's processes. Otherwise the AWS stand-in's functions would run for the rest of their minute.
 pub(crate) async fn supervise(command: &[String]) -> anyhow::Result<()> {
     let mut term = signal(SignalKind::terminate())?;
     let mut child = Command::new(std::env::current_exe()?)
@@ -168,13 +168,13 @@ pub(crate) async fn supervise(command: &[String]) -> anyhow::Result<()> {
     };
     let _ = kill_process_group(pid, Signal::KILL);
     match status {
-        Some(status) if !status.success() => bail!("it ended with {status}"),
+        Some(status) if !status.success() => bail!("the program ended with {status}"),
         _ => Ok(()),
     }
 }
 
-/// Completes when the other end of stdin is closed. A separate thread waits for it: unlike a task of the
-/// runtime it does not keep the process from ending.
+/// Completes when the other end of stdin is closed. A separate thread waits for that. Unlike a task of the
+/// runtime, it does not keep the process from ending.
 fn stdin_closed() -> oneshot::Receiver<()> {
     let (sender, closed) = oneshot::channel();
     std::thread::spawn(move || {
@@ -196,14 +196,14 @@ fn end_with_parent() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Replaces this process by `command`. On Linux it gets a signal when the parent of this process ends; elsewhere the
-/// supervisor ends it, or the Runtime API whose connection closes. Returns only what went wrong.
+/// Replaces this process by `command`. On Linux it gets a signal when this process's parent ends. Elsewhere the
+/// supervisor ends it, or the closed connection to the Runtime API. It returns only if there is an error.
 pub(crate) fn become_program(command: &[String]) -> anyhow::Error {
     #[cfg(target_os = "linux")]
     if let Err(error) = end_with_parent() {
         return error;
     }
-    let [program, args @ ..] = command else { return anyhow::anyhow!("no program is named") };
+    let [program, args @ ..] = command else { return anyhow::anyhow!("the name of a program is missing") };
     let error = std::process::Command::new(program).args(args).exec();
     anyhow::Error::new(error).context(format!("{program} cannot be run"))
 }

@@ -1,4 +1,4 @@
-//! The functions of a run: what they are given, and where they come from.
+//! The functions of a run: their variables and their executables.
 
 use std::{
     collections::HashMap,
@@ -37,7 +37,7 @@ pub(crate) async fn deploy(
         limits,
         executable: folder.join(name),
         is_copied: !servers.has_own_aws,
-        // The stand-in's own environment has them: they may hold a secret, and it would write these into its state file.
+        // They may contain a secret, and the stand-in would write it into its state file. Its own environment has them.
         environment: if servers.has_own_aws {
             environment
         } else {
@@ -79,7 +79,7 @@ pub(crate) async fn deploy(
     Ok(())
 }
 
-/// The folder of the executables: this one's.
+/// The folder of the executables, which is this executable's folder.
 fn folder() -> anyhow::Result<PathBuf> {
     Ok(std::env::current_exe()?.parent().context("the folder of this executable is unknown")?.to_owned())
 }
@@ -93,7 +93,7 @@ fn executable(name: &str) -> anyhow::Result<PathBuf> {
     Ok(executable)
 }
 
-/// The variable of this process, which is one of `values`; the first of them where it is not set.
+/// The value of a variable of this process, which must be one of `values`; the first of them if it is not set.
 fn one_of(name: &str, values: [&'static str; 2]) -> anyhow::Result<String> {
     let value = std::env::var(name).unwrap_or_default();
     match values.iter().find(|known| value == **known || value.is_empty()) {
@@ -113,7 +113,7 @@ fn with_telemetry(environment: HashMap<String, String>) -> HashMap<String, Strin
 fn fetch_environment(servers: &Servers, options: &RunOptions) -> HashMap<String, String> {
     environment([
         ("FINNHUB_BASE_URL", servers.fetch_from().as_str()),
-        // The relay has the key of a live run.
+        // In a live run, only the relay has the key.
         ("FINNHUB_API_KEY", RECORDED_KEY),
         ("KAFKA_BOOTSTRAP_SERVERS", &servers.kafka),
         ("KAFKA_TOPIC", names::TOPIC),
@@ -131,15 +131,16 @@ fn warehouse_environment(servers: &Servers, function: &str) -> HashMap<String, S
     ])
 }
 
-/// serve-dashboard's instances, for the server at its address, with a log for their lines. Each starts with its first request.
+/// serve-dashboard's instances, for the server at its address, with a log for their lines. Each starts with its first
+/// request.
 pub(crate) fn start_dashboard(servers: &Servers, log: LogSink) -> anyhow::Result<Vec<Function>> {
     let mut config = FunctionConfig::new(names::SERVE, executable(names::SERVE)?);
     config.env = with_telemetry(warehouse_environment(servers, names::SERVE)).into_iter().collect();
-    // A stand-in bills nothing, so that it is asked more often than BigQuery is, or the proxy that has its prices.
+    // A stand-in bills nothing, so it is queried more often than BigQuery or the proxy with BigQuery's prices.
     if servers.proxy.is_none() {
         config.env.extend(environment([("DASHBOARD_CACHE_SECONDS", "1"), ("DASHBOARD_CHART_SECONDS", "5")]));
     }
-    // The page says that the prices are not today's.
+    // So that the page says that the prices are not current.
     let speed = servers.feed.as_ref().map(|feed| feed.speed().to_string());
     config.env.extend(speed.map(|speed| ("DASHBOARD_RECORDING_SPEED".to_owned(), speed)));
     config.env.push(("DASHBOARD_PIPELINE_URL".to_owned(), beside_metrics(&servers.metrics, PIPELINE_PATH)));
@@ -151,7 +152,8 @@ pub(crate) fn start_dashboard(servers: &Servers, log: LogSink) -> anyhow::Result
     Ok((0..instances).map(|_| Function::start(config.clone())).collect())
 }
 
-/// transform-quotes as in its container image, with a log for its lines: a Python runtime client behind the Runtime API.
+/// transform-quotes as in its container image, with a log for its lines: a Python runtime client behind the Runtime
+/// API.
 pub(crate) fn start_transform(
     data: &DataDir,
     project: &Path,

@@ -1,5 +1,6 @@
-//! The recorded days before the one that a first run replays. They are put into the bucket as archive-quotes would have,
-//! before S3 has events of it, and queued for load-quotes in messages of many objects, as a replay: one load takes all.
+//! The recorded days before the day that a first run replays. They are written to the bucket as archive-quotes would,
+//! before S3 sends events. Then they are queued for load-quotes in messages of many objects, as in a replay, so that
+//! one load takes all.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ const STEP_SECONDS: u64 = 900;
 /// How many objects are written at once.
 const CONCURRENCY: usize = 16;
 
-/// How many objects one message names: it may have 256 kB.
+/// How many objects one message names. A message may have 256 kB.
 const OBJECTS_A_MESSAGE: usize = 200;
 
 /// Where a first run begins: the last recorded day.
@@ -31,12 +32,11 @@ pub(crate) fn first_position(recording: &Recording) -> u64 {
     recording.seconds() - SESSION_SECONDS
 }
 
-/// Makes the buckets and the queues, and archives and queues the days before `feed`'s last. It returns how many quotes
-/// they have: none without a feed, or where the bucket holds something already. `s3_is_separate` and `delay` are
-/// [`Aws::storage`]'s.
+/// Creates the buckets and the queues, and archives and queues the days before `feed`'s last. Returns how many quotes
+/// they have: 0 without a feed, or if the bucket is not empty. `s3_is_separate` and `delay` are [`Aws::storage`]'s.
 ///
 /// # Errors
-/// When a store refuses.
+/// If a store refuses a request.
 pub(crate) async fn storage(
     aws: &Aws,
     s3_is_separate: bool,
@@ -53,11 +53,11 @@ pub(crate) async fn storage(
     Ok((queues, keys.len()))
 }
 
-/// Archives the quotes of the days before the last, each as if it had been fetched a second after the one before; all of them
-/// before now. It returns their keys, none where the bucket holds something already.
+/// Archives the quotes of the days before the last, each as if it had been fetched a second after the previous one, and
+/// all before now. Returns their keys; none if the bucket is not empty.
 ///
 /// # Errors
-/// When the store refuses an object.
+/// If the store refuses an object.
 async fn archive(aws: &Aws, recording: &Recording, symbols: &[String]) -> anyhow::Result<Vec<String>> {
     let bucket = names::BRONZE_BUCKET;
     aws.bucket(bucket).await?;
@@ -89,7 +89,7 @@ async fn archive(aws: &Aws, recording: &Recording, symbols: &[String]) -> anyhow
 /// Queues the objects for load-quotes.
 ///
 /// # Errors
-/// When the queue does not take a message.
+/// If the queue does not accept a message.
 async fn announce(aws: &Aws, queue_url: &str, keys: &[String]) -> anyhow::Result<()> {
     let record = |key: &String| {
         json!({

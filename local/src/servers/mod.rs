@@ -1,4 +1,4 @@
-//! The servers of a run, and what is created on them.
+//! The servers of a run, and their provisioning.
 
 pub(crate) mod aws;
 pub(crate) mod child;

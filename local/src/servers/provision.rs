@@ -1,4 +1,4 @@
-//! Creates on the stand-ins what Terraform creates in the cloud. Every step accepts what exists already.
+//! Creates the same resources on the stand-ins as Terraform in the cloud. Every step accepts existing resources.
 
 use std::{
     collections::HashMap,
@@ -27,16 +27,16 @@ use crate::{
     servers::aws::Aws,
 };
 
-/// Any role does: the stand-ins check none.
+/// Any role is accepted, because the stand-ins check none.
 const ROLE: &str = "arn:aws:iam::000000000000:role/quoteflow-local";
-/// How often a message may fail before it goes to the dead-letter queue.
+/// How often a message may fail before it is moved to the dead-letter queue.
 const MAX_RECEIVES: u32 = 5;
 /// How long a message that was received stays hidden, in seconds: longer than load-quotes may run.
 const VISIBILITY_SECONDS: u32 = 2 * names::LOAD_LIMITS.timeout_seconds;
 
-/// Where a separate S3 server, such as `MinIO`, posts its events to, beside the metrics.
+/// The path to which a separate S3 server, such as `MinIO`, posts its events, on the metrics' server.
 pub(crate) const WEBHOOK_PATH: &str = "/object-events";
-/// The webhook in `MinIO`'s notifications: `MINIO_NOTIFY_WEBHOOK_ENDPOINT_QUOTEFLOW`.
+/// The webhook of `MINIO_NOTIFY_WEBHOOK_ENDPOINT_QUOTEFLOW` in `MinIO`'s notifications.
 /// <https://docs.min.io/community/minio-object-store/reference/minio-server/settings/notifications/webhook-service.html>
 const WEBHOOK_ARN: &str = "arn:minio:sqs::QUOTEFLOW:webhook";
 
@@ -47,12 +47,12 @@ pub(crate) struct Queues {
     pub dead_letter: String,
 }
 
-/// How many messages a queue holds.
+/// How many messages are in a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Messages {
-    /// Those that nobody has received, also while the queue's delay hides them.
+    /// Messages that were not received yet, including those that the queue's delay hides.
     pub waiting: u64,
-    /// Those being worked on.
+    /// Messages that are being processed.
     pub taken: u64,
 }
 
@@ -61,12 +61,12 @@ pub(crate) struct FunctionSpec {
     pub name: &'static str,
     pub limits: Limits,
     pub executable: PathBuf,
-    /// Whether it must be copied to the endpoint, or else can be run there from where it is.
+    /// Whether it must be copied to the endpoint. Otherwise it is run from its folder.
     pub is_copied: bool,
     pub environment: HashMap<String, String>,
 }
 
-/// Makes the topic where it is missing.
+/// Creates the topic if it is missing.
 pub(crate) async fn topic(bootstrap_servers: &str) -> anyhow::Result<()> {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", bootstrap_servers).create()?;
@@ -83,9 +83,9 @@ pub(crate) async fn topic(bootstrap_servers: &str) -> anyhow::Result<()> {
 }
 
 impl Aws {
-    /// Makes the buckets and the queues, and has S3 send an event of every new object to the queue; where S3 is another server, by
-    /// its webhook. The AWS stand-in ignores the window in which AWS gathers a batch. With `delay` each message waits in the queue
-    /// for that long instead, so that a burst is one batch there as well.
+    /// Creates the buckets and the queues, and makes S3 send an event of every new object to the queue, through its
+    /// webhook if S3 is a separate server. The AWS stand-in ignores the window in which AWS gathers a batch. With
+    /// `delay` each message waits in the queue for that long instead, so that a burst is one batch there, too.
     pub(crate) async fn storage(&self, s3_is_separate: bool, delay: bool) -> anyhow::Result<Queues> {
         for bucket in [names::BRONZE_BUCKET, names::QUARANTINE_BUCKET] {
             self.bucket(bucket).await?;
@@ -139,7 +139,7 @@ impl Aws {
         Ok(Queues { archived, dead_letter })
     }
 
-    /// Makes the bucket, if it is not there.
+    /// Creates the bucket if it is missing.
     pub(crate) async fn bucket(&self, bucket: &str) -> anyhow::Result<()> {
         let made = self.s3.create_bucket().bucket(bucket).send().await;
         match made.as_ref().err().map(ProvideErrorMetadata::code) {
@@ -148,7 +148,8 @@ impl Aws {
         }
     }
 
-    /// An earlier version may have made the queue with other attributes: they are set in any case.
+    /// Creates the queue if it is missing. The attributes are always set, because an earlier version may have set
+    /// others.
     async fn queue<const N: usize>(
         &self,
         name: &str,
@@ -164,10 +165,10 @@ impl Aws {
         Ok(url)
     }
 
-    /// How many messages the queue holds.
+    /// How many messages are in the queue.
     ///
     /// # Errors
-    /// When the queue does not answer, or does not report them.
+    /// If the queue does not answer, or does not report the numbers.
     pub(crate) async fn messages(&self, queue_url: &str) -> anyhow::Result<Messages> {
         use QueueAttributeName::{
             ApproximateNumberOfMessages as Visible, ApproximateNumberOfMessagesDelayed as Delayed,
@@ -256,10 +257,10 @@ impl Aws {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        anyhow::bail!("the function {name} does not become active")
+        anyhow::bail!("the function {name} did not become active")
     }
 
-    /// Gives load-quotes the messages of the queue.
+    /// Creates the trigger that invokes load-quotes with the messages of the queue.
     pub(crate) async fn queue_trigger(&self, queue_url: &str) -> anyhow::Result<()> {
         let cannot = "the trigger of load-quotes cannot be created";
         let scaling = ScalingConfig::builder().maximum_concurrency(names::QUEUE_CONCURRENCY).build();
@@ -326,8 +327,8 @@ impl Aws {
     }
 }
 
-/// The zip of a function: as `bootstrap` its executable, or a script that becomes it. Executables that are not stripped have
-/// 40 MB and more: four of them, sent as base64, would take seconds.
+/// The zip of a function. Its `bootstrap` is the executable, or a script that runs it: executables that are not
+/// stripped have 40 MB and more, and to send four of them as base64 would take seconds.
 fn zipped(executable: &Path, is_copied: bool) -> anyhow::Result<Vec<u8>> {
     let bootstrap = if is_copied {
         std::fs::read(executable).with_context(|| format!("{} cannot be read", executable.display()))?

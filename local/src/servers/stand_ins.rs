@@ -1,4 +1,4 @@
-//! The servers of a run: those that the environment names, and a stand-in for each that it does not.
+//! The servers of a run: those that the environment names, and a stand-in for each other one.
 
 use std::{
     net::TcpListener,
@@ -28,13 +28,13 @@ use crate::{
 };
 
 const START: Duration = Duration::from_mins(1);
-/// How long an earlier run's stand-ins may take to leave their ports.
+/// How long an earlier run's stand-ins may take to release their ports.
 const PORT_WAIT: Duration = Duration::from_secs(10);
 const FINNHUB: &str = "https://finnhub.io/api/v1";
-/// The key that the functions have: the recorded feed takes it, and the relay to a live Finnhub has the real one.
+/// The functions' key. The recorded feed accepts it. In a live run, the relay has the real key.
 pub(crate) const RECORDED_KEY: &str = "recorded";
 
-/// The addresses of other servers, as the environment gives them.
+/// The addresses of other servers, read from the environment.
 pub(crate) struct ExternalServers {
     kafka: Option<String>,
     aws: Option<String>,
@@ -64,22 +64,22 @@ impl ExternalServers {
     /// The live Finnhub; `None` for the recording.
     ///
     /// # Errors
-    /// When the address or the key cannot be used.
+    /// If the address or the key cannot be used.
     pub(crate) fn upstream(&self) -> anyhow::Result<Option<Upstream>> {
         if self.is_recorded() {
             return Ok(None);
         }
         let base_url = self.finnhub.as_deref().unwrap_or(FINNHUB);
-        // A server of Finnhub's shape may need none.
+        // Another server with Finnhub's API may need no key.
         Upstream::new(base_url, self.finnhub_key.as_deref().unwrap_or(RECORDED_KEY)).map(Some)
     }
 
-    /// What is polled, and how often.
+    /// The symbols that are polled, and how often.
     ///
     /// # Errors
-    /// When the options do not fit to where quotes come from.
+    /// If the options do not match the source of the quotes.
     pub(crate) fn polling(&self, options: &RunOptions) -> anyhow::Result<Polling> {
-        #[allow(clippy::float_cmp, reason = "the default itself is looked for")]
+        #[allow(clippy::float_cmp, reason = "it is compared with the exact default")]
         if !self.is_recorded() && options.speed != 1.0 {
             bail!("--speed works with the recording only, but FINNHUB_API_KEY or FINNHUB_BASE_URL is set");
         }
@@ -99,7 +99,7 @@ struct Ports {
 }
 
 impl Ports {
-    /// The ports from `base` on, once they are free; free ones for 0.
+    /// The ports from `base` on, when they are free; any free ones if `base` is 0.
     async fn take(base: u16, external: &ExternalServers, has_proxy: bool) -> anyhow::Result<Self> {
         if base == 0 {
             // All are bound at the same time, so that no two are the same.
@@ -116,7 +116,7 @@ impl Ports {
                 metrics: port(metrics)?,
             });
         }
-        let Some(last) = base.checked_add(5) else { bail!("--port-base {base} leaves no room for 6 ports") };
+        let Some(last) = base.checked_add(5) else { bail!("--port-base {base} is too high: 6 ports are needed") };
         let (kafka, aws, bigquery, feed, dashboard) = (base, base + 1, base + 2, base + 3, base + 4);
         let ports = Self { kafka, aws, bigquery, feed, dashboard, metrics: last };
         let needed = [
@@ -143,25 +143,25 @@ impl Ports {
     }
 }
 
-/// Every server of a run, and those of them that the run started.
+/// The addresses of all servers of a run, and the servers that the run started.
 pub(crate) struct Servers {
     pub kafka: String,
     pub aws: String,
-    /// The AWS endpoint's own, or another.
+    /// S3: the AWS endpoint, or another server.
     pub s3: String,
-    /// For clients: the stand-in, or the proxy that gives it the cloud's pace.
+    /// BigQuery for clients: the stand-in, or the proxy that adds the cloud's pace.
     pub bigquery: String,
-    /// The stand-in itself, for who only watches.
+    /// The stand-in itself, for observers.
     pub bigquery_itself: String,
     /// With `--cloud-latency`.
     pub proxy: Option<Proxy>,
     pub finnhub: String,
-    /// Where the dashboard is to be.
+    /// The dashboard's address.
     pub dashboard: String,
-    /// Where the metrics are to be.
+    /// The metrics' address.
     pub metrics: String,
-    /// Whether the functions have [`child::passed_on`] from the stand-in's environment. It would write their own
-    /// variables, secrets among them, into its state file.
+    /// Whether the functions get [`child::passed_on`] from the stand-in's environment. The stand-in would write the
+    /// functions' own variables, secrets included, into its state file.
     pub has_own_aws: bool,
     pub polling: Polling,
     pub feed: Option<Feed>,
@@ -247,7 +247,7 @@ impl Servers {
         Ok(servers)
     }
 
-    /// What a client needs to use each part itself.
+    /// The addresses and names that a client needs to use each part.
     pub(crate) fn endpoints(&self) -> Endpoints {
         let dataset = |layer| format!("{}{layer}", names::DATASET);
         Endpoints {
@@ -273,14 +273,14 @@ impl Servers {
         }
     }
 
-    /// Notes what a live Finnhub said before anything was started.
+    /// Notes the first answer of a live Finnhub.
     pub(crate) fn note_first_answer(&self, answer: Option<FirstAnswer>) {
         if let (Some(relay), Some(answer)) = (&self.relay, answer) {
             relay.note_first_answer(answer);
         }
     }
 
-    /// What fetch-quotes has in Finnhub's place.
+    /// The address that fetch-quotes uses for Finnhub.
     pub(crate) fn fetch_from(&self) -> String {
         self.relay.as_ref().map_or_else(|| self.finnhub.clone(), Relay::base_url)
     }
@@ -291,7 +291,7 @@ impl Servers {
         recorded.or_else(|| self.relay.as_ref().map(Relay::quotes)).unwrap_or_default()
     }
 
-    /// Why Finnhub, or the recording in its place, gives no quotes now.
+    /// Why Finnhub, or the recording, returns no quotes now.
     pub(crate) fn trouble(&self) -> Option<String> {
         let refused = |feed: &Feed| match feed.served().newest? {
             200 => None,
@@ -304,7 +304,7 @@ impl Servers {
         self.feed.as_ref().map_or_else(|| self.relay.as_ref()?.trouble(), refused)
     }
 
-    /// Gives no more quotes.
+    /// Stops returning quotes.
     pub(crate) fn end_polling(&self) {
         if let Some(feed) = &self.feed {
             feed.set_fault(None, Fault::Status(503));
@@ -314,7 +314,7 @@ impl Servers {
         }
     }
 
-    /// Where the function finds BigQuery.
+    /// The function's address of BigQuery.
     pub(crate) fn bigquery_of(&self, function: &str) -> String {
         match &self.proxy {
             Some(proxy) => format!("{}/{function}", proxy.url()),
@@ -330,7 +330,7 @@ impl Servers {
         Ok(())
     }
 
-    /// The first stand-in that ends without being stopped.
+    /// Resolves when the first stand-in ends by itself.
     pub(crate) async fn ended(&mut self) -> anyhow::Error {
         match self.children.as_mut_slice() {
             [] => std::future::pending().await,
@@ -342,7 +342,7 @@ impl Servers {
         }
     }
 
-    /// Stops what was started.
+    /// Stops the started servers.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         if let Some(feed) = self.feed {
             feed.stop().await;
@@ -383,13 +383,13 @@ async fn start_broker(data: &DataDir, port: u16) -> anyhow::Result<Broker> {
 
 fn start_aws(data: &DataDir, python: &Path, servers: &Servers, port: u16) -> anyhow::Result<Child> {
     let passed_on = child::passed_on();
-    // Functions inherit all of it.
+    // The functions inherit the whole environment.
     let mut env: Vec<_> = passed_on.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
     env.extend([
         ("AWS_ENDPOINT_URL", servers.aws.clone()),
         ("GATEWAY_PORT", port.to_string()),
         ("BIND_HOST", "127.0.0.1".to_owned()),
-        // Both would listen on ports of their own.
+        // Both would listen on further ports.
         ("IOT_MTLS_ENABLED", "0".to_owned()),
         ("SFTP_ENABLED", "0".to_owned()),
         ("MINISTACK_REGION", names::REGION.to_owned()),
@@ -440,9 +440,9 @@ async fn start_bigquery(data: &DataDir, project: &Path, python: &Path, port: u16
         executable: python,
         args: args.into_iter().map(str::to_owned).collect(),
         env: vec![
-            // It would be downloaded.
+            // It would download the extension.
             ("BQEMU_ENABLE_FORMAT_EXTENSIONS", "false".to_owned()),
-            // A copy of a table for each change would be kept for a week.
+            // Otherwise it keeps a copy of a table for each change for a week.
             ("BQEMU_TIME_TRAVEL_RETENTION_DAYS", "0".to_owned()),
             ("HOME", data.text("home")),
             ("TMPDIR", data.text("tmp")),

@@ -1,4 +1,4 @@
-//! The Kafka trigger that no free emulator has: what an event source mapping does, against any Lambda
+//! The Kafka trigger, which no free emulator has: does what an event source mapping does, with any Lambda
 //! endpoint.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -27,10 +27,10 @@ use crate::{
     },
 };
 
-/// The most that an invocation may carry is 6 MB; base64 makes 4 of 3.
+/// An invocation may have 6 MB, and base64 turns 3 bytes into 4.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// Reads the topic, invokes archive-quotes with batches of it, and commits what it has archived.
+/// Reads the topic, invokes archive-quotes with batches of records, and commits the archived ones.
 pub(crate) struct Bridge {
     consumer: Arc<StreamConsumer>,
     bootstrap_servers: String,
@@ -75,8 +75,8 @@ impl Bridge {
         Ok(Self { consumer: Arc::new(consumer), bootstrap_servers, aws, latencies, store_counts, metrics })
     }
 
-    /// Runs until it is stopped. A batch that is not archived is tried again, whatever the error:
-    /// what is behind it must wait, as on AWS.
+    /// Runs until it is stopped. A batch that is not archived is tried again, whatever the error.
+    /// Later records must wait, as on AWS.
     pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         while let Some(batch) = stop.run_until_cancelled(self.gather()).await {
             let Some(done) = stop.run_until_cancelled(self.deliver(batch?)).await else { break };
@@ -105,7 +105,7 @@ impl Bridge {
         loop {
             match self.consumer.recv().await {
                 Ok(message) => return Ok(message),
-                // librdkafka reconnects by itself; only a fatal error ends the consumer.
+                // librdkafka reconnects by itself. Only a fatal error ends the consumer.
                 Err(error) if self.consumer.client().fatal_error().is_none() => {
                     tracing::warn!("Kafka: {error}");
                 }
@@ -165,7 +165,7 @@ impl Bridge {
         let committed =
             tokio::task::spawn_blocking(move || consumer.commit(&offsets, CommitMode::Sync)).await?;
         if let Err(error) = committed {
-            // The next commit covers this one, and a batch that comes again is found to be archived.
+            // The next commit includes this one, and archiving a batch again does no harm.
             tracing::warn!("the offsets were not committed: {error}");
         }
         Ok(())

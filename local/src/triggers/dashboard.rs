@@ -1,4 +1,4 @@
-//! The dashboard's address: a front that does what a Lambda function URL does.
+//! The dashboard's server, which does what a Lambda function URL does.
 
 use std::{
     collections::HashMap,
@@ -31,8 +31,7 @@ pub(crate) struct Dashboard {
 }
 
 impl Dashboard {
-    /// Listens at `url` (`http://127.0.0.1:14504/`) and passes each request to an instance of the function that has
-    /// nothing to do.
+    /// Listens at `url` (`http://127.0.0.1:14504/`) and passes each request to an idle instance of the function.
     pub(crate) async fn start(
         url: &str,
         instances: Vec<Function>,
@@ -55,7 +54,7 @@ impl Dashboard {
         }
     }
 
-    /// Takes no more requests and ends the function; those on their way get 502.
+    /// Stops accepting requests and ends the function. Running requests get 502.
     pub(crate) async fn stop(self) {
         self.server.abort();
         for instance in &self.instances.all {
@@ -64,7 +63,7 @@ impl Dashboard {
     }
 }
 
-/// The function's instances. As on AWS, each answers one request at a time: a slow one holds up no other.
+/// The function's instances. As on AWS, each answers one request at a time, so a slow request delays no other.
 struct Instances {
     all: Vec<Function>,
     idle: Mutex<Vec<usize>>,
@@ -79,14 +78,14 @@ impl Instances {
 
     async fn invoke(&self, metrics: &Metrics, event: String) -> anyhow::Result<Vec<u8>> {
         let _permit = self.permits.acquire().await?;
-        // The one that was used last: what it knows is the newest.
+        // The instance that was used last has the newest figures.
         let at = lock(&self.idle).pop();
         let used = Used { instances: self, at: at.context("no instance is idle")? };
         Ok(metrics.invoke(&self.all[used.at], event).await?)
     }
 }
 
-/// A busy instance; it is idle again when it has answered, or when nobody waits for the answer.
+/// A busy instance. It is idle again when it has answered, or when the request was given up.
 struct Used<'a> {
     instances: &'a Instances,
     at: usize,

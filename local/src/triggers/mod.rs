@@ -1,4 +1,4 @@
-//! What invokes the functions, or passes on what does.
+//! Invokes the functions, and passes on the events that do.
 
 pub(crate) mod bridge;
 pub(crate) mod dashboard;

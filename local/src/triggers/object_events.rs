@@ -1,5 +1,5 @@
-//! Events of new objects from an S3 server that is not the AWS endpoint's, such as `MinIO`, and so cannot send them to its
-//! SQS itself: it posts them here, and they are sent to the queue.
+//! Events of new objects from a separate S3 server, such as `MinIO`, which cannot send them to the AWS endpoint's SQS
+//! itself. It posts them here, and they are sent to the queue.
 
 use aws_sdk_sqs::Client;
 use axum::{Router, extract::State, http::StatusCode, routing::post};
@@ -12,8 +12,8 @@ struct Queue {
     url: String,
 }
 
-/// Takes events in S3's format at [`WEBHOOK_PATH`] and sends each to the queue as it is. It answers 502 where the queue did not
-/// take the event, so that it is posted again.
+/// Receives events in S3's format at [`WEBHOOK_PATH`] and sends each to the queue unchanged. If the queue does not
+/// accept the event, it answers 502, so that the event is posted again.
 pub(crate) fn router(sqs: Client, queue_url: String) -> Router {
     Router::new().route(WEBHOOK_PATH, post(forward)).with_state(Queue { sqs, url: queue_url })
 }

@@ -11,16 +11,16 @@ use crate::{
     watch::{metrics::Metrics, store_counts::StoreCounts},
 };
 
-/// From the end of one run to the next. The cloud's schedule has 15 minutes, because a run is billed there; here it costs
-/// nothing, and a short try of the flow shows quotes that are settled, too.
+/// From the end of one run to the next. The cloud's schedule has 15 minutes, because a run is billed there. Here it
+/// costs nothing, and with a shorter pause even a short trial shows settled quotes.
 const PAUSE: Duration = Duration::from_mins(3);
 /// The pause after a run that failed.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 
-/// What came of a run of transform-quotes.
+/// The result of a run of transform-quotes.
 pub(crate) type Settled = Result<Vec<u8>, InvokeError>;
 
-/// Settles what was loaded, and makes the views that are missing.
+/// Settles the loaded quotes, and creates missing views.
 pub(crate) async fn settle(function: Arc<Function>, metrics: Arc<Metrics>) -> Settled {
     metrics.invoke(&function, "{}".to_owned()).await
 }
@@ -30,12 +30,12 @@ pub(crate) struct Transform {
     pub function: Arc<Function>,
     pub store_counts: Arc<StoreCounts>,
     pub metrics: Arc<Metrics>,
-    /// Told of every run.
+    /// Notified of every run.
     pub transformed: Arc<Notify>,
 }
 
 impl Transform {
-    /// Notes what came of a run, and returns the pause until the next.
+    /// Notes the result of a run, and returns the pause until the next.
     pub(crate) fn note(&self, settled: Settled) -> Duration {
         match settled {
             Ok(_) => {
@@ -51,7 +51,7 @@ impl Transform {
         }
     }
 
-    /// Begins after a pause, and goes on until it is stopped. A run that is under way then ends with its function.
+    /// Begins after a pause, and continues until it is stopped. A current run then ends with its function.
     pub(crate) async fn run(self, mut pause: Duration, stop: CancellationToken) -> anyhow::Result<()> {
         while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
             let settling = settle(Arc::clone(&self.function), Arc::clone(&self.metrics));

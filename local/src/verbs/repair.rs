@@ -1,4 +1,4 @@
-//! By hand: `quoteflow replay` and `quoteflow redrive`. Both are safe to repeat.
+//! Repairs by hand: `quoteflow replay` and `quoteflow redrive`. Both are safe to repeat.
 
 use std::path::Path;
 
@@ -74,13 +74,13 @@ pub(crate) async fn replay(data_dir: &Path, options: ReplayOptions) -> anyhow::R
     });
     let answer = aws.invoke(names::RECONCILE, &request).await.context("the replay failed; repeat it")?;
     let Outcome { symbols, queued } = serde_json::from_slice(&answer)?;
-    // Batches have quotes of any symbol.
+    // Batches may have quotes of every symbol, so they are not counted by symbols.
     let of = if symbols > 0 { format!(" of {symbols} symbols") } else { String::new() };
     println!("queued {queued} objects{of} to be loaded again");
     Ok(())
 }
 
-/// Gives dead letters and quarantined records another try.
+/// Processes dead letters and quarantined records again.
 pub(crate) async fn redrive(data_dir: &Path) -> anyhow::Result<()> {
     let endpoints = Endpoints::load(data_dir)?;
     let aws = Aws::new(&endpoints.aws_endpoint_url, &endpoints.s3_endpoint_url);
@@ -104,7 +104,7 @@ async fn redrive_dead_letters(aws: &Aws, endpoints: &Endpoints) -> anyhow::Resul
         let messages = receive.send().await.context("the dead letters cannot be read")?.messages;
         let Some(messages) = messages.filter(|messages| !messages.is_empty()) else { return Ok(moved) };
         for message in messages {
-            // Sent before it is deleted: a message that is sent twice is loaded once.
+            // It is sent before it is deleted: a message that is sent twice is loaded once.
             let body = message.body.unwrap_or_default();
             aws.sqs.send_message().queue_url(&to).message_body(body).send().await?;
             let receipt = message.receipt_handle.unwrap_or_default();
@@ -114,7 +114,7 @@ async fn redrive_dead_letters(aws: &Aws, endpoints: &Endpoints) -> anyhow::Resul
     }
 }
 
-/// What archive-quotes wrote; see its `Quarantined`.
+/// The object that archive-quotes wrote; see its `Quarantined`.
 #[derive(Deserialize)]
 struct Quarantined {
     topic: Option<String>,
@@ -126,7 +126,7 @@ struct Quarantined {
 }
 
 impl Quarantined {
-    /// The record as Kafka's event had it.
+    /// The record as it was in Kafka's event.
     fn record(self) -> anyhow::Result<Value> {
         match self.record {
             Some(record) => Ok(serde_json::from_str(&record)?),
