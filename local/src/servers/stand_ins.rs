@@ -116,7 +116,9 @@ impl Ports {
                 metrics: port(metrics)?,
             });
         }
-        let Some(last) = base.checked_add(5) else { bail!("--port-base {base} is too high: 6 ports are needed") };
+        let Some(last) = base.checked_add(5) else {
+            bail!("--port-base {base} is too high: 6 ports are needed")
+        };
         let (kafka, aws, bigquery, feed, dashboard) = (base, base + 1, base + 2, base + 3, base + 4);
         let ports = Self { kafka, aws, bigquery, feed, dashboard, metrics: last };
         let needed = [

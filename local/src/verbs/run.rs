@@ -1,4 +1,4 @@
-//! `quoteflow run`: starts everything, watches it, and stops it.
+//! `quoteflow run`: starts the flow, watches it, and stops it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -52,18 +52,18 @@ use crate::{
     },
 };
 
-/// The file in the data folder that holds the flow's state in words, for `quoteflow status`.
+/// The file in the data folder with the flow's state in words, for `quoteflow status`.
 pub(crate) const STATE: &str = "now.json";
 const REPORT_EVERY: Duration = Duration::from_secs(2);
-/// How long quotes on their way are waited for at the end.
+/// How long the end waits for quotes that are not in gold yet.
 const DRAIN: Duration = Duration::from_mins(1);
-/// How long an invocation that failed is shown: what is tried again usually succeeds.
+/// How long a failed invocation is shown. A retry usually succeeds.
 const FAILURE_SHOWN: Duration = Duration::from_mins(2);
 /// The schedule of reconcile-quotes if S3 may send no events.
 const EVERY_FIVE_MINUTES: &str = "rate(5 minutes)";
-/// The Scheduler fills it in.
+/// An event in which the Scheduler inserts the time.
 const SCHEDULED_TIME: &str = r#"{"scheduled_time":"<aws.scheduler.scheduled-time>"}"#;
-/// How long before a minute's end its schedule must be there to be sure to fire for the next one.
+/// How long before a minute's end the schedule must exist to fire for the next minute.
 const SCHEDULE_LEAD_MS: u64 = 15_000;
 
 /// Everything that a run has started.
@@ -87,7 +87,7 @@ struct Flow {
     started: Timestamp,
     fetching: Fetching,
     billing: Option<Billing>,
-    /// How many invocations have failed, and since when that is known.
+    /// How many invocations have failed, and when the number last changed.
     failed: (u64, Instant),
     stall: Stall,
 }
@@ -104,7 +104,7 @@ pub(crate) async fn run(options: RunOptions) -> anyhow::Result<()> {
     outcome.and(stopped)
 }
 
-/// Ctrl-C and the like.
+/// The signals that stop a run, such as Ctrl-C.
 struct Interrupts([Signal; 3]);
 
 impl Interrupts {
@@ -160,7 +160,7 @@ impl Flow {
             &servers,
             logs::of_hosted(&data, names::TRANSFORM, &metrics)?,
         )?;
-        // dbt takes seconds to start, and so do the stand-ins.
+        // dbt takes seconds to start, like the stand-ins, so it starts at the same time.
         transform.warm();
         servers.ready().await?;
         let dashboard =
@@ -171,12 +171,12 @@ impl Flow {
         let warehouse = Warehouse::connect(stand_in).await?;
         let tables = async {
             warehouse.create_tables().await?;
-            // Asked before dbt runs: of a first run that is under way, the views are there one after the other.
-            // A stand-in's answer about a view that is missing is empty.
+            // Queried before dbt runs, because a first run creates the views one after the other. For a missing
+            // view, the stand-in's answer is empty.
             let prices = warehouse.run(&statements::LATEST_PRICES, &[]).await;
             let has_gold = prices.is_ok_and(|prices| !prices.rows.is_empty());
             progress.done("bigquery", &format!("{}, raw tables", servers.bigquery));
-            // The first run makes the views, before the first quote comes.
+            // The first run creates the views before the first quote arrives.
             let first =
                 (!has_gold).then(|| tokio::spawn(settle(Arc::clone(&transform), Arc::clone(&metrics))));
             anyhow::Ok((has_gold, first))
@@ -254,7 +254,7 @@ impl Flow {
             }
         };
         flow.start_tasks(transform, pause)?;
-        // A killed run may have lost the events of what it archived.
+        // A killed run may have lost the events of objects that it archived.
         if history == 0 {
             flow.aws.invoke_soon(names::RECONCILE, &json!({ "grace_seconds": 0 })).await?;
         }
@@ -290,7 +290,7 @@ impl Flow {
         Ok(())
     }
 
-    /// Runs the schedule, or the polls asked for, and reports until it is time to stop.
+    /// Runs the schedule, or the requested polls, and reports until it is time to stop.
     async fn watch(&mut self, interrupts: &mut Interrupts) -> anyhow::Result<()> {
         let mut polls = if let Some(polls) = self.options.polls {
             tokio::spawn(poll(self.aws.clone(), polls, self.options.interval))
@@ -321,7 +321,7 @@ impl Flow {
                 _ = reports.tick() => {
                     let reported = tokio::select! {
                         reported = self.report(Phase::Running) => reported,
-                        // A store that does not answer must not hold up the stop.
+                        // A store that does not answer must not delay the stop.
                         () = interrupts.next() => break,
                     };
                     self.show(reported, &mut screen)?;
@@ -334,14 +334,14 @@ impl Flow {
                     break;
                 }
                 ended = self.tasks.join_next() => {
-                    ended.context("no task is left")?.context("a task panicked")??;
+                    ended.context("no task is left")?.context("a task of the flow panicked")??;
                     bail!("a part of the flow ended by itself");
                 }
                 error = self.servers.ended() => return Err(error),
             }
         }
         screen.end();
-        // From now on no quotes are given.
+        // From now on no quotes are returned.
         let trouble = self.servers.trouble();
         self.drain(interrupts, &mut screen).await?;
         self.store_counts.list_buckets().await?;
@@ -360,7 +360,7 @@ impl Flow {
         Ok(())
     }
 
-    /// Shows how far the quotes are, or which store does not answer.
+    /// Shows the progress of the quotes, or which store does not answer.
     fn show(&mut self, reported: anyhow::Result<Counts>, screen: &mut Screen) -> anyhow::Result<()> {
         let (fetched, latencies) = (self.servers.quotes(), self.latencies.by_stage());
         let state = match reported {
@@ -379,8 +379,8 @@ impl Flow {
                 self.state(trouble)
             }
             Err(error) => {
-                tracing::warn!("no report now: {error:#}");
-                // The log has the rest.
+                tracing::warn!("the stores could not be counted for the report: {error:#}");
+                // The log has the whole error.
                 error.to_string().split(": ").next().unwrap_or_default().to_owned()
             }
         };
@@ -390,8 +390,8 @@ impl Flow {
         Ok(())
     }
 
-    /// Polls at once until the schedule does: to this minute's end, or to the next one's where this one is
-    /// nearly over. Should the schedule fire earlier, the function's concurrency of 1 turns it away.
+    /// Polls immediately until the schedule does: to the end of this minute, or of the next one if this one is nearly
+    /// over. If the schedule fires earlier, the function's concurrency of 1 throttles it.
     async fn start_polling(&self) -> anyhow::Result<()> {
         self.aws.schedule(names::FETCH, names::FETCH_SCHEDULE, SCHEDULED_TIME).await?;
         let left = MINUTE_MS - now_ms() % MINUTE_MS;
@@ -400,23 +400,23 @@ impl Flow {
         self.aws.invoke_soon(names::FETCH, &json!({ "polls": polls })).await
     }
 
-    /// Says that the market is closed, or what else keeps quotes from coming.
+    /// Prints that the market is closed, or why else no quotes arrive.
     fn say_market(&self) {
         let Some(relay) = &self.servers.relay else { return };
         if let Some(trouble) = relay.trouble() {
-            screen::say(&format!("{trouble}; goes on trying\n"));
+            screen::say(&format!("{trouble}; polling continues\n"));
         } else if let Some(Closed { why, until, .. }) = relay.closed() {
             screen::say(&format!("{why}\n{until}. Each symbol is polled once, for its last price."));
             screen::say("For prices that move: --symbols BINANCE:BTCUSDT, or unset FINNHUB_API_KEY.\n");
         }
     }
 
-    /// The newest reason why there are no quotes, or what failed lately; `None` while all is well.
+    /// The newest reason why there are no quotes, or a recent failure; `None` if all is well.
     fn trouble(&mut self, counts: Counts, stall: Option<&str>) -> Option<String> {
         let relay = self.servers.relay.as_ref();
         let unknown = relay.map(Relay::unknown).unwrap_or_default();
         if !unknown.is_empty() {
-            screen::say(&format!("Finnhub has no data for {}: is that its name?", unknown.join(", ")));
+            screen::say(&format!("Finnhub has no data for {}: is the symbol right?", unknown.join(", ")));
         }
         if counts.failed > self.failed.0 {
             self.failed = (counts.failed, Instant::now());
@@ -432,19 +432,19 @@ impl Flow {
             .or_else(|| (dead_letters > 0).then(|| format!("dead letters: {dead_letters}")))
     }
 
-    /// The trouble, or that the market is closed, or that all is well.
+    /// The problem, or that the market is closed, or that all is well.
     fn state(&self, trouble: Option<String>) -> String {
         let closed = || self.closed().map(|closed| closed.short);
         trouble.or_else(closed).unwrap_or_else(|| "all well".to_owned())
     }
 
-    /// That the market is closed, if nothing is polled meanwhile.
+    /// The closed market, if it is the reason that nothing is polled.
     fn closed(&self) -> Option<Closed> {
         let closed = self.servers.relay.as_ref().and_then(Relay::closed);
         closed.filter(|_| self.servers.polling.is_us_only())
     }
 
-    /// Polls for the rest of the minute whose event met a running invocation.
+    /// Polls for the rest of a minute whose event was throttled by a running invocation.
     async fn poll_again(&self, send_again: &mut SendAgain) -> anyhow::Result<()> {
         let now = now_ms();
         if self.options.polls.is_some() || !send_again.is_due(self.metrics.throttles(names::FETCH), now) {
@@ -489,7 +489,7 @@ impl Flow {
         Some(billing.report(proxy.usage(), &self.metrics.functions(), self.fetching.lasted()))
     }
 
-    /// Stops fetching and waits until everything fetched has arrived.
+    /// Stops fetching, and waits until all fetched quotes have arrived.
     async fn drain(&mut self, interrupts: &mut Interrupts, screen: &mut Screen) -> anyhow::Result<()> {
         self.servers.end_polling();
         self.fetching.end();
@@ -516,7 +516,7 @@ impl Flow {
         }
     }
 
-    /// Stops what was started, the last first.
+    /// Stops everything that was started, in reverse order.
     async fn stop(mut self) -> anyhow::Result<()> {
         self.stop.cancel();
         while let Some(ended) = self.tasks.join_next().await {
@@ -533,7 +533,7 @@ impl Flow {
     }
 }
 
-/// Where quotes come from: a recording as `Feb 11, 2019, from 09:30:00 on, at 1x`.
+/// Prints the source of the quotes: a recording as `Feb 11, 2019, from 09:30:00 on, at 1x`.
 fn say_source(progress: &Progress, servers: &Servers) {
     progress.done("finnhub", &format!("{}, {}", servers.finnhub, servers.polling.pace()));
     let Some(feed) = &servers.feed else { return };
@@ -544,8 +544,8 @@ fn say_source(progress: &Progress, servers: &Servers) {
     progress.done("recording", &format!("{day}, from {at} on, at {}x", feed.speed()));
 }
 
-/// The event of the minute of `now_ms` again, for the polls of it that are still to come; `None` if none is left.
-/// fetch-quotes begins at the next one.
+/// Repeats the event of the minute of `now_ms`, for its remaining polls; `None` if none is left.
+/// fetch-quotes begins at the next poll.
 fn again(now_ms: u64, interval_ms: u64) -> anyhow::Result<Option<Value>> {
     let late_ms = now_ms % MINUTE_MS;
     let begun = if late_ms < interval_ms { 0 } else { late_ms / interval_ms + 1 };
@@ -561,7 +561,7 @@ async fn sleep_until(end: Option<Instant>) {
     }
 }
 
-/// Runs exactly `polls` polls, a minute's at a time.
+/// Runs exactly `polls` polls, at most a minute of them in one invocation.
 async fn poll(aws: Aws, polls: u32, interval: Duration) -> anyhow::Result<()> {
     #[derive(Deserialize)]
     struct Outcome {

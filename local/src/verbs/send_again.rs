@@ -1,7 +1,6 @@
-//! When to send a schedule's event again that met a running invocation: Lambda keeps an asynchronous invocation that it
-//! throttles and tries it again, while the AWS stand-in drops it. Here it is tried each second, so that it begins where the
-//! running one ends.
-//! <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>
+//! Decides when to send a schedule's throttled event again. Lambda keeps a throttled asynchronous invocation and tries
+//! it again, but the AWS stand-in drops it. Here it is tried each second, so that it begins when the running invocation
+//! ends. <https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>
 
 use crate::base::clock::MINUTE_MS;
 
@@ -16,8 +15,9 @@ pub(crate) struct SendAgain {
 }
 
 impl SendAgain {
-    /// Whether the event is to be sent now, in milliseconds since 1970. `throttles` is how many invocations have been
-    /// throttled so far, including those sent again. An event is given up with its minute: the next has its own.
+    /// Whether to send the event now, in milliseconds since 1970. `throttles` is how many invocations have been
+    /// throttled so far, including those sent again. An event is given up when its minute ends, because the next minute
+    /// has its own.
     pub(crate) fn is_due(&mut self, throttles: u64, now_ms: u64) -> bool {
         let minute = now_ms / MINUTE_MS;
         if throttles > self.throttles {
@@ -42,8 +42,8 @@ impl SendAgain {
 mod tests {
     use super::*;
 
-    /// The seconds of a minute at which the event is sent again, looked at each second, if the running invocation ends at
-    /// second `until` of it.
+    /// The seconds of a minute at which the event is sent again, checked each second, if the running invocation ends at
+    /// second `until`.
     fn sent(until: u64) -> Vec<u64> {
         let (mut again, mut throttles, mut sent) = (SendAgain::default(), 1, Vec::new());
         for second in 0..60 {
@@ -67,7 +67,7 @@ mod tests {
         let mut again = SendAgain::default();
         assert!(!again.is_due(1, 59_500));
         assert!((60_000..180_000).step_by(1000).all(|now| !again.is_due(1, now)));
-        // The next one is sent again as soon as the first was.
+        // The next event is sent again as soon as the first was.
         assert!(!again.is_due(2, 180_000));
         assert!(again.is_due(2, 181_000));
     }

@@ -18,7 +18,7 @@ use crate::{
     watch::{metrics::FunctionMetrics, pipeline::in_words, store_counts::topic_depth},
 };
 
-/// Prints what the stores of the running flow hold, and what its functions did.
+/// Prints the contents of the running flow's stores, and its functions' metrics.
 pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
     is_running(data_dir)?;
     let endpoints = Endpoints::load(data_dir)?;
@@ -31,7 +31,7 @@ pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
         .set("log_level", "0")
         .create()?;
     let (records, lag) = topic_depth(&consumer).with_context(not_running)?;
-    // There is none in a run's first seconds.
+    // The file does not exist in a run's first seconds.
     let state = std::fs::read(data_dir.join(run::STATE)).unwrap_or_default();
     println!(
         "state      {}",
@@ -69,7 +69,7 @@ pub(crate) async fn print(data_dir: &Path) -> anyhow::Result<()> {
     functions(&url).await
 }
 
-/// Reports immediately if no flow runs on the data folder.
+/// Returns an error if no flow runs on the data folder, without waiting for servers.
 fn is_running(data_dir: &Path) -> anyhow::Result<()> {
     let (folder, start) = (data_dir.display(), hint::command("run", data_dir));
     match data_dir::latest(data_dir)? {
@@ -122,7 +122,7 @@ async fn functions(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `Archived 60, Retried 1`: what is not 0.
+/// `Archived 60, Retried 1`: the counts that are not 0.
 fn listed(counts: &BTreeMap<String, u64>) -> String {
     let counted = counts.iter().filter(|(_, count)| **count > 0);
     counted.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")

@@ -1,4 +1,4 @@
-//! `--cloud-latency`: the bill of what a run used.
+//! `--cloud-latency`: the bill of a run.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,22 +18,22 @@ use crate::{
     watch::metrics::FunctionMetrics,
 };
 
-/// transform-quotes in a month, as `infra/aws/main.tf` schedules it: every 15 minutes of seven hours and once after the
-/// close on 21 days, or every 15 minutes.
+/// Runs of transform-quotes in a month, as `infra/aws/main.tf` schedules it: every 15 minutes of seven hours and once
+/// after the close on 21 days, or every 15 minutes.
 const SETTLES: [f64; 2] = [21.0 * 29.0, DAYS * 96.0];
-/// reconcile-quotes, as scheduled there: every 15 minutes, day and night.
+/// Runs of reconcile-quotes, as scheduled there: every 15 minutes, day and night.
 const RECONCILES: [f64; 2] = [DAYS * 96.0, DAYS * 96.0];
 /// fetch-quotes is invoked each minute, day and night.
 const MINUTES: f64 = DAYS * 1_440.0;
-/// Lambda's pollers ask an empty queue about so often a minute: five of them, 20 s each.
+/// How often a minute Lambda's pollers poll an empty queue: five of them, 20 s each.
 const EMPTY_RECEIVES: f64 = 15.0;
-/// How many messages SQS gives or deletes at once.
+/// How many messages SQS returns or deletes at once.
 const SQS_BATCH: f64 = 10.0;
 
-/// How often an open page asks for each of its figures.
+/// How often an open page requests its figures.
 const PAGE_EVERY: Duration = Duration::from_secs(5);
 
-/// What the bill must know beside what BigQuery's proxy counts.
+/// The data for the bill that BigQuery's proxy does not count.
 pub(crate) struct Billing {
     speed: Speed,
     prices: Prices,
@@ -41,29 +41,30 @@ pub(crate) struct Billing {
     is_page_open: bool,
 }
 
-/// What the report has of it.
+/// The bill in the report.
 #[derive(Debug, Serialize)]
 pub(crate) struct CloudReport {
-    /// How long BigQuery's statements took.
+    /// The pace of BigQuery's statements.
     latency: Speed,
-    /// What BigQuery was asked, and by whom; who only watches the flow is left out.
+    /// The usage of BigQuery by client, without the flow's observer.
     bigquery: Usage,
-    /// What that and the rest would cost.
+    /// The cost of that and of the rest.
     bill: Bill,
 }
 
 impl Billing {
-    /// The bill of a run with so many symbols, if the options ask for it.
+    /// The bill of a run with this number of symbols, if the options request it.
     ///
     /// # Errors
-    /// When the prices cannot be read.
+    /// If the prices cannot be read.
     pub(crate) fn new(options: &RunOptions, symbols: usize) -> anyhow::Result<Option<Self>> {
         let Some(speed) = options.cloud_latency else { return Ok(None) };
         let symbols = float(symbols as u64);
         Ok(Some(Self { speed, prices: Prices::read()?, symbols, is_page_open: options.open_page }))
     }
 
-    /// The bill so far. `usage` is what BigQuery was asked, and `fetched_for` is how long quotes have been fetched, with a page open if the options say so.
+    /// The bill so far. `usage` is the usage of BigQuery. `fetched_for` is how long quotes have been fetched, with a
+    /// page open if the options say so.
     pub(crate) fn report(
         &self,
         usage: Usage,
@@ -82,7 +83,7 @@ impl Billing {
     }
 }
 
-/// What is known of a run.
+/// The data of a run.
 struct Run<'a> {
     usage: &'a Usage,
     functions: &'a BTreeMap<String, FunctionMetrics>,
@@ -206,7 +207,8 @@ impl Run<'_> {
         ]
     }
 
-    /// S3 sends a message an object; load-quotes' mapping receives and deletes ten at a time, and polls when there is none.
+    /// S3 sends one message for each object. load-quotes' mapping receives and deletes ten at a time, and polls an
+    /// empty queue.
     fn sqs(&self) -> Vec<Used> {
         let loads = self.functions.get(names::LOAD).map_or(0, |metrics| metrics.invocations);
         let objects = self.count(names::ARCHIVE, "Archived");
@@ -237,7 +239,7 @@ fn float(number: u64) -> f64 {
     number as f64
 }
 
-/// Asks for a page's figures as a browser does that shows the first symbol, until it is stopped.
+/// Requests the figures of a page that shows the first symbol, as a browser does, until it is stopped.
 pub(crate) async fn open_page(
     dashboard_url: String,
     symbol: String,
@@ -309,7 +311,7 @@ pub(crate) fn print(CloudReport { latency, bigquery, bill }: &CloudReport) {
     println!("  not in it: Kafka, alarms, logs, storage, the network (infra/README.md)");
 }
 
-/// For how long quotes have been fetched: from a run's start to the moment when it stops fetching.
+/// How long quotes have been fetched: from a run's start until it stops fetching.
 pub(crate) struct Fetching {
     since: Instant,
     ended: Option<Instant>,
@@ -326,7 +328,7 @@ impl Fetching {
         self.lasting.cancel();
     }
 
-    /// Cancelled at the end.
+    /// A token that is cancelled when fetching ends.
     pub(crate) fn lasting(&self) -> CancellationToken {
         self.lasting.clone()
     }

@@ -1,6 +1,7 @@
-//! CloudWatch's embedded metric format: metrics within a line of a function's log.
+//! CloudWatch's embedded metric format: metrics in a line of a function's log.
 //!
-//! Format: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
+//! Format:
+//! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,7 +15,7 @@ const REASON: &str = "reason";
 pub(crate) struct Sample {
     pub name: String,
     pub reason: Option<String>,
-    /// What was measured since the line before: a count's increase, or each duration.
+    /// The values since the previous line: a count's increase, or each duration.
     pub values: Vec<f64>,
 }
 
@@ -38,8 +39,8 @@ struct Metric {
     name: String,
 }
 
-/// The metrics of Quoteflow's namespace in a line of a log, which is given as JSON. As in CloudWatch, a metric that the
-/// line names without a number is left out, and a line that is not in the format has none.
+/// The metrics of Quoteflow's namespace in a log line, given as JSON. As in CloudWatch, a metric without a number is
+/// left out, and a line in another format has none.
 pub(crate) fn samples(line: &Value) -> Vec<Sample> {
     let Some(Ok(Metadata { cloud_watch_metrics })) = line.get("_aws").map(Metadata::deserialize) else {
         return Vec::new();

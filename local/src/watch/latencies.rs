@@ -1,4 +1,4 @@
-//! What is known of the quotes on their way: how many reached each stage, and how long they took.
+//! The progress of quotes: how many reached each stage, and how long they took.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,7 +15,7 @@ use crate::{base::clock::now_ms, watch::metrics::Metrics};
 
 /// An hour, in milliseconds: a longer latency counts as one.
 const LONGEST: u64 = 3_600_000;
-/// How many quotes are remembered before the old ones are forgotten.
+/// The number of remembered quotes above which old ones are forgotten.
 const FORGET_ABOVE: usize = 500_000;
 
 /// Where a quote has been seen, in the order of the flow.
@@ -33,7 +33,7 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    /// As in the report.
+    /// The stage's name in the report.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::KafkaAck => "kafka_ack",
@@ -74,8 +74,8 @@ impl Latencies {
         Ok(Self { started_ms: now_ms(), metrics, seen })
     }
 
-    /// Notes that the quotes are at `stage` now. Quotes of earlier runs are left out: they waited for this
-    /// run to start. Whether one of them is new there.
+    /// Notes that the quotes are at `stage` now. Quotes of earlier runs are left out, because they waited for this
+    /// run to start. Returns whether one of the quotes is new there.
     pub(crate) fn arrived(&self, stage: Stage, ids: impl IntoIterator<Item = QuoteId>) -> bool {
         let now = now_ms();
         let mut is_new = false;
@@ -88,7 +88,7 @@ impl Latencies {
             }
             is_new = true;
             seen.latest.insert(id, stage);
-            // A quote at a stage has passed those before it, seen there or not.
+            // A quote at a stage has passed the stages before it, even if it was not seen there.
             let latency = now.saturating_sub(fetched_ms).max(1);
             for (passed, histogram) in
                 seen.histograms.range_mut((known.map_or(Unbounded, Excluded), Included(stage)))
@@ -104,7 +104,7 @@ impl Latencies {
         is_new
     }
 
-    /// Whether a quote has been seen at `before` that has not been seen at the stage after it.
+    /// Whether a quote was seen at `before` and not yet at `after`.
     pub(crate) fn awaits(&self, after: Stage, before: Stage) -> bool {
         let seen = self.seen();
         let count = |stage| seen.histograms.get(&stage).map_or(0, Histogram::len);

@@ -1,5 +1,5 @@
-//! The functions' logs, which are kept in the data folder and evaluated for metrics. Those of the functions behind the AWS
-//! endpoint are read from its CloudWatch, and evaluated for invocations too.
+//! The functions' logs, which are kept in the data folder and evaluated for metrics. The logs of the functions behind
+//! the AWS endpoint are read from its CloudWatch, and evaluated for invocations, too.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,15 +23,17 @@ use crate::{
     watch::metrics::Metrics,
 };
 
-/// How long a line may come after another that is stamped later, in milliseconds.
+/// How much later than a line with a later timestamp a line may arrive, in milliseconds.
 const OVERLAP_MS: i64 = 10_000;
-/// The most lines of an answer. From a server without a token for the rest, the lines after the last one are requested again.
+/// The most lines of an answer. If the server returns no token for the rest, the lines after the last one are
+/// requested.
 const FULL: usize = 10_000;
 
-/// A new log in the data folder for the lines of a function behind this process, from which its metrics are read too.
+/// A new log in the data folder for a function that this process runs. The function's metrics are read from its lines,
+/// too.
 ///
 /// # Errors
-/// When the log cannot be made.
+/// If the log cannot be created.
 pub(crate) fn of_hosted(
     data: &DataDir,
     name: &'static str,
@@ -54,7 +56,7 @@ pub(crate) struct Logs {
     aws: Aws,
     since: Timestamp,
     groups: Vec<Group>,
-    /// What was warned of: a server without logs is reported once.
+    /// The warnings that were logged: a server without logs is reported once.
     warned: HashSet<&'static str>,
 }
 
@@ -63,16 +65,16 @@ struct Group {
     function: &'static str,
     timeout: Duration,
     lines: Lines,
-    /// The streams whose running invocation has failed: a stream holds one invocation after the other.
+    /// The streams whose running invocation has failed. A stream contains one invocation after the other.
     failing: HashSet<String>,
     file: File,
 }
 
 impl Logs {
-    /// The logs of the functions, which are given with their timeouts, from `since` on.
+    /// The logs of the functions from `since` on. Each function is given with its timeout.
     ///
     /// # Errors
-    /// When the logs in the data folder cannot be made.
+    /// If the logs in the data folder cannot be created.
     pub(crate) fn new(
         aws: Aws,
         data: &DataDir,
@@ -90,7 +92,7 @@ impl Logs {
         Ok(Self { aws, since, groups, warned: HashSet::new() })
     }
 
-    /// Takes what has been logged since the last time.
+    /// Reads the lines logged since the last call.
     pub(crate) async fn gather(&mut self, metrics: &Metrics) {
         for group in &mut self.groups {
             if let Err(error) = group.gather(&self.aws, metrics).await
@@ -142,7 +144,7 @@ impl Group {
         if let Some(Ended { took, failed }) = Ended::read(line) {
             metrics.add_invocation(self.function, took);
             let failing = self.failing.remove(stream);
-            // The errors of archive-quotes are counted by its caller, the bridge.
+            // The bridge, its caller, counts the errors of archive-quotes.
             if (failing || failed || took >= self.timeout) && self.function != names::ARCHIVE {
                 metrics.add_error(self.function);
             }
@@ -166,12 +168,12 @@ impl Group {
     }
 }
 
-/// What `function_kit::run` logs of an invocation, or of a start, that fails.
+/// Whether `function_kit::run` logged the line for a failed invocation or a failed start.
 fn is_failure(line: &Value) -> bool {
     line.get("level").and_then(Value::as_str) == Some("ERROR") && line.get("error_type").is_some()
 }
 
-/// What Lambda logs at the end of an invocation:
+/// Lambda's log line at the end of an invocation:
 /// `REPORT RequestId: ...<tab>Duration: 12.3 ms<tab>...<tab>Status: timeout`.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-view.html>
 #[derive(Debug, PartialEq)]
@@ -190,16 +192,16 @@ impl Ended {
     }
 }
 
-/// Finds which events of a log are new. The log is requested repeatedly from `since` on; each answer overlaps the one
-/// before it, since events come late and several have the same millisecond.
+/// Finds the new events of a log. The log is requested repeatedly from `since` on. Each answer overlaps the previous
+/// one, because events may arrive late, and several may have the same millisecond.
 struct Lines {
     /// The first millisecond to request.
     since: i64,
-    /// The events from `since` on that were taken, with their times.
+    /// The events from `since` on that were read already, with their times.
     taken: HashMap<EventId, i64>,
 }
 
-/// What identifies an event: the server's id, or its place among those of its stream that are the same.
+/// An event's identity: the server's id, or its number among identical events of its stream.
 #[derive(PartialEq, Eq, Hash)]
 enum EventId {
     Given(String),
@@ -211,8 +213,8 @@ impl Lines {
         Self { since, taken: HashMap::new() }
     }
 
-    /// The streams and messages of those events that were not in an earlier answer. `events` is everything that the log
-    /// has from `since` on, or the oldest of it.
+    /// The streams and messages of the events that were not in an earlier answer. `events` are all events of the log
+    /// from `since` on, or the oldest of them.
     fn new_ones(&mut self, events: Vec<LogEvent>) -> Vec<(String, String)> {
         let overlap = if events.len() >= FULL { 0 } else { OVERLAP_MS };
         let newest = events.iter().map(|event| event.timestamp).max().unwrap_or(self.since);
@@ -251,7 +253,7 @@ mod tests {
         LogEvent { log_stream_name: stream.into(), timestamp, message: message.into(), event_id: None }
     }
 
-    /// What a server answers that has these events.
+    /// The answer of a server that has these events.
     fn answer(log: &[LogEvent], lines: &Lines) -> Vec<LogEvent> {
         let mut events: Vec<_> = log.iter().filter(|event| event.timestamp >= lines.since).cloned().collect();
         events.sort_by_key(|event| event.timestamp);
@@ -335,7 +337,7 @@ mod tests {
         }
     }
 
-    /// What fetch-quotes logs of a minute in which Finnhub began to refuse its requests, and of the next one.
+    /// fetch-quotes' log of a minute in which Finnhub began to refuse its requests, and of the next minute.
     fn refused_from_the_middle(status: &str, error_type: &str, failure: &str) -> [Vec<String>; 2] {
         let span = r#""span":{"requestId":"30e67085-e9a1-42e0-8949-d6f80aaf53f9"}"#;
         let line = |level: &str, rest: &str| {

@@ -1,5 +1,5 @@
-//! What the functions measure, what AWS reports of them in the cloud, and what the stores hold, as Prometheus' text, in
-//! the report and in `quoteflow status`.
+//! The functions' own metrics, those that AWS reports about them in the cloud, and the stores' counts. They are shown
+//! as Prometheus' text, in the report and in `quoteflow status`.
 //!
 //! Names: a count `Loaded` of the functions' logs is `quoteflow_loaded_total{function="load-quotes"}`, durations
 //! `LoadSeconds` are the summary `quoteflow_load_seconds`. All begin at 0 with each run.
@@ -39,15 +39,15 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Summaries cover the last 5 minutes, in parts of 30 s of which the oldest is dropped.
 const PARTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(10);
 const PART: Duration = Duration::from_secs(30);
-/// A summary that nothing was added to is left out just before its window is empty: the exporter would show the
-/// quantiles of nothing as 0.
+/// An idle summary is left out just before its window is empty, because the exporter would show the quantiles of no
+/// values as 0.
 const IDLE: Duration = Duration::from_secs(290);
 const QUANTILES: [f64; 3] = [0.5, 0.95, 1.0];
 /// A quarter of an hour, the longest that a function may run, in milliseconds.
 const LONGEST: u64 = 900_000;
 const METADATA: Metadata<'static> = Metadata::new("quoteflow", Level::INFO, None);
 
-/// The metrics, which Terraform and the functions read too.
+/// The metrics' definitions, which Terraform and the functions read, too.
 const CATALOGUE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/metrics.json"));
 
 #[derive(Deserialize)]
@@ -60,7 +60,7 @@ struct Metric {
     name: String,
     #[serde(rename = "type")]
     kind: Kind,
-    /// Those that write it; none for what is measured here.
+    /// The functions that write it; none if it is measured here.
     #[serde(default)]
     functions: Vec<String>,
     #[serde(default = "by_function")]
@@ -77,7 +77,7 @@ enum Kind {
 }
 
 impl Metric {
-    /// Whether each of its series is known beforehand.
+    /// Whether all its series are known at the start.
     fn is_a_functions_count(&self) -> bool {
         self.kind == Kind::Counter && self.labels == by_function()
     }
@@ -104,11 +104,11 @@ struct Tally {
     durations: Histogram<u64>,
 }
 
-/// What is known of a function since the run began.
+/// A function's metrics since the run began.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FunctionMetrics {
     pub invocations: u64,
-    /// Those of them that failed.
+    /// Invocations that failed.
     pub errors: u64,
     /// Invocations that were throttled.
     pub throttles: u64,
@@ -120,7 +120,7 @@ pub(crate) struct FunctionMetrics {
     pub counts: BTreeMap<String, u64>,
     /// Counts such as `Missed`, by reason.
     pub reasons: BTreeMap<String, BTreeMap<String, u64>>,
-    /// What the last invocation that failed said, if it said anything.
+    /// The error message of the last failed invocation, if it had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
 }
@@ -156,7 +156,7 @@ impl Metrics {
         };
         let functions = names::FUNCTIONS.into_iter().map(tally).collect::<anyhow::Result<_>>()?;
         let metrics = Self { recorder, functions: Mutex::new(functions) };
-        // The series exist from the start, so that no alert reads a missing one.
+        // The series exist from the start, so that no alert reads a missing series.
         for Metric { name, functions, .. } in catalogue.iter().filter(|one| one.is_a_functions_count()) {
             for function in functions {
                 metrics.count(function, name, None, 0);
@@ -168,7 +168,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Takes the metrics of a line of the function's log, given as JSON, if it has any.
+    /// Adds the metrics in a line of the function's log, given as JSON, if it has any.
     pub(crate) fn add_line(&self, function: &str, line: &Value) {
         for Sample { name, reason, values } in emf::samples(line) {
             if name.ends_with("Seconds") {
@@ -205,15 +205,15 @@ impl Metrics {
         self.tallies().get(function).map_or(0, |tally| tally.known.throttles)
     }
 
-    /// How many invocations have failed according to the functions' logs. Those of archive-quotes and of
-    /// transform-quotes are counted by their callers, with what no log has.
+    /// How many invocations have failed according to the functions' logs. The callers of archive-quotes and of
+    /// transform-quotes count those functions' failures, which may be in no log.
     pub(crate) fn failed(&self) -> u64 {
         let tallies = self.tallies();
         let errors = |function| tallies.get(function).map_or(0, |tally| tally.known.errors);
         [names::FETCH, names::LOAD, names::RECONCILE, names::SERVE].map(errors).iter().sum()
     }
 
-    /// Notes what an invocation that failed said.
+    /// Notes the error message of a failed invocation.
     pub(crate) fn set_last_error(&self, function: &str, message: &str) {
         self.tally(function, |tally| tally.known.last_error = Some(message.to_owned()));
     }
@@ -236,13 +236,13 @@ impl Metrics {
         self.set("timeout_seconds", vec![Label::new("function", function.to_owned())], timeout.as_secs_f64());
     }
 
-    /// Notes that a quote was seen at a stage so long after its fetch.
+    /// Notes that a quote was seen at a stage `milliseconds` after its fetch.
     pub(crate) fn add_latency(&self, stage: &'static str, milliseconds: u64) {
         let labels = vec![Label::new("stage", stage)];
         self.add_seconds("latency_seconds", labels, Duration::from_millis(milliseconds).as_secs_f64());
     }
 
-    /// Notes what the stores hold.
+    /// Notes the stores' counts.
     pub(crate) fn set_stores(&self, counts: &Counts) {
         let labels = |label, value| vec![Label::new(label, value)];
         let lag = [Label::new("topic", names::TOPIC), Label::new("group", names::GROUP)];
@@ -259,7 +259,7 @@ impl Metrics {
         self.set("rows", labels("table", names::SILVER_TABLE), float(counts.silver));
     }
 
-    /// Invokes a function that runs behind this process, and notes it.
+    /// Invokes a function that this process runs, and notes the outcome.
     ///
     /// # Errors
     /// As [`Function::invoke`].
@@ -280,13 +280,13 @@ impl Metrics {
         self.recorder.handle().render()
     }
 
-    /// Makes summaries of what came in, and forgets those that have no more of the last 5 minutes: the exporter does both
+    /// Updates the summaries, and forgets those without values in the last 5 minutes. Otherwise the exporter does both
     /// only when its text is requested.
     pub(crate) fn tidy(&self) {
         drop(self.text());
     }
 
-    /// What is known of each function.
+    /// Each function's metrics.
     pub(crate) fn functions(&self) -> BTreeMap<String, FunctionMetrics> {
         let known = |Tally { known, durations }: &Tally| FunctionMetrics {
             duration_ms: (!durations.is_empty()).then(|| Durations {
@@ -366,8 +366,8 @@ fn float(count: u64) -> f64 {
 pub(crate) struct Server(JoinHandle<std::io::Result<()>>);
 
 impl Server {
-    /// Listens at `url` (`http://127.0.0.1:14505/metrics`), whose text is Prometheus'. What is known of the functions
-    /// is at [`FUNCTIONS_PATH`].
+    /// Listens at `url` (`http://127.0.0.1:14505/metrics`), which returns Prometheus' text. The functions' metrics are
+    /// at [`FUNCTIONS_PATH`].
     ///
     /// `also` is served beside them.
     pub(crate) async fn start(url: &str, metrics: Arc<Metrics>, also: Router) -> anyhow::Result<Self> {

@@ -1,4 +1,4 @@
-//! What a run shows: counts, latencies, logs, metrics and reports.
+//! The output of a run: counts, latencies, logs, metrics and reports.
 
 pub(crate) mod bill;
 pub(crate) mod emf;

@@ -1,4 +1,4 @@
-//! Looks into the warehouse as a client would, and notes which quotes it shows.
+//! Queries the warehouse as a client would, and notes which quotes it shows.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -15,22 +15,22 @@ use crate::watch::{
     store_counts::StoreCounts,
 };
 
-/// How often bronze is asked for a quote that is on its way there: far less than a quote takes.
+/// How often bronze is queried for an archived quote: much more often than a quote takes to arrive.
 const EVERY: Duration = Duration::from_millis(100);
-/// How much longer than the last answer took the next question waits: a busy stand-in has better things to do.
+/// The next query waits for this many times the last query's duration, to save a busy stand-in.
 const PATIENCE: u32 = 2;
 
-/// How long gold's question waits for loads that are under way.
+/// How long the query of gold waits for running loads.
 const LOADS: Duration = Duration::from_millis(500);
 
-/// What the observers share.
+/// The state that the observers share.
 #[derive(Clone)]
 pub(crate) struct Observer {
     pub store_counts: Arc<StoreCounts>,
     pub latencies: Arc<Latencies>,
     /// When gold first showed a quote of this run.
     pub first_gold: Arc<OnceLock<Timestamp>>,
-    /// Told when bronze or the views have changed.
+    /// Notified when bronze or the views have changed.
     pub changed: Arc<Notify>,
     pub stop: CancellationToken,
 }
@@ -50,7 +50,7 @@ impl Observer {
         }
     }
 
-    /// Watches bronze while it lacks quotes that are archived.
+    /// Watches bronze while archived quotes are missing in it.
     pub(crate) async fn bronze(self) -> anyhow::Result<()> {
         let mut pause = EVERY;
         while self.stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
@@ -63,7 +63,7 @@ impl Observer {
         Ok(())
     }
 
-    /// Watches gold: what it shows after bronze has changed.
+    /// Watches gold after bronze has changed.
     pub(crate) async fn gold(self) -> anyhow::Result<()> {
         while self.stop.run_until_cancelled(self.changed.notified()).await.is_some() {
             self.loads_have_ended().await;
@@ -74,7 +74,7 @@ impl Observer {
         Ok(())
     }
 
-    /// Looks at both once.
+    /// Queries both once.
     pub(crate) async fn look(&self) {
         self.look_at_bronze().await;
         self.look_at_gold().await;
@@ -87,8 +87,8 @@ impl Observer {
         }
     }
 
-    /// Waits until bronze has all that is archived, for a moment: the stand-in answers one question after the other, and a
-    /// question about gold would delay the loads that it is to show.
+    /// Waits for a moment until bronze has all archived quotes. The stand-in answers one query after the other, so a
+    /// query of gold would delay the loads whose result it should show.
     async fn loads_have_ended(&self) {
         let started = Instant::now();
         while self.latencies.awaits(Stage::BronzeRow, Stage::Object) && started.elapsed() < LOADS {
@@ -106,7 +106,7 @@ impl Observer {
         }
     }
 
-    /// Whether a quote is new at the stage.
+    /// Notes the quotes, and returns whether one is new at the stage.
     fn note(&self, stage: Stage, ids: anyhow::Result<Vec<QuoteId>>) -> bool {
         match ids {
             Ok(ids) => self.latencies.arrived(stage, ids),

@@ -20,11 +20,11 @@ use crate::{
     },
 };
 
-/// The time over which rates are taken: ten polls of the usual interval. Prices that are older are called stale.
+/// The time over which rates are measured: ten polls of the usual interval. Older prices are called stale.
 const WINDOW: Duration = Duration::from_mins(1);
-/// A rate over less than this would say more of the moment than of the flow.
+/// The shortest time over which a rate is measured.
 const LEAST: Duration = Duration::from_secs(10);
-/// Measured every 2 s; what is much older says that a store does not answer.
+/// Figures are measured every 2 s. If they are older than this, a store does not answer.
 const OLD: Duration = Duration::from_secs(15);
 const MINUTE: f64 = 60.0;
 
@@ -39,7 +39,7 @@ pub(crate) struct Snapshot<'a> {
     pub functions: &'a BTreeMap<String, FunctionMetrics>,
     /// Finnhub's market status.
     pub market: Option<MarketStatus>,
-    /// Why quotes do not come, or what failed.
+    /// Why no quotes arrive, or what failed.
     pub trouble: Option<String>,
 }
 
@@ -58,14 +58,14 @@ impl Pipeline {
         Self { samples: VecDeque::new(), settled: (0, None), shared }
     }
 
-    /// Answers with what was measured last.
+    /// Answers with the latest figures.
     pub(crate) fn router(&self) -> Router {
         let answer = async |State(shared): State<Shared>| Json(current(&shared));
         Router::new().route(PIPELINE_PATH, get(answer)).with_state(Arc::clone(&self.shared))
     }
 
-    /// Notes that polling begins, every `interval`: the first poll's quotes are an interval's, and at no station can more
-    /// quotes have come than at the one before.
+    /// Notes that polling begins, every `interval`. The first poll's quotes count for one interval, and no station can
+    /// have more quotes than the station before it.
     pub(crate) fn begin(&mut self, interval: Duration) {
         let now = Instant::now();
         self.samples = [(now.checked_sub(interval.min(WINDOW)).unwrap_or(now), [0; 5])].into();
@@ -136,7 +136,7 @@ impl Pipeline {
         }
     }
 
-    /// How many quotes a minute reached the station lately; `None` in a run's first seconds.
+    /// How many quotes a minute reached the station recently; `None` in a run's first seconds.
     #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
     fn rate(&self, station: usize) -> Option<f64> {
         let ((first, before), (last, now)) = (self.samples.front()?, self.samples.back()?);
@@ -146,8 +146,8 @@ impl Pipeline {
     }
 }
 
-/// What was measured last. If that is old, there are no rates, and the trouble is a text without an age, so that the answer
-/// does not change.
+/// The latest figures. If they are old, there are no rates, and the trouble is a text without an age, so that the
+/// answer does not change.
 fn current(shared: &Shared) -> Report {
     let (at, mut report) = lock(shared).clone();
     if at.elapsed() > OLD {
@@ -166,7 +166,7 @@ fn seconds(milliseconds: u64) -> f64 {
     milliseconds as f64 / 1000.0
 }
 
-/// What fetch-quotes' reasons mean; another function's are words already.
+/// The meaning of fetch-quotes' reasons. Other functions' reasons are texts already.
 pub(crate) fn in_words(reason: &str) -> &str {
     match reason {
         "no_data" => "Finnhub had no data",
@@ -226,7 +226,7 @@ mod tests {
         let mut pipeline = Pipeline::new();
         pipeline.begin(Duration::from_secs(6));
         let (start, _) = pipeline.samples[0];
-        // Five quotes every 6 s; the first snapshot comes when they are fetched already, and nowhere else.
+        // Five quotes every 6 s. At the first snapshot they are fetched and have reached no other station.
         let mut rates = Vec::new();
         for (second, fetched, others) in [(6, 5, 0), (12, 10, 5), (18, 15, 15)] {
             let (at, latencies, functions) =

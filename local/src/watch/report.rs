@@ -23,7 +23,7 @@ pub(crate) enum Phase {
     Finished,
 }
 
-/// What `--report` writes.
+/// The report that `--report` writes.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report<'a> {
     pub phase: Phase,
@@ -31,7 +31,7 @@ pub(crate) struct Report<'a> {
     pub written_at: Timestamp,
     /// When gold first showed a quote of this run.
     pub first_gold_at: Option<Timestamp>,
-    /// How many the stores hold of each stage, those of earlier runs included.
+    /// How many quotes the stores have of each stage, including those of earlier runs.
     pub stages: Stages,
     /// Records in the quarantine bucket.
     pub quarantined: u64,
@@ -39,10 +39,10 @@ pub(crate) struct Report<'a> {
     pub failed: u64,
     /// From the fetch to each stage, in milliseconds, as a client sees it; this run's quotes only.
     pub latency_ms: BTreeMap<Stage, Latency>,
-    /// What is known of each function by its name; this run's invocations only.
+    /// Each function's metrics by its name, for this run's invocations only.
     pub metrics: BTreeMap<String, FunctionMetrics>,
     pub endpoints: &'a Endpoints,
-    /// What BigQuery was asked and what the run would cost; absent without `--cloud-latency`.
+    /// The usage of BigQuery and the cost of the run; absent without `--cloud-latency`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cloud: Option<&'a CloudReport>,
 }

@@ -1,4 +1,4 @@
-//! What a person reads while the flow starts, runs and stops.
+//! The texts on the terminal while the flow starts, runs and stops.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// How often a line is printed if the output is not a terminal, on which one can be rewritten.
+/// How often a line is printed if the output is not a terminal, where it could be rewritten.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 /// Where the second column of [`Progress`] begins.
 const PART_WIDTH: usize = 22;
@@ -31,7 +31,7 @@ const CLEARED: &str = "\r\x1b[2K";
 /// Whether the terminal's last line is a [`Screen`]'s, which the next text must replace.
 static IS_SHOWN: AtomicBool = AtomicBool::new(false);
 
-/// Tells, for each part, that it is there and how long that took.
+/// Prints, for each part, that it has started and how long that took.
 pub(crate) struct Progress(Instant);
 
 impl Progress {
@@ -60,13 +60,13 @@ impl Screen {
     /// a new `state` is printed at once.
     pub(crate) fn show(&mut self, texts: &[String], state: &str) {
         if self.is_terminal {
-            // The last column stays free: a full line would wrap.
+            // The last column stays free, because a full line would wrap.
             print!("{CLEARED}{}", fitting(texts, width_of(std::io::stdout()) - 1));
             IS_SHOWN.store(true, Ordering::Relaxed);
             let _ = std::io::stdout().flush();
             return;
         }
-        // A count that moves is not news.
+        // A changed count alone is not a new state.
         let state: String = state.chars().filter(|character| !character.is_ascii_digit()).collect();
         if self.shown.as_ref().is_none_or(|(at, shown)| at.elapsed() >= LINE_EVERY || *shown != state) {
             self.shown = Some((Instant::now(), state));
@@ -74,7 +74,7 @@ impl Screen {
         }
     }
 
-    /// Ends the line, so that what was shown stays.
+    /// Ends the line, so that its text stays.
     pub(crate) fn end(&mut self) {
         if IS_SHOWN.swap(false, Ordering::Relaxed) {
             println!();
@@ -83,7 +83,7 @@ impl Screen {
     }
 }
 
-/// Prints a text of its own, in place of the line that is rewritten.
+/// Prints a text in place of the line that is rewritten.
 pub(crate) fn say(text: &str) {
     clear();
     println!("{}", wrapped(text, width_of(std::io::stdout()), 0));
@@ -95,7 +95,7 @@ pub(crate) fn complain(error: &anyhow::Error) {
     eprintln!("{}", complaint(&format!("error: {error:#}"), width_of(std::io::stderr())));
 }
 
-/// The message in lines, and the command that it ends with in one.
+/// The message in lines, with the command at its end in one line.
 fn complaint(text: &str, width: usize) -> String {
     match text.split_once(hint::START_IT) {
         Some((why, command)) if text.chars().count() > width => {
@@ -106,13 +106,13 @@ fn complaint(text: &str, width: usize) -> String {
     }
 }
 
-/// Prints a command behind a label.
+/// Prints a command after a label.
 pub(crate) fn say_command(label: &str, command: &str) {
     clear();
     println!("{}", command_line(label, command, width_of(std::io::stdout())));
 }
 
-/// A command in lines that a shell reads as one, unless a quoted word could be broken.
+/// A command in lines that a shell reads as one command; in one line if a quoted word could be broken.
 fn command_line(label: &str, command: &str, width: usize) -> String {
     let line = format!("{label}{command}");
     if line.chars().count() <= width || command.contains(['\'', '"']) {
@@ -122,7 +122,7 @@ fn command_line(label: &str, command: &str, width: usize) -> String {
     wrapped(&line, width.saturating_sub(end.len()), label.chars().count()).replace('\n', &format!("{end}\n"))
 }
 
-/// How many columns the terminal has; if the output is not one, lines may have any length.
+/// How many columns the terminal has. If the output is not a terminal, lines may have any length.
 fn width_of(stream: impl AsFd + IsTerminal) -> usize {
     if !stream.is_terminal() {
         return usize::MAX;
@@ -131,8 +131,8 @@ fn width_of(stream: impl AsFd + IsTerminal) -> usize {
     if columns == 0 { 80 } else { columns.into() }
 }
 
-/// The text in lines of at most `width` columns, broken between words, all but the first with an indent. A word that is
-/// longer, such as a path, stays whole: it can be copied.
+/// The text in lines of at most `width` columns, broken between words. All lines except the first are indented. A
+/// longer word, such as a path, stays whole, so that it can be copied.
 fn wrapped(text: &str, width: usize, indent: usize) -> String {
     let mut lines = Vec::new();
     for paragraph in text.split('\n') {
@@ -158,7 +158,7 @@ fn clear() {
     }
 }
 
-/// Standard error for the log, whose lines replace the line that is rewritten.
+/// Standard error for the log. Its lines replace the line that is rewritten.
 pub(crate) struct Log;
 
 impl MakeWriter<'_> for Log {
@@ -170,14 +170,14 @@ impl MakeWriter<'_> for Log {
     }
 }
 
-/// The first text that fits, else the last one's beginning.
+/// The first text that fits, else the beginning of the last one.
 fn fitting(texts: &[String], width: usize) -> String {
     let fits = |text: &&String| text.chars().count() <= width;
     let begins = |text: &String| beginning(text, width);
     texts.iter().find(fits).cloned().or_else(|| texts.last().map(begins)).unwrap_or_default()
 }
 
-/// What fits of a text: up to where a sentence may end, without the details behind; else up to a word's end.
+/// The beginning of a text that fits: up to the end of a clause, without later details, else up to the end of a word.
 pub(crate) fn beginning(text: &str, width: usize) -> String {
     let fits = |end: &usize| text[..*end].chars().count() <= width;
     let is_whole = |end: &usize| {
@@ -194,7 +194,7 @@ pub(crate) fn beginning(text: &str, width: usize) -> String {
     format!("{word}…").chars().take(width).collect()
 }
 
-/// How far the quotes of this run are and what state the flow is in, the longest text first.
+/// The progress of this run's quotes and the state of the flow, the longest text first.
 pub(crate) fn progress(
     running: Duration,
     fetched: u64,
@@ -225,7 +225,7 @@ fn seconds_of(milliseconds: u64) -> String {
     format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100)
 }
 
-/// What the flow waits for before it ends.
+/// The quotes that the flow waits for before it ends.
 pub(crate) fn stopping(on_their_way: u64) -> Vec<String> {
     let quotes =
         if on_their_way == 1 { "1 quote is".to_owned() } else { format!("{on_their_way} quotes are") };
@@ -246,7 +246,7 @@ pub(crate) fn failures(functions: &BTreeMap<String, FunctionMetrics>) -> Vec<Str
     failed.map(text).collect()
 }
 
-/// Polls of a symbol that gave no quote: how many, and why.
+/// Polls of a symbol without a quote: how many, and why.
 fn missed(functions: &BTreeMap<String, FunctionMetrics>) -> Option<String> {
     let reasons = functions.get(names::FETCH)?.reasons.get("Missed")?;
     let reasons = reasons.iter().filter(|(_, times)| **times > 0);
@@ -255,7 +255,7 @@ fn missed(functions: &BTreeMap<String, FunctionMetrics>) -> Option<String> {
     (!said.is_empty()).then(|| format!("quotes missed: {}", said.join(", ")))
 }
 
-/// Prints what the stores hold, what failed, how long the quotes took, and the latest prices.
+/// Prints the stores' counts, the failures, the latencies, and the latest prices.
 pub(crate) fn summary(
     counts: Counts,
     trouble: Option<&str>,

@@ -1,17 +1,17 @@
-//! Notices that quotes no longer come although no server says that anything is wrong.
+//! Notices that quotes no longer arrive although no server reports an error.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long quotes may not come, besides an interval: a schedule's event may be some seconds late.
+/// How long no quotes may arrive, in addition to an interval: a schedule's event may be some seconds late.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How far the quotes were, and since when.
+/// The latest counts, and when they last changed.
 pub(crate) struct Stall {
     patience: Duration,
     fetched: (u64, Instant),
-    /// How many Kafka had taken, and when it took one last or had taken all.
+    /// How many quotes Kafka had accepted, and when it last accepted one or had accepted all.
     taken: (u64, Instant),
 }
 
@@ -21,8 +21,8 @@ impl Stall {
         Self { patience: PATIENCE + interval, fetched: (0, now), taken: (0, now) }
     }
 
-    /// What has not moved for too long, without an age, so that the text stays the same; `None` while quotes come.
-    /// `fetched` and `taken` by Kafka are of this run.
+    /// The part that has not progressed for too long, without an age, so that the text stays the same; `None` while
+    /// quotes arrive. `fetched` and `taken` (by Kafka) are of this run.
     pub(crate) fn look(&mut self, fetched: u64, taken: u64, now: Instant) -> Option<&'static str> {
         if fetched != self.fetched.0 {
             self.fetched = (fetched, now);

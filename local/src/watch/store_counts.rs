@@ -33,10 +33,10 @@ use crate::{
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(5);
 /// How far back the tables are searched for new rows, in seconds: longer than a load takes to commit.
 const OVERLAP_SECONDS: i64 = 120;
-/// How old silver's count may become while loads do not pause.
+/// How old silver's count may become during continuous loads.
 const SILVER_AGE: Duration = Duration::from_secs(5);
 
-/// The stores of a run, and what no store tells.
+/// The stores of a run, and the counts that no store reports.
 pub(crate) struct StoreCounts {
     data_dir: PathBuf,
     kafka: BaseConsumer,
@@ -52,7 +52,7 @@ pub(crate) struct StoreCounts {
     last: Mutex<LastRows>,
 }
 
-/// How many rows there were at the last count.
+/// The last count of rows.
 #[derive(Clone, Copy)]
 struct LastRows {
     bronze: u64,
@@ -61,14 +61,14 @@ struct LastRows {
     at: Instant,
 }
 
-/// How many there are of what, at one moment.
+/// All counts at one moment.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Quotes that Finnhub gave.
+    /// Quotes that Finnhub returned.
     pub fetched: u64,
     /// Records in the topic.
     pub published: u64,
-    /// Records that no archived batch has covered yet.
+    /// Records that are in no archived batch yet.
     pub lag: u64,
     /// Quotes in the objects of the bronze bucket.
     pub archived: u64,
@@ -78,11 +78,11 @@ pub(crate) struct Counts {
     pub loaded: u64,
     /// Rows in silver.
     pub silver: u64,
-    /// New objects that load-quotes has not finished with.
+    /// New objects that load-quotes has not finished.
     pub to_load: Depth,
     /// Invocations that failed, in this run.
     pub failed: u64,
-    /// What load-quotes could not load.
+    /// Messages that load-quotes could not load.
     pub dead_letters: Depth,
 }
 
@@ -93,17 +93,17 @@ impl Counts {
     }
 }
 
-/// What a queue holds.
+/// A queue's depth.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Depth {
-    /// Those being worked on are among them.
+    /// The number of messages, including those that are being processed.
     pub messages: u64,
-    /// How long ago the queue was last seen empty, or else how long this run has looked. SQS does not report the age of
-    /// its oldest message; what has come in this run is no older than this.
+    /// How long ago the queue was last seen empty, or else how long this run has observed it. SQS does not report the
+    /// age of its oldest message. A message that arrived in this run is not older than this.
     pub oldest: Duration,
 }
 
-/// Since when a queue may have had its messages.
+/// A queue, and when it was last seen empty.
 struct WatchedQueue {
     url: String,
     empty_at: Mutex<Instant>,
@@ -162,7 +162,7 @@ impl StoreCounts {
         self.failed.fetch_add(invocations, Ordering::Relaxed);
     }
 
-    /// Counts what the objects of both buckets hold by listing them; from then on archive-quotes' own word is added.
+    /// Counts the quotes in both buckets by listing them. Later counts add the numbers that archive-quotes reports.
     pub(crate) async fn list_buckets(&self) -> anyhow::Result<()> {
         self.archived.store(self.objects(names::BRONZE_BUCKET).await?, Ordering::Relaxed);
         self.quarantined.store(self.objects(names::QUARANTINE_BUCKET).await?, Ordering::Relaxed);
@@ -175,7 +175,7 @@ impl StoreCounts {
         while let Some(page) = pages.next().await {
             let page = page.with_context(|| format!("the bucket {bucket} cannot be listed"))?;
             let objects: &[Object] = page.contents();
-            // A batch's key says how many quotes it holds.
+            // A batch's key says how many quotes it contains.
             let held = |key: &str| key.parse().map_or(1, |key: ArchiveKey| key.quotes());
             let keys = objects.iter().filter_map(|object| object.key());
             count += keys.filter(|key| !key.starts_with(PROBES)).map(held).sum::<u64>();
@@ -183,10 +183,11 @@ impl StoreCounts {
         Ok(count)
     }
 
-    /// Asks every store. `fetched_now` is how many quotes have been given in this run, and `is_over` whether they were all.
+    /// Queries every store. `fetched_now` is how many quotes were returned in this run, and `is_over` whether these
+    /// were all.
     pub(crate) async fn count(&self, fetched_now: u64, is_over: bool) -> anyhow::Result<Counts> {
         let (published, lag) = self.topic()?;
-        // A quote in Kafka has been fetched, whatever a killed run could still note.
+        // A quote in Kafka has been fetched, even if a killed run could not note it.
         let fetched = published.max(self.fetched_before + fetched_now);
         let dead_letters = self.depth(&self.dead_letters).await?;
         let loaded = self.warehouse.run(&statements::COUNT_BRONZE, &[]).await?.count();
@@ -216,8 +217,8 @@ impl StoreCounts {
         Ok(queue.depth(waiting + taken, asked))
     }
 
-    /// The layers' views exist from dbt's first run on. Silver is counted while rows of bronze are missing in it, in the
-    /// middle of loads only now and then: the stand-in answers one question after the other, and this one is among its longest.
+    /// The layers' views exist from dbt's first run on. Silver is counted while rows of bronze are missing in it, but
+    /// rarely during loads: the stand-in answers one query after the other, and this is one of the longest.
     async fn silver(&self, loaded: u64, is_over: bool) -> anyhow::Result<u64> {
         if !self.has_gold() {
             return Ok(0);
@@ -233,7 +234,7 @@ impl StoreCounts {
         Ok(last.silver)
     }
 
-    /// Told when dbt has made the layers' views.
+    /// Notes that dbt has created the layers' views.
     pub(crate) fn set_has_gold(&self) {
         self.has_gold.store(true, Ordering::Relaxed);
     }
@@ -243,12 +244,12 @@ impl StoreCounts {
         self.has_gold.load(Ordering::Relaxed)
     }
 
-    /// The quotes that bronze got lately.
+    /// The quotes that were loaded into bronze recently.
     pub(crate) async fn recent_bronze(&self) -> anyhow::Result<Vec<QuoteId>> {
         self.ids(&statements::NEW_IN_BRONZE).await
     }
 
-    /// The quotes that bronze got lately and that gold shows.
+    /// The quotes that were loaded into bronze recently and that gold shows.
     pub(crate) async fn recent_gold(&self) -> anyhow::Result<Vec<QuoteId>> {
         self.ids(&statements::NEW_IN_GOLD).await
     }
@@ -261,7 +262,7 @@ impl StoreCounts {
     }
 
     /// The latest price of each symbol, its change in percent, and its market time in New York; none before the views
-    /// are there.
+    /// exist.
     pub(crate) async fn prices(&self) -> anyhow::Result<Vec<Vec<Option<String>>>> {
         if !self.has_gold() {
             return Ok(Vec::new());
@@ -270,7 +271,7 @@ impl StoreCounts {
     }
 }
 
-/// How many records the topic holds, and how many of them the consumer group has not committed.
+/// How many records are in the topic, and how many of them the consumer group has not committed.
 pub(crate) fn topic_depth(kafka: &BaseConsumer) -> anyhow::Result<(u64, u64)> {
     let unreachable = || format!("Kafka has no information about the topic {}", names::TOPIC);
     let metadata = kafka.fetch_metadata(Some(names::TOPIC), KAFKA_TIMEOUT).with_context(unreachable)?;
