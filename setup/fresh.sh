@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Does what a newcomer does: a clone of the last commit in an empty folder, with an empty HOME and empty caches. Prints what each
-# step took, and ends with the first that fails.
+# Does what a new user does: clones the last commit into an empty folder, with an empty HOME and empty caches. Prints how long
+# each step took, and stops at the first one that fails.
 #   fresh.sh [STEP...]   of oldest-pip, local, local-test, warm; all of them if none is named
-# Of the machine it takes the programs in the PATH, the toolchains of rustup, and how registries are reached: variables and files
-# of pip, uv, npm, cargo and Terraform. Nothing that was downloaded, built or installed before.
+# From the machine it uses the programs in the PATH, the toolchains of rustup, and the settings of registries: variables and
+# files of pip, uv, npm, cargo and Terraform. It uses nothing that was downloaded, built or installed before.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source=$PWD python=${PYTHON:-python3} oldest_pip=23.0.1
@@ -12,7 +12,7 @@ mkdir "$place/home"
 steps=(clone "$@")
 [ $# -gt 0 ] || steps=(clone oldest-pip local local-test warm)
 
-[ -z "$(git status --porcelain)" ] || echo "note: what is not committed is not tested" >&2
+[ -z "$(git status --porcelain)" ] || echo "note: changes that are not committed are not tested" >&2
 
 environment=(HOME="$place/home" CARGO_HOME="$place/home/.cargo" RUSTUP_HOME="${RUSTUP_HOME:-$HOME/.rustup}")
 for name in $(compgen -e); do
@@ -44,14 +44,14 @@ step_local() {
   local began
   began=$(date +%s)
   stranger make PYTHON="$python" local ARGS="--polls 5 --port-base 0 --report $place/report.json"
-  # Seconds from the step's beginning to the first row in gold.
+  # The seconds from the step's beginning to the first row in gold.
   "$python" - "$place/report.json" "$began" >"$place/first" <<'END'
 import json, sys
 from datetime import datetime
 
 first = json.load(open(sys.argv[1]))["first_gold_at"]
 if not first:
-    sys.exit("no figure came to gold")
+    sys.exit("no quote reached gold")
 print(int(datetime.fromisoformat(first[:19] + "+00:00").timestamp()) - int(sys.argv[2]))
 END
 }

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Installs Debian packages that are missing. As root with apt it installs them; otherwise it says what to install, on macOS
-# with Homebrew's names.
-#   packages.sh           what compiles librdkafka: gcc, g++, make and zlib's header
-#   packages.sh cmake     what compiles librdkafka with TLS: cmake
-#   packages.sh browser   what the browser tests drive: chromium, and a font for it
-#   packages.sh prometheus  what checks Prometheus' rules: prometheus and promtool, unpacked into target/prometheus
+# Installs missing Debian packages. As root with apt it installs them; otherwise it prints what to install, on macOS with
+# Homebrew's names.
+#   packages.sh           to compile librdkafka: gcc, g++, make and zlib's header
+#   packages.sh cmake     to compile librdkafka with TLS: cmake
+#   packages.sh browser   for the browser tests: chromium, and a font for it
+#   packages.sh prometheus  to check Prometheus' rules: prometheus and promtool, unpacked into target/prometheus
 set -euo pipefail
 
-# Not installed, for its package starts a service. Where it cannot be had, the tests that need it are skipped and say so.
+# Unpacked only, because the installed package starts a service. Without it, the tests that need it are skipped and say so.
 if [ "${1:-}" = prometheus ]; then
   command -v promtool >/dev/null && command -v prometheus >/dev/null && exit 0
   folder=$(dirname "$0")/../target/prometheus
@@ -16,7 +16,7 @@ if [ "${1:-}" = prometheus ]; then
   trap 'rm -rf "$package"' EXIT
   if command -v apt-get >/dev/null && command -v dpkg >/dev/null; then
     [ "$(id -u)" != 0 ] || apt-cache show prometheus >/dev/null 2>&1 || apt-get update -qq
-    # As root apt would read the folder as another user.
+    # By default, apt as root downloads as another user, who cannot access the folder.
     (cd "$package" && apt-get -qq -o APT::Sandbox::User=root download prometheus) || true
   fi
   if ! dpkg -x "$package"/prometheus_*.deb "$folder" 2>/dev/null; then
@@ -38,7 +38,7 @@ if [ "${1:-}" = browser ]; then
 elif [ "${1:-}" = cmake ]; then
   command -v cmake >/dev/null || needs cmake cmake
 else
-  # On macOS gcc, g++, make and zlib's header are Xcode's command line tools, which no package of Homebrew replaces.
+  # On macOS, gcc, g++, make and zlib's header are in Xcode's command line tools, which Homebrew does not have.
   for program in gcc g++ make; do
     command -v "$program" >/dev/null || needs "$program" ""
   done
@@ -48,7 +48,7 @@ fi
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   apt-get update -qq
-  # Verbs run beside each other.
+  # Several verbs run at the same time.
   DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
   exit
 fi

@@ -1,11 +1,11 @@
-"""Run verbs of the Makefile beside each other, show how far each is, and print how long each took.
+"""Run verbs of the Makefile at the same time, show the progress of each, and print how long each took.
 
 python3 parts.py [--at-once N] [--stop] [--table] [+]VERB[=OTHER,...] ...
 
-VERB=OTHER begins when OTHER has succeeded. +VERB mostly waits: it is not one of the N. What a verb prints is in
-target/parts/VERB.log, and is shown if it fails.
-The exit status is 1 if one failed. With --stop the first failure ends the others, else they go on to their end.
-Nothing but the standard library is used: the Python environment may not be there yet.
+VERB=OTHER begins when OTHER has succeeded. +VERB mostly waits, so it does not count as one of the N. A verb's output is
+in target/parts/VERB.log, and is shown if it fails.
+The exit status is 1 if one failed. With --stop the first failure ends the others; otherwise they run to their end.
+Only the standard library is used, because the Python environment may not exist yet.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LOGS = Path("target/parts")
-# Without a terminal, how often each running verb has a line.
+# How often a line is printed for each running verb without a terminal.
 QUIET_SECONDS = 60
-# What cargo and others draw on a terminal.
+# Control sequences that cargo and others print on a terminal.
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
 SHOWN_LINES = 400
-# How long a verb may take to end what it started.
+# How long a verb may take to end its processes.
 END_SECONDS = 60
 
 
 @dataclass
 class Part:
-    """A verb, what it waits for, and what became of it."""
+    """A verb, the verbs that it waits for, and its outcome."""
 
     verb: str
     after: list[str] = field(default_factory=list)
@@ -57,8 +57,8 @@ class Part:
         return LOGS / f"{self.verb}.log"
 
     def start(self) -> None:
-        """Start it in a process group of its own, so that it can be ended with all that it started."""
-        # Cargo draws its progress into the log. What the verbs stand on is made by other parts: BUILT.
+        """Start it in a separate process group, so that it can be ended with all its processes."""
+        # Cargo draws its progress into the log. BUILT: the verb's prerequisites are made by other parts.
         environment = os.environ | {"CARGO_TERM_PROGRESS_WHEN": "always", "CARGO_TERM_PROGRESS_WIDTH": "100"}
         command = [os.environ.get("MAKE", "make"), "--no-print-directory", self.verb, "BUILT=1"]
         self.began = time.monotonic()
@@ -68,7 +68,7 @@ class Part:
             )
 
     def status(self) -> int | None:
-        """Its exit status if it has ended; then its CPU time is known, with that of all that it waited for."""
+        """Its exit status if it has ended. Then its CPU time is known, including that of its waited-for processes."""
         if self.process and self.process.returncode is None:
             pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
             if pid:
@@ -77,13 +77,13 @@ class Part:
         return self.process.returncode if self.process else None
 
     def signal(self, number: int) -> None:
-        """Send a signal to the verb and to all that it started."""
+        """Send a signal to the verb and to all its processes."""
         if self.process and self.process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, number)
 
     def wait(self) -> None:
-        """Wait until it has ended; what does not end in time is killed."""
+        """Wait until it has ended. Processes that do not end in time are killed."""
         if self.process:
             try:
                 self.process.wait(END_SECONDS)
@@ -94,12 +94,12 @@ class Part:
     def lines(self) -> list[str]:
         """Its output as a terminal would show it."""
         text = ESCAPES.sub("", self.log.read_bytes().decode(errors="replace"))
-        # A carriage return begins the line again.
+        # After a carriage return, the line is overwritten.
         lines = (line.rstrip("\r").rsplit("\r", 1)[-1].rstrip() for line in text.split("\n"))
         return [line for line in lines if line and "Building [" not in line]
 
     def last_line(self) -> str:
-        """How far it is: the last that it printed."""
+        """Its progress: the last line that it printed."""
         with self.log.open("rb") as log:
             log.seek(max(0, self.log.stat().st_size - 1000))
             pieces = re.split(r"[\r\n]", ESCAPES.sub("", log.read().decode(errors="replace")))
@@ -112,7 +112,7 @@ def minutes(seconds: float) -> str:
 
 
 class Screen:
-    """On a terminal a line for each running part, drawn again and again; else a line now and then."""
+    """The progress: on a terminal, one line for each running part, drawn repeatedly; otherwise a line now and then."""
 
     def __init__(self, width: int) -> None:
         self.is_terminal = sys.stdout.isatty()
@@ -121,7 +121,7 @@ class Screen:
         self.said = time.monotonic()
 
     def clear(self) -> None:
-        """Take away what was drawn."""
+        """Remove the drawn lines."""
         if self.drawn:
             sys.stdout.write(f"\x1b[{self.drawn}A\x1b[J")
             self.drawn = 0
@@ -132,7 +132,7 @@ class Screen:
         print(text, flush=True)
 
     def draw(self, running: list[Part]) -> None:
-        """Show how far each is."""
+        """Show the progress of each part."""
         now = time.monotonic()
         if not self.is_terminal and now - self.said < QUIET_SECONDS:
             return
@@ -206,7 +206,7 @@ def run(parts: list[Part], at_once: int, *, stops: bool, has_table: bool) -> boo
 
 
 def table(parts: list[Part], seconds: float) -> str:
-    """List what each took and used, the longest first. They run beside each other: their sum is more than the whole."""
+    """List the time and CPU time of each, the longest first. They run in parallel, so the sum exceeds the total."""
     width = max(len(part.verb) for part in parts)
 
     def row(name: str, seconds: float, cpu_seconds: float, end: str) -> str:
@@ -225,7 +225,7 @@ def table(parts: list[Part], seconds: float) -> str:
 def main() -> None:
     """Read the command line and run its verbs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--at-once", type=int, default=3, help="how many verbs run beside each other (default 3)")
+    parser.add_argument("--at-once", type=int, default=3, help="how many verbs run at the same time (default 3)")
     parser.add_argument("--stop", action="store_true", help="end the others when one fails")
     parser.add_argument("--table", action="store_true", help="print a table of times at the end")
     parser.add_argument("parts", nargs="+", type=Part.parse, metavar="VERB")

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs a lock into a virtual environment, which is made if it is absent.
+# Installs a lock into a virtual environment, which is created if it is absent.
 #   python.sh VENV LOCK [PYTHON]
-# Exactly the lock's files are installed, each checked against its hashes, and wheels only: no dependency is resolved, so that
-# a later release of a package changes nothing. If uv fails, for it does not know all of pip's settings, pip does the same in a minute.
+# Exactly the lock's files are installed, wheels only, each checked against its hashes. No dependency is resolved, so a later
+# release of a package changes nothing. If uv fails, because it does not know all of pip's settings, pip does the same in a minute.
 set -euo pipefail
 venv=$1 lock=$2 python=${3:-python3}
 here=$(dirname "$0")
@@ -12,9 +12,9 @@ exactly=(--quiet --no-deps --require-hashes --only-binary :all:)
   echo "error: Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..." >&2
   exit 1
 }
-# An environment whose interpreter is gone is made once more.
+# An environment whose interpreter is gone is created again.
 "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$venv" || {
-  echo "error: $python cannot make a virtual environment (Debian: sudo apt-get install python3-venv)" >&2
+  echo "error: $python cannot create a virtual environment (Debian: sudo apt-get install python3-venv)" >&2
   exit 1
 }
 pip=("$venv/bin/python" -m pip)
