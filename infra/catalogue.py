@@ -1,7 +1,7 @@
-"""Write what repeats `infra/metrics.json`, the catalogue of metrics and alarms: `make catalogue`.
+"""Generate files from `infra/metrics.json`, the catalogue of metrics and alarms: `make catalogue`.
 
-Prometheus' rules, the table of metrics in docs/OBSERVABILITY.md and the table of alarms in docs/RUNBOOK.md. Terraform,
-the functions, `quoteflow` and the tests read the catalogue itself.
+They are Prometheus' rules, the table of metrics in docs/OBSERVABILITY.md and the table of alarms in docs/RUNBOOK.md.
+Terraform, the functions, `quoteflow` and the tests read the catalogue itself.
 """
 
 import json
@@ -34,9 +34,9 @@ ALERTS_HEADER = """\
 # The market is open from 14:30 to 20:00 UTC on weekdays, which is within the New York session in summer and in winter;
 # holidays are not known. CloudWatch names a period by its beginning, so the minute that ends now began 60 s ago.
 """
-# What a summary of `quoteflow` covers.
+# The minutes that a summary of `quoteflow` covers.
 SUMMARY_MINUTES = 5
-# Where a limit of the timeout is shown. No label has the timeout.
+# Shows the timeout in a description. No label has it.
 TIMEOUT = "{{ printf \"quoteflow_timeout_seconds{function='%s'}\" $labels.function | query | first | value }}"
 
 
@@ -46,12 +46,12 @@ def snake(name: str) -> str:
 
 
 def exposed(metric: dict[str, Any]) -> str:
-    """Give what `quoteflow` calls a metric at /metrics."""
+    """Return the name of a metric at `quoteflow`'s /metrics."""
     return f"quoteflow_{snake(metric['name'])}{'_total' if metric['type'] == 'counter' else ''}"
 
 
 def labels(metric: dict[str, Any]) -> list[str]:
-    """Give the labels of a metric of `quoteflow`, apart from a summary's `quantile`."""
+    """Return the labels of a metric of `quoteflow`, except a summary's `quantile`."""
     return metric.get("labels", ["function"])
 
 
@@ -71,7 +71,7 @@ def duration(minutes: int) -> str:
 
 
 def expression(alarm: dict[str, Any]) -> str:
-    """When a rule fires, apart from `for`."""
+    """The condition of a rule, without `for`."""
     if "promql" in alarm:
         return alarm["promql"]
     metric, period = METRICS[alarm["metric"]], duration(alarm["minutes"])
@@ -83,7 +83,7 @@ def expression(alarm: dict[str, Any]) -> str:
     ]
     if metric["type"] == "summary":
         if alarm["minutes"] != SUMMARY_MINUTES:
-            raise SystemExit(f"alarm {alarm['name']}: a summary covers {SUMMARY_MINUTES} minutes")
+            raise SystemExit(f"alarm {alarm['name']}: set minutes to {SUMMARY_MINUTES}, which a summary covers")
         # The quantile 1 is the maximum.
         matchers.append('quantile="1"')
         statistic = f"{exposed(metric)}{selector(matchers)}"
@@ -105,7 +105,7 @@ def expression(alarm: dict[str, Any]) -> str:
 
 
 def description(alarm: dict[str, Any]) -> str:
-    """Give what a rule says, in Prometheus' templates."""
+    """Return a rule's description, with Prometheus' templates."""
     text = alarm["text"]
     for name in ("function", "queue"):
         text = text.replace(f"{{{name}}}", f"{{{{ $labels.{name} }}}}")
@@ -115,7 +115,7 @@ def description(alarm: dict[str, Any]) -> str:
 
 
 def alert(alarm: dict[str, Any]) -> dict[str, Any]:
-    """Give the rule of an alarm."""
+    """Return the rule of an alarm."""
     held = alarm["minutes"] * (alarm["periods"] - 1) if "datapoints" not in alarm else 0
     return {
         "alert": rule_name(alarm),
@@ -127,7 +127,7 @@ def alert(alarm: dict[str, Any]) -> dict[str, Any]:
 
 
 def alerts() -> str:
-    """Give Prometheus' rules: the sums that alerts use, the market's hours, and the alerts."""
+    """Return Prometheus' rules: the sums that alerts use, the market's hours, and the alerts."""
     made = [alert(alarm) for alarm in ALARMS.values()]
     sums = re.findall(r"function:(quoteflow_\w+):sum(\w+)", " ".join(one["expr"] for one in made))
     began = "vector(time() - 60)"
@@ -148,7 +148,7 @@ def alerts() -> str:
         },
         *made,
     ]
-    # One group, so that the rules are evaluated in this order.
+    # In one group, the rules are evaluated in this order.
     groups = {"groups": [{"name": "quoteflow", "rules": rules}]}
     return ALERTS_HEADER + yaml.safe_dump(groups, sort_keys=False, width=10_000)
 
@@ -208,7 +208,7 @@ def alarms() -> str:
 
 
 def document(path: str, made: str) -> tuple[Path, str]:
-    """Give a document with its table, between the lines that mark it."""
+    """Return a document with its table between the marker lines."""
     text, count = MARKED.subn(lambda _: f"{BEGIN}\n\n{made}\n{END}\n", (ROOT / path).read_text())
     if count != 1:
         raise SystemExit(f"{path} must have one table between {BEGIN} and {END}")
@@ -216,7 +216,7 @@ def document(path: str, made: str) -> tuple[Path, str]:
 
 
 def written() -> dict[Path, str]:
-    """Give each file with what it must contain."""
+    """Return each file with the text that it must contain."""
     documents = [document("docs/OBSERVABILITY.md", metrics()), document("docs/RUNBOOK.md", alarms())]
     return {ALERTS: alerts(), **dict(documents)}
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Terraform for one deployment: its variables and its backend are in infra/env/ENV, its state is in the backend's bucket.
+# Runs Terraform for one deployment. Its variables and its backend are in infra/env/ENV, its state is in the backend's bucket.
 # `make deploy|plan|drift|destroy|bootstrap ENV=…` run this; docs/DEPLOY.md has the steps.
 set -euo pipefail
 
@@ -41,7 +41,7 @@ for argument in "$@"; do
   esac
 done
 
-# Terraform on a root, with the deployment's own folder for what init writes.
+# Runs Terraform on a root, with a folder of the deployment for the files that init writes.
 tf() {
   local root=$1
   shift
@@ -49,20 +49,20 @@ tf() {
 }
 
 lock() {
-  # It looks into the modules.
+  # It reads the modules.
   tf "$1" get >/dev/null && tf "$1" providers lock -platform=linux_amd64 -platform=linux_arm64 -platform=darwin_amd64 -platform=darwin_arm64
 }
 
 init() {
   if [[ ! -f $infra/$1/.terraform.lock.hcl ]]; then
-    # A lock with one platform's hashes would stop everybody else.
+    # A lock with only one platform's hashes would fail on all other platforms.
     lock "$1" >/dev/null && echo "note: commit infra/$1/.terraform.lock.hcl, which pins the providers for everybody" \
       || echo "note: the providers' registry does not answer, so the providers are not pinned by hash" >&2
   fi
   tf "$1" init -input=false -backend-config="$place/backend.hcl" -backend-config="key=quoteflow/$env/$1.tfstate" >/dev/null
 }
 
-# Shows a root's plan and keeps it; 0: nothing to change, 2: something.
+# Shows a root's plan and keeps it. Returns 0 if there is nothing to change, 2 if there is.
 plan() {
   local root=$1 code=0
   shift
@@ -81,15 +81,15 @@ for one in json.load(sys.stdin).get("resource_changes", []):
     if "delete" in one["change"]["actions"]: print("  ", one["address"])')
   [[ -z $destroyed ]] || printf 'This plan destroys:\n%s\n' "$destroyed"
   if [[ $is_approved ]]; then
-    [[ -z $destroyed || $may_destroy ]] || die "the plan destroys something, and --allow-destroy was not given"
+    [[ -z $destroyed || $may_destroy ]] || die "the plan destroys resources: check them, then pass --allow-destroy"
   else
-    read -rp "Apply this plan to $env? Only yes will do: " answer
+    read -rp "Apply this plan to $env? Type yes to apply: " answer
     [[ $answer == yes ]] || die "not applied"
   fi
   tf "$root" apply -input=false "$saved"
 }
 
-# A setting of aws.tfvars, or its default. (terraform console would plan everything for it.)
+# Prints a setting of aws.tfvars, or its default. (terraform console would plan everything for it.)
 setting() {
   local found
   found=$(sed -nE "s/^$1 *= *\"([^\"]*)\".*/\1/p" "$place/aws.tfvars")
@@ -102,7 +102,7 @@ settings() {
   architecture=$(setting architecture x86_64)
 }
 
-# What the next steps, and every other operator, need to know is kept in Systems Manager, not in this folder.
+# Values that later steps and other operators need are kept in Systems Manager, not in this folder.
 # Fails if it knew this already.
 remember() {
   local parameter=/$name/$1 value=$2
@@ -113,7 +113,7 @@ remember() {
 check_concurrency() {
   local limit
   limit=$(aws lambda get-account-settings --region "$region" --query AccountLimit.ConcurrentExecutions --output text)
-  # 10 are reserved with the page, and AWS wants 100 left.
+  # 10 are reserved with the page, and AWS requires 100 unreserved ones.
   [[ $limit -ge 110 ]] || die "the account may run $limit functions at once, and 110 are needed: aws service-quotas request-service-quota-increase --region $region --service-code lambda --quota-code L-B99A9384 --desired-value 1000"
 }
 
@@ -129,7 +129,7 @@ image() {
   repository=$(tf aws output -raw transform_repository_url)
   read -ra names < <(python3 -c 'import json, sys; print(*(f"--build-arg=BIGQUERY_{name.upper()}={value}"
     for name, value in json.load(sys.stdin)["bigquery"].items()))' <<<"$google")
-  # By content and by what dbt is parsed for: an unchanged image is neither built nor pushed again.
+  # The tag is a hash of the content and of dbt's names, so an unchanged image is neither built nor pushed again.
   tag=$(cd "$context" && { find . -type f -print0 | sort -z | xargs -0 sha256sum; echo "${names[@]}"; } | sha256sum | cut -c1-16)-$architecture
   digest() {
     local found
@@ -138,7 +138,7 @@ image() {
   }
   if ! digest >/dev/null; then
     aws ecr get-login-password --region "$region" | docker login --username AWS --password-stdin "${repository%%/*}"
-    # Lambda takes no attestations.
+    # Lambda does not accept attestations.
     docker buildx build --platform "linux/${architecture/x86_64/amd64}" --provenance=false --push "${names[@]}" \
       --file "$context/functions/transform-quotes/Dockerfile" --tag "$repository:$tag" "$context"
   fi
@@ -158,7 +158,7 @@ bootstrap() {
   else
     aws s3api create-bucket --region "$region" --bucket "$bucket" --create-bucket-configuration "LocationConstraint=$region" >/dev/null
   fi
-  # A state that was overwritten can be had back.
+  # Versioning allows an overwritten state to be restored.
   aws s3api put-bucket-versioning --region "$region" --bucket "$bucket" --versioning-configuration Status=Enabled
   aws s3api put-public-access-block --region "$region" --bucket "$bucket" \
     --public-access-block-configuration BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true
@@ -178,7 +178,7 @@ deploy() {
   image
   echo "== AWS"
   apply aws "${arguments[@]}"
-  # Readers find silver's and gold's views before the schedule's first run.
+  # This creates silver's and gold's views before the schedule's first run.
   [[ ! $is_new_image ]] || aws lambda invoke --region "$region" --function-name "$name-transform-quotes" --invocation-type Event \
     --cli-binary-format raw-in-base64-out --payload '{}' /dev/null >/dev/null
 }

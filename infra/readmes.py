@@ -1,7 +1,7 @@
 """Write the tables of variables and outputs into the README of each Terraform module: `make infra-readmes`.
 
-The tables stand below a marker; what stands above it is written by hand. The files are read as text in the layout that
-`terraform fmt` makes: two spaces before an attribute of a block.
+The tables are below a marker; the text above it is written by hand. The files are read as text in the layout of
+`terraform fmt`: two spaces before an attribute of a block.
 """
 
 import re
@@ -12,13 +12,13 @@ MARKER = "<!-- Below: written by `make infra-readmes`. -->\n"
 
 
 def blocks(file: Path, kind: str) -> dict[str, dict[str, str]]:
-    """Give name → attribute → its text, for every block of a kind."""
+    """Return name → attribute → its text, for every block of a kind."""
     found = re.findall(rf'^{kind} "(\w+)" \{{\n(.*?)^\}}', file.read_text(), re.M | re.S)
     return {name: attributes(body) for name, body in found}
 
 
 def attributes(body: str) -> dict[str, str]:
-    """Give attribute → its text on one line. Nested blocks such as `validation` are left out."""
+    """Return attribute → its text on one line. Nested blocks such as `validation` are left out."""
     found = re.findall(r"^  (\w+) += (.*?)\n(?=^  \w+ +[={]|\n|\Z)", body, re.M | re.S)
     return {name: one_line(text) for name, text in found}
 
@@ -53,7 +53,7 @@ def tables(module: Path) -> str:
 
 
 def readme(module: Path) -> str:
-    """Give a module's README with its tables written again."""
+    """Return a module's README with updated tables."""
     by_hand, marker, _ = (module / "README.md").read_text().partition(MARKER)
     if not marker:
         raise SystemExit(f"{module / 'README.md'} has no line {MARKER.strip()}")

@@ -1,7 +1,7 @@
 """Follow one quote through a deployment: fetch-quotes, the bucket, bronze, gold and the page, within two minutes.
 
-It asks fetch-quotes for one poll, which is what the schedule does all the time, and from then on only reads.
-`make deploy` has left what it needs to know in Systems Manager. Exit code 0: the quote is everywhere.
+It invokes fetch-quotes for one poll, as the schedule does all the time, and from then on only reads.
+`make deploy` has written the deployment's names to Systems Manager. Exit code 0: the quote is everywhere.
 """
 
 import argparse
@@ -29,14 +29,14 @@ ENVIRONMENTS = Path(__file__).parent / "env"
 
 
 class SmokeError(Exception):
-    """An error with a text for the operator."""
+    """An error whose text is for the operator."""
 
 
 class Smoke:
-    """One look at a deployment."""
+    """One check of a deployment."""
 
     def __init__(self, name: str, region: str, seconds: float) -> None:
-        # Without an endpoint of their own boto3 and BigQuery's client ask the clouds.
+        # Without a configured endpoint, boto3 and BigQuery's client use the clouds.
         session = boto3.session.Session(region_name=region)
         config = Config(s3={"addressing_style": "path" if os.environ.get("AWS_ENDPOINT_URL") else "auto"})
         self._aws: Callable[[str], Any] = lambda service: session.client(service, config=config)
@@ -69,15 +69,15 @@ class Smoke:
         return ", ".join(f"{plain}: {state}" for plain, state in states.items())
 
     def fetch(self) -> str:
-        """Give fetch-quotes an event for one poll; the event waits while a scheduled one runs."""
+        """Send fetch-quotes an event for one poll. The event waits while a scheduled one runs."""
         event = json.dumps({"polls": 1})
         self._aws("lambda").invoke(
             FunctionName=self.outputs["functions"]["fetch-quotes"], InvocationType="Event", Payload=event
         )
-        return "one poll was asked for"
+        return "one poll was requested"
 
     def objects(self) -> str:
-        """Find an object in the bucket that was fetched since."""
+        """Find an object of a quote that was fetched since then."""
         s3 = self._aws("s3")
 
         def newest() -> str | None:
@@ -94,7 +94,7 @@ class Smoke:
 
         self._key = self._await(
             newest,
-            "no object came into the bucket. While the US market is closed only symbols with an exchange are polled, "
+            "no object arrived in the bucket. While the US market is closed only symbols with an exchange are polled, "
             "such as BINANCE:BTCUSDT; otherwise look at the logs of fetch-quotes and archive-quotes",
         )
         return self._key
@@ -105,7 +105,7 @@ class Smoke:
             f"SELECT symbol, quote_id FROM `{self._raw}.bronze_stock_quotes_raw` "  # noqa: S608 - names of the deployment
             "WHERE object_key = @key AND fetched_date >= DATE_SUB(CURRENT_DATE(), INTERVAL 1 DAY)"
         )
-        missing = f"no row of {self._key} came into bronze: look at the log of load-quotes"
+        missing = f"no row of {self._key} arrived in bronze: look at the log of load-quotes"
         row = self._await(lambda: self._row(statement, key=self._key), missing)
         self._symbol = row["symbol"]
         return row["quote_id"]
@@ -123,14 +123,14 @@ class Smoke:
             except NotFound:
                 return None
 
-        missing = f"gold does not show {self._symbol}: look at the log of transform-quotes, which makes gold's views"
+        missing = f"gold does not show {self._symbol}: look at the log of transform-quotes, which creates gold's views"
         return self._await(row, missing)["fetched_at"]
 
     def page(self) -> str:
         """Get the page, if the deployment has one."""
         url = self.outputs["dashboard_url"]
         if not url:
-            return "the deployment has none"
+            return "the deployment has no page"
         for path in ("/", "/api/health"):
             with urllib.request.urlopen(url + path, timeout=20) as answer:  # noqa: S310 - the deployment's own address
                 if answer.status != 200:
@@ -138,7 +138,7 @@ class Smoke:
         return url
 
     def failures(self) -> str:
-        """Check that nothing has failed for good."""
+        """Check that there is no dead letter and no failed event."""
         sqs = self._aws("sqs")
         for name in ("archived_dead_letter", "failed_events"):
             url = self.outputs["queues"][name]
@@ -151,7 +151,7 @@ class Smoke:
     def _row(self, statement: str, **parameters: Any) -> dict[str, Any] | None:
         kinds = {str: "STRING", int: "INT64"}
         given = [bigquery.ScalarQueryParameter(name, kinds[type(one)], one) for name, one in parameters.items()]
-        # A query of this kind reads megabytes.
+        # Far above the need: these queries read megabytes.
         config = bigquery.QueryJobConfig(query_parameters=given, maximum_bytes_billed=10 * 2**30)
         rows = self._bigquery.query(statement, config).result(timeout=30)
         return next((dict(row.items()) for row in rows), None)
@@ -167,7 +167,7 @@ class Smoke:
 
 @contextmanager
 def explained(step: str) -> Iterator[None]:
-    """Errors of the clouds as ones that name the step."""
+    """Turn errors of the clouds into errors that name the step."""
     try:
         yield
     except (BotoCoreError, ClientError, GoogleAPIError, GoogleAuthError, OSError) as error:

@@ -78,7 +78,7 @@ def test_the_smoke_test_follows_a_quote(deployment: Deployment) -> None:
     chosen = ("triggers", "fetch", "objects", "bronze")
     missed = smoke(3, *chosen)
     assert missed.returncode == 1
-    assert "no object came into the bucket" in missed.stderr
+    assert "no object arrived in the bucket" in missed.stderr
     trigger = threading.Thread(target=be_the_trigger)
     trigger.start()
     try:
