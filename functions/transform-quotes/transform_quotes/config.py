@@ -14,7 +14,7 @@ CREDENTIALS = ("GOOGLE_CREDENTIALS_JSON", "GOOGLE_CREDENTIALS_SECRET", "GOOGLE_A
 
 
 class ConfigError(Exception):
-    """The environment is unusable. Names every variable at fault, not only the first one."""
+    """The environment cannot be used. The message names every wrong variable, not only the first one."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("invalid configuration: " + "; ".join(problems))
@@ -23,10 +23,10 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class Config:
-    """What the function needs to know; what dbt's profile reads by itself is only checked here.
+    """The function's settings. Variables that dbt's profile reads itself are only checked here.
 
-    `endpoint` is the stand-in's URL, None for Google's own API. `parsed_path` holds what dbt parsed when the image was
-    built, None if there is none. `variables` are dbt's. At most one of the credentials is set.
+    `endpoint` is the stand-in's URL, None for Google's own API. `parsed_path` contains what dbt parsed when the image
+    was built, None if there is none. `variables` are dbt's. At most one of the credentials is set.
     """
 
     project_dir: Path
@@ -67,7 +67,7 @@ class Config:
             if url.scheme not in ("http", "https") or not url.hostname:
                 problems.append(f"BIGQUERY_ENDPOINT must be an http(s) URL, got {endpoint!r}")
 
-        # A default in the cloud would send a forgotten variable's queries to a project that is not ours.
+        # There is no default in the cloud: if the variable were forgotten, queries would be sent to another project.
         project = r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]"
         check("BIGQUERY_PROJECT", "quoteflow-local" if endpoint else "", project, "a Google Cloud project id")
         check("BIGQUERY_DATASET", "stock", r"\w{1,1017}", "a dataset id")

@@ -1,4 +1,4 @@
-"""Google credentials, from where the deployment keeps them to the file that Google's library reads."""
+"""Reads Google credentials from the deployment and writes the file that Google's library reads."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ REQUIRED = {
     "external_account": ("audience", "subject_token_type", "token_url"),
     "service_account": ("client_email", "private_key", "token_uri"),
 }
-"""The fields that Google's library needs of each type that is taken."""
+"""The fields that Google's library needs, by accepted type."""
 
 OTHER_TYPES = (
     "authorized_user",
@@ -26,11 +26,11 @@ OTHER_TYPES = (
     "external_account_authorized_user",
     "gdch_service_account",
 )
-"""Types that Google's tools write and that are not taken. Any other value may be a part of a key and is not quoted."""
+"""Unaccepted types that Google's tools write. Any other value may be a part of a key and is not quoted."""
 
 
 def provide(config: Config, env: MutableMapping[str, str]) -> None:
-    """Name the credentials' file in GOOGLE_APPLICATION_CREDENTIALS; write it where they came as text.
+    """Set GOOGLE_APPLICATION_CREDENTIALS to the credentials' file; write the file if they are given as text.
 
     The text is an `external_account` configuration from GOOGLE_CREDENTIALS_JSON, or a service account's key from the
     secret that GOOGLE_CREDENTIALS_SECRET names. Raises ConfigError, which never quotes the text.
@@ -41,7 +41,7 @@ def provide(config: Config, env: MutableMapping[str, str]) -> None:
         text, source = config.credentials_json, "GOOGLE_CREDENTIALS_JSON"
     else:
         return
-    # A key in a variable would be readable by whoever may see the function's configuration.
+    # A key in a variable could be read by everyone who may see the function's configuration.
     expected = "external_account" if source == "GOOGLE_CREDENTIALS_JSON" else "service_account"
     try:
         text = json.dumps(_usable(text, expected))
@@ -51,10 +51,10 @@ def provide(config: Config, env: MutableMapping[str, str]) -> None:
 
 
 def _usable(text: str, expected: str) -> dict[str, Any]:
-    """Read credentials of the type `expected` from `text`, JSON, also in base64, as Terraform gives out a key.
+    """Read credentials of the type `expected` from `text`: JSON, also in base64, as in Terraform's output of a key.
 
-    Raises ValueError, which names the field that cannot be used and how it should look, and quotes nothing of the text:
-    a parser's own message could.
+    Raises ValueError, which names the unusable field and its expected form. It quotes nothing of the text, which a
+    parser's own message might.
     """
     text = text.lstrip("\ufeff").strip()
     try:
@@ -78,7 +78,7 @@ def _usable(text: str, expected: str) -> dict[str, Any]:
 
 
 def _private_key(text: str) -> str:
-    r"""Give the key as PEM with its line breaks where they belong: tools make spaces or the characters `\n` of them."""
+    r"""Return the key as PEM with correct line breaks: tools replace them by spaces or by the characters `\n`."""
     _, begin, rest = text.partition(BEGIN)
     body, end, _ = rest.partition(END)
     body = re.sub(r"\\+[nrt]?|\s+", "", body)
@@ -89,7 +89,7 @@ def _private_key(text: str) -> str:
             raise ValueError
         base64.b64decode(body, validate=True)
         crypt.RSASigner.from_string(key).sign(b"anything")
-    # Of several libraries and of many kinds; any of their messages may quote the key.
+    # Several libraries raise many kinds of errors, and any message may quote the key.
     except Exception:
         raise ValueError(
             "the field private_key cannot be used: it is cut off, or not an RSA key in PKCS#8; it should be the"
@@ -99,7 +99,7 @@ def _private_key(text: str) -> str:
 
 
 def _write(text: str) -> Path:
-    """Write a file that only this user can read, in a new directory: a name in /tmp could be somebody else's."""
+    """Write a file that only this user can read, in a new directory: a name in /tmp could belong to another user."""
     path = Path(tempfile.mkdtemp(prefix="google-")) / "credentials.json"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
@@ -107,7 +107,7 @@ def _write(text: str) -> Path:
 
 
 def _secret(name: str) -> str:
-    # Imported where it is needed: boto3 takes 0.2 s of the init.
+    # Imported only if it is needed, because boto3 takes 0.2 s of the init.
     from aws_lambda_powertools.utilities import parameters
 
     try:

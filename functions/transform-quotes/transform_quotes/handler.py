@@ -1,4 +1,4 @@
-"""The Lambda handler, for schedules: an event settles what was loaded (dbt run), `{"task": "test"}` tests it."""
+"""The Lambda handler for schedules: an event settles the loaded quotes (dbt run), `{"task": "test"}` tests them."""
 
 import json
 import os
@@ -13,19 +13,19 @@ from transform_quotes import credentials
 from transform_quotes.config import Config
 from transform_quotes.transformer import Transformer, TransformError
 
-# The deployed name, which tells deployments in one account apart.
+# The deployed name, which keeps deployments in one account apart.
 FUNCTION = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "transform-quotes")
 NAMESPACE = "Quoteflow"
 
 
 def log(level: str, message: str, **fields: Any) -> None:
-    """Write one JSON line to stdout. WARN: nothing is lost, the event comes again. ERROR: an operator is needed."""
+    """Write one JSON line to stdout. WARN: nothing is lost, the event is tried again. ERROR: an operator is needed."""
     line = {"timestamp": datetime.now(UTC).isoformat(), "level": level, "function": FUNCTION}
     print(json.dumps({**line, "message": message, **fields}), flush=True)
 
 
 class Handler:
-    """Runs dbt for an event, logs and measures the outcome."""
+    """Runs dbt for an event, and logs and measures the outcome."""
 
     def __init__(self, transformer: Transformer) -> None:
         self._transformer = transformer
@@ -71,7 +71,7 @@ class Handler:
 
 
 def create_handler() -> Handler:
-    """Configure and warm up. A failure ends the process's init, which Lambda reports and tries again."""
+    """Read the configuration and parse the project. A failure ends the init, which Lambda reports and tries again."""
     started = time.monotonic()
     try:
         config = Config.from_env(os.environ)

@@ -10,8 +10,8 @@ from typing import Any
 
 from transform_quotes.config import Config
 
-# dbt takes its locks and its thread pool from multiprocessing, whose semaphores need /dev/shm. Lambda has none: dbt
-# would fail with "OSError: [Errno 38] Function not implemented". No process is ever spawned here.
+# dbt's locks and thread pool are from multiprocessing, whose semaphores need /dev/shm. Lambda has none, so dbt would
+# fail with "OSError: [Errno 38] Function not implemented". No process is ever spawned here.
 BaseContext.Lock = lambda _context: threading.Lock()
 BaseContext.RLock = lambda _context: threading.RLock()
 
@@ -20,7 +20,7 @@ from dbt.cli.main import dbtRunner, dbtRunnerResult  # noqa: E402
 
 
 class TransformError(Exception):
-    """dbt did not bring every model up to date. The event has to come again."""
+    """dbt did not bring every model up to date. The event must be tried again."""
 
     def __init__(self, failed: list[str], reason: str) -> None:
         super().__init__(f"dbt failed on {', '.join(failed)}: {reason}" if failed else f"dbt failed: {reason}")
@@ -41,7 +41,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Check:
-    """One run of the data tests: how many there are, the names of those that failed, and the seconds it took."""
+    """One run of the data tests: how many there are, the names of the failed ones, and its seconds."""
 
     tests: int
     failed: list[str]
@@ -49,14 +49,14 @@ class Check:
 
 
 class Transformer:
-    """A parsed dbt project. Parsing takes seconds, a run with the parsed manifest about one a dozen models."""
+    """A parsed dbt project. Parsing takes seconds; a run with the parsed manifest takes about one a dozen models."""
 
     def __init__(self, config: Config) -> None:
         self._options: list[str] = [
             "--project-dir", str(config.project_dir),
             "--profiles-dir", str(config.project_dir),
             "--target-path", str(config.target_path),
-            # The tests ask whether the contracts hold. Here it would cost two statements a view.
+            # The tests check the contracts. Here it would cost two statements for each view.
             "--vars", json.dumps({"check_contracts": False, **config.variables}),
             "--log-path", str(config.log_path),
             "--log-level", "none",
@@ -67,7 +67,7 @@ class Transformer:
         ]  # fmt: skip
         parsed, place = (path and path / "partial_parse.msgpack" for path in (config.parsed_path, config.target_path))
         if parsed and parsed.exists() and not place.exists():
-            # dbt itself finds out whether the environment is another one, and parses again then.
+            # dbt itself notices a different environment, and then parses again.
             shutil.copy(parsed, place)
         parsed = dbtRunner().invoke(["parse", *self._options])
         if not parsed.success:
@@ -76,9 +76,9 @@ class Transformer:
         self._selection: list[str] = []
 
     def run(self) -> Run:
-        """Settle what was loaded; make the views only once, since they change with a deployment.
+        """Settle the loaded quotes. The views are created only once, because they only change with a deployment.
 
-        Data tests are not part of it: BigQuery bills each. Raises TransformError with the nodes that failed.
+        Data tests are not part of it, because BigQuery bills each. Raises TransformError with the failed nodes.
         """
         started = time.monotonic()
         selection, self._selection = self._selection, []
@@ -90,15 +90,15 @@ class Transformer:
         return Run(models=len(outcome.result), seconds=_since(started), rejected=self._newly_rejected())
 
     def test(self) -> Check:
-        """Run the data tests and look how fresh the sources are.
+        """Run the data tests and check the sources' freshness.
 
-        A violated test is part of the answer. Raises TransformError where one could not be asked.
+        A violated test is part of the result. Raises TransformError if a test could not be run.
         """
         started = time.monotonic()
         results, broken = [], []
         for command in (["test", "--exclude", "test_type:unit"], ["source", "freshness"]):
             outcome = self._runner.invoke([*command, *self._options])
-            # Freshness also answers with a path; where nothing ran there is no result at all.
+            # The result of freshness also has a path; if nothing ran, there is no result.
             asked = list(getattr(outcome.result, "results", outcome.result) or [])
             results += asked
             broken += [node for node in asked if node.status in (TestStatus.Error, FreshnessStatus.RuntimeErr)]
@@ -109,7 +109,7 @@ class Transformer:
         return Check(tests=len(results), failed=failed, seconds=_since(started))
 
     def _newly_rejected(self) -> dict[str, int] | None:
-        """Count the rejected quotes that were settled since the complete run before this one, by rule."""
+        """Count the rejected quotes that were settled since the previous complete run, by rule."""
         outcome = self._runner.invoke(["show", "--inline", "{{ newly_rejected() }}", "--limit", "-1", *self._options])
         if not outcome.success:
             return None
@@ -121,8 +121,8 @@ def _since(started: float) -> float:
 
 
 def _reason(outcome: dbtRunnerResult, failed: list[Any] = ()) -> str:
-    """Give the first failed node's own message; skipped nodes have none."""
+    """Return the first failed node's message. Skipped nodes have none."""
     messages = [node.message for node in failed if node.status != NodeStatus.Skipped and node.message]
     text = messages[0] if messages else str(outcome.exception or "no reason given")
-    # An error names its cause first and may quote whole statements.
+    # An error begins with its cause, and may quote whole statements.
     return " ".join(text.split())[:500]
