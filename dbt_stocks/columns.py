@@ -1,7 +1,7 @@
-"""Write what dbt says of bronze's columns, and of a quote's prices among them, from infra/gcp/tables.json.
+"""Generate dbt's texts about bronze's columns and a quote's prices from infra/gcp/tables.json.
 
-A price is a column of type FLOAT. Written are macros/columns.sql, models/bronze_columns.md and, in the models' YAML,
-what lies between two comments.
+A price is a column of type FLOAT. The generated texts are macros/columns.sql, models/bronze_columns.md and, in the
+models' YAML, the lines between two comments.
 """
 
 import json
@@ -33,7 +33,7 @@ MACROS = """{{#- Written by `make dictionary` from infra/gcp/tables.json; do not
 
 
 def written() -> Iterator[tuple[Path, str]]:
-    """Give each file that is written, with its text."""
+    """Yield each generated file with its text."""
     table = json.loads(TABLES.read_text())["bronze_stock_quotes_raw"]
     names = {column["name"]: table["readable_names"].get(column["name"], column["name"]) for column in table["schema"]}
     prices = [column["name"] for column in table["schema"] if column["type"] == "FLOAT"]
@@ -54,7 +54,7 @@ def written() -> Iterator[tuple[Path, str]]:
             columns = "".join(
                 f"- name: {raw if path.name == '__sources.yml' else names[raw]}\n"
                 f"  description: \"{{{{ doc('{names[raw]}') }}}}\"\n"
-                # Gold has contracts.
+                # Gold's contracts need types.
                 + ("  data_type: FLOAT64\n" if path.parent.name == "gold" else "")
                 for raw in (names if kind == "Bronze's columns" else prices)
             )

@@ -1,11 +1,11 @@
-"""Run bqemulator with a memory of the statements that it has read.
+"""Run bqemulator with a cache of parsed statements.
 
     python localstack/bqemulator_cached.py start --rest-port 9050 ...
 
-bqemulator 1.4.0 replaces each view in a statement by the view's text, and parses the result some thirty times on the
-way to DuckDB's SQL. That takes half a second for a view of gold, and is most of what it does. Parsing and translating
-depend on their arguments alone, so what comes again is answered from memory. Views, policies and rows are looked up
-each time.
+bqemulator 1.4.0 replaces each view in a statement by the view's text, and parses the result some thirty times while it
+translates it to DuckDB's SQL. That takes half a second for a view of gold, which is most of the statement's time.
+Parsing and translating depend only on their arguments, so their results are cached. Views, policies and rows are
+looked up each time.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import sqlglot
 from bqemulator.cli import main
 from bqemulator.sql.translator import SQLTranslator
 
-# A flow has a few hundred different statements. Trees are large, and a statement on its way needs the last few.
+# A flow has a few hundred different statements. Trees are large, and a running statement needs only the last few.
 TRANSLATIONS = 512
 TREES = 128
-# A statement that carries its rows does not come again.
+# A statement that contains its rows is not repeated.
 LONGEST = 100_000
 
 
 def remember_parsing() -> None:
-    """Give sqlglot's `parse_one` and `parse` a memory; each caller gets a copy, for most of them change their tree."""
+    """Cache the results of sqlglot's `parse_one` and `parse`. Each caller gets a copy, because most change the tree."""
     for name in ("parse_one", "parse"):
         parse = getattr(sqlglot, name)
         remembered = functools.lru_cache(TREES)(parse)
 
         def answer(sql: str, *dialect: str, parse: Any = parse, remembered: Any = remembered, **options: Any) -> Any:
-            # With `into` it is a piece of a statement, and the option need not be hashable.
+            # With `into`, `sql` is a part of a statement, and the option may not be hashable.
             if len(sql) > LONGEST or "into" in options:
                 return parse(sql, *dialect, **options)
             found = remembered(sql, *dialect, **options)
@@ -44,7 +44,7 @@ def remember_parsing() -> None:
 
 
 def remember_translations() -> None:
-    """Give the translator a memory of a statement, the columns of its tables and who asks."""
+    """Cache translations by the statement, the columns of its tables and the caller."""
     translate = SQLTranslator.translate
 
     @functools.lru_cache(TRANSLATIONS)

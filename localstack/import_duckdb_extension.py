@@ -1,6 +1,6 @@
 """Import DuckDB's spatial extension from its wheel into a home directory, once.
 
-bqemulator loads the extension at every start and would download it when the HOME it runs with has none.
+bqemulator loads the extension at every start, and would download it if its HOME does not have it.
 
     python localstack/import_duckdb_extension.py HOME_DIRECTORY
 """
@@ -16,7 +16,7 @@ def main() -> None:
         sys.exit(__doc__)
     home = Path(sys.argv[1]).resolve()
     home.mkdir(parents=True, exist_ok=True)
-    # DuckDB looks HOME up when it opens its first connection.
+    # DuckDB reads HOME when it opens its first connection.
     os.environ["HOME"] = str(home)
     from duckdb_extensions import import_extension
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The Docker stack of docker-compose.yml.
-#   stack.sh up          starts it, waits until it is healthy, prints where everything is
-#   stack.sh down [-v]   stops it; -v forgets its data
-#   stack.sh test        runs the flow tests that use other servers on a stack of their own, which is removed afterwards
-# AWS_EMULATOR=localstack takes LocalStack instead of ministack; MINIO=1 adds MinIO.
+#   stack.sh up          starts it, waits until it is healthy, prints the addresses
+#   stack.sh down [-v]   stops it; -v deletes its data
+#   stack.sh test        runs the flow tests that use other servers, on a separate stack, which is removed afterwards
+# AWS_EMULATOR=localstack uses LocalStack instead of ministack; MINIO=1 adds MinIO.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -51,8 +51,8 @@ EOF
     "${compose[@]}" --profile '*' down --remove-orphans "${@:2}"
     ;;
   test)
-    [ -z "$("${compose[@]}" --profile '*' ps --quiet)" ] || fail "the stack runs and has its ports: make docker-down first"
-    # The tests count what is in the stores, so they begin with empty ones.
+    [ -z "$("${compose[@]}" --profile '*' ps --quiet)" ] || fail "the stack is running and uses the ports: run make docker-down first"
+    # The tests count the stores' contents, so the stores must be empty at the start.
     compose+=(--project-name quoteflow-test --profile "$emulator")
     trap '"${compose[@]}" down --volumes' EXIT
     "${compose[@]}" up --build --detach --wait kafka "$emulator" bigquery

@@ -1,4 +1,4 @@
-"""Builds what Lambda gets: a zip for each Rust function and architecture, and the context of transform-quotes' image.
+"""Builds a zip for each Rust function and architecture of Lambda, and the context of transform-quotes' image.
 
     target/package/{x86_64,arm64}/{function}.zip    bootstrap, for the runtime provided.al2023
     target/package/transform-quotes/                docker build -f functions/transform-quotes/Dockerfile <this folder>
@@ -22,23 +22,23 @@ TARGET = ROOT / "target"
 PACKAGES = TARGET / "package"
 IMAGE = "functions/transform-quotes/Dockerfile"
 TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "arm64": "aarch64-unknown-linux-gnu"}
-"""Rust's name of each architecture of Lambda's."""
+"""Rust's target triple for each architecture of Lambda."""
 FEATURES = ["fetch-quotes/tls"]
 EXAMPLES = PACKAGES / ".examples"
 OTEL_FEATURES = ["archive-quotes/otel", "fetch-quotes/otel", "load-quotes/otel"]
-"""Cargo unites features: with these, every function exports the spans that it has."""
+"""With these features, every function exports its spans. Cargo applies a feature to all packages."""
 LIMIT_MB = 4
-"""What each zip must stay below: a cold start begins with its download."""
+"""The limit of each zip's size: a cold start begins with its download."""
 MB = 1_000_000
 
 
 def functions() -> list[str]:
-    """Name every function in Rust."""
+    """List the functions that are written in Rust."""
     return sorted(manifest.parent.name for manifest in (ROOT / "functions").glob("*/Cargo.toml"))
 
 
 def installed_triples() -> set[str]:
-    """Name the targets whose standard library is there; without rustup it is the machine's own alone."""
+    """List the targets whose standard library is installed; without rustup, only the machine's own target."""
     if shutil.which("rustup"):
         command = ["rustup", "target", "list", "--installed"]
         return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())  # noqa: S603
@@ -48,7 +48,7 @@ def installed_triples() -> set[str]:
 
 
 def environment() -> dict[str, str]:
-    """Make the environment in which everything that is packaged is compiled."""
+    """Return the environment in which the packages are compiled."""
     # librdkafka's cmake build includes this header even where curl is off; an empty one is enough.
     headers = PACKAGES / ".include"
     (headers / "curl").mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def environment() -> dict[str, str]:
     return {
         **os.environ,
         "CARGO_TARGET_DIR": str(TARGET),
-        # Not those of .cargo/config.toml. Nothing unwinds through C: its tables would be 0.1 MB of a zip.
+        # They replace those of .cargo/config.toml. Nothing unwinds through C, and its tables would be 0.1 MB of a zip.
         "CFLAGS": "-fno-unwind-tables -fno-asynchronous-unwind-tables",
         "CPATH": str(headers),
         "CMAKE": str(ROOT / "packaging/cmake.sh"),
@@ -66,7 +66,7 @@ def environment() -> dict[str, str]:
 
 
 def run(command: list[str]) -> None:
-    """Show a command and run it; its failure is this program's."""
+    """Print a command and run it. If it fails, this program ends with its exit code."""
     print("$", shlex.join(command), flush=True)
     if (code := subprocess.run(command, cwd=ROOT, env=environment()).returncode) != 0:  # noqa: S603
         sys.exit(code)
@@ -81,9 +81,9 @@ def build(arch: str, features: list[str]) -> dict[str, Path]:
 
 
 def command(arch: str, packages: list[str], features: list[str], out: Path) -> list[str]:
-    """Make the command that compiles `packages` for `arch` with `features` into `out`."""
+    """Return the command that compiles `packages` for `arch` with `features` into `out`."""
     arguments = ["cargo", "lambda", "build", "--release", "--locked", "--target", TRIPLES[arch]]
-    # Its own optimizations abort on a panic, which would take the process and tell Lambda nothing. Cargo.toml has ours.
+    # Its own optimizations abort on a panic: the process would end without a report to Lambda. Cargo.toml has ours.
     arguments += ["--disable-optimizations"]
     arguments += [argument for name in packages for argument in ("--package", name)]
     return [*arguments, "--features", ",".join(features), "--lambda-dir", str(out)]
@@ -120,31 +120,31 @@ def write_zip(executable: Path, package: Path) -> None:
 
 
 class Libdeflate:
-    """What zipfile takes for a compressor; it has no hook for another one."""
+    """A compressor with the interface that zipfile expects. zipfile has no hook for another one."""
 
     def __init__(self) -> None:
         self.content = bytearray()
 
     def compress(self, content: bytes) -> bytes:
-        """Keep what is to be compressed: libdeflate takes it whole."""
+        """Collect the content, because libdeflate compresses it in one piece."""
         self.content += content
         return b""
 
     def flush(self) -> bytes:
-        """Give all of it, compressed."""
+        """Return the compressed content."""
         import deflate  # of packaging/requirements.lock: other tools import this file without it
 
         return bytes(deflate.deflate_compress(bytes(self.content), 12))
 
 
 def copied_into_the_image() -> list[str]:
-    """Name what the Dockerfile copies: paths below the repository's root."""
+    """List the paths that the Dockerfile copies, relative to the repository's root."""
     lines = (ROOT / IMAGE).read_text().splitlines()
     return [source for line in lines if line.startswith("COPY ") for source in line.split()[1:-1]]
 
 
 def write_image_context(context: Path) -> int:
-    """Copy the Dockerfile and what it copies, and nothing else; return the size in bytes."""
+    """Copy only the Dockerfile and the paths that it copies; return the size in bytes."""
     shutil.rmtree(context, ignore_errors=True)
     for name in [IMAGE, *copied_into_the_image()]:
         source, copy = ROOT / name, context / name
@@ -159,7 +159,7 @@ def write_image_context(context: Path) -> int:
 def main() -> None:
     """Build everything and print the sizes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arch", choices=TRIPLES, action="append", help="this only; otherwise all that can be built")
+    parser.add_argument("--arch", choices=TRIPLES, action="append", help="only this (default: all that can be built)")
     parser.add_argument("--otel", action="store_true", help="let the functions export spans by OTLP: larger zips")
     parser.add_argument("--example", action="append", help="compile this example instead, for this machine")
     options = parser.parse_args()
