@@ -1,9 +1,9 @@
-"""`make bench`: how fast Quoteflow is, each goal with its figure.
+"""`make bench`: measures how fast Quoteflow is, and compares each figure with its goal.
 
     bench.py [--short] [--rows 1,3,5]
 
-Writes bench/results/bench-<day>.json and the table in docs/PERFORMANCE.md. With --short it measures next to nothing
-with the executables of the tests, has no limits and writes neither: it shows that each row can still be measured.
+Writes bench/results/bench-<day>.json and the table in docs/PERFORMANCE.md. With --short it measures very little with
+the tests' executables, has no limits and writes neither. That shows that each row can still be measured.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from rows import ROWS, Bench
 def main() -> int:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short", action="store_true", help="seconds in place of minutes; writes nothing")
-    parser.add_argument("--rows", help="only these, as in 1,3,5; leaves the table as it is")
-    parser.add_argument("--write", action="store_true", help="with --rows: make the table all the same, of these rows")
+    parser.add_argument("--short", action="store_true", help="seconds instead of minutes; writes nothing")
+    parser.add_argument("--rows", help="only these rows, as in 1,3,5; does not change the table")
+    parser.add_argument("--write", action="store_true", help="with --rows: write the table anyway, with these rows")
     options = parser.parse_args()
-    # The flow's tests run the whole flow, too, and its start takes most of a minute.
+    # The flow's tests also run the whole flow, and its start takes most of a minute.
     wanted = options.rows.split(",") if options.rows else [row for row in ROWS if not (options.short and row == "7")]
     if unknown := [row for row in wanted if row not in ROWS]:
-        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
+        parser.error(f"no such row: {', '.join(unknown)}; choose from {', '.join(ROWS)}")
     end_on_sigterm()
     here, begun = machine(), time.monotonic()
     measured, failed = [], []

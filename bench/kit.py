@@ -1,7 +1,7 @@
-"""What the measurements are made with: quotes, functions behind a Runtime API, servers, CPU seconds.
+"""Tools for the measurements: quotes, functions behind a Runtime API, servers, CPU seconds.
 
-Machines are shared and noisy. So what is measured is, wherever it can be, a ratio of two things in one run, or the CPU
-seconds of one process (user and system, of all its threads), which others beside it change little.
+Machines are shared and noisy. So a measurement is, if possible, a ratio of two values in one run, or the CPU seconds of
+one process (user and system, of all its threads), on which other processes have little influence.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(__file__).resolve().parent / ".venv"
-"""Where what is measured beside Quoteflow is installed."""
+"""Where the programs that are compared with Quoteflow are installed."""
 FUNCTIONS = ("archive-quotes", "fetch-quotes", "load-quotes", "reconcile-quotes", "serve-dashboard")
 PATIENCE_S = 120
-"""What has not come by then never will."""
+"""Something that does not arrive in this time is taken as lost."""
 ACCESS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
 
 
 class BenchError(Exception):
-    """A measurement that could not be made; its text says what was missing."""
+    """A measurement that failed. The text says what was missing."""
 
 
 class OpenRowError(BenchError):
-    """What a row measures is not built; the row stays open, and nothing has failed."""
+    """The subject of a row is not built. The row stays open, which is not a failure."""
 
 
 # --- quotes
@@ -61,7 +61,7 @@ class Message:
 
 
 def uuid7(milliseconds: int) -> str:
-    """Make a uuid v7 of a time in milliseconds since 1970: the time at which the quote was fetched."""
+    """Create a uuid v7 for the time of a quote's fetch, in milliseconds since 1970."""
     bits = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | random.getrandbits(12) << 64 | 2 << 62
     return str(uuid.UUID(int=bits | random.getrandbits(62)))
 
@@ -110,13 +110,13 @@ WORDS += [
 
 
 def symbol(number: int) -> str:
-    """Name the stock of this number; all have the same length, so that quotes have."""
+    """Return the symbol with this number. All have the same length, so that all quotes have."""
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     return "Q" + "".join(letters[number // 26**place % 26] for place in range(3))
 
 
 def quote(number: int, symbols: int, size: int, at: float) -> Message:
-    """Make the `number`th quote, of `symbols` stocks in turn, with `size` bytes, fetched `at` seconds since 1970."""
+    """Create the `number`th quote, of `symbols` stocks in turn, with `size` bytes, fetched `at` seconds since 1970."""
     price = 100 + number % 997 / 100
     body = {
         "c": round(price, 2), "d": 2.5, "dp": 1.69, "h": round(price + 1.5, 2), "l": round(price - 2, 2),
@@ -125,7 +125,7 @@ def quote(number: int, symbols: int, size: int, at: float) -> Message:
     }  # fmt: skip
     value = json.dumps(body, separators=(",", ":"))
     if (missing := size - len(value)) > len(',"note":""'):
-        # What a producer adds stays in the object: words, which compress as text does.
+        # An added field of a producer stays in the object. These are words, which compress like text.
         length = missing - len(',"note":""')
         text = " ".join(random.choices(WORDS, k=length // 4))[:length]
         value = value[:-1] + f',"note":"{text}"' + "}"
@@ -133,14 +133,14 @@ def quote(number: int, symbols: int, size: int, at: float) -> Message:
 
 
 def quotes(count: int, *, size: int = 250, symbols: int = 500, since: float | None = None) -> list[Message]:
-    """Make quotes of `symbols` stocks, one a second each, the last of them fetched by `since` (default: now)."""
+    """Create quotes of `symbols` stocks, one a second each, the last of them fetched by `since` (default: now)."""
     end = time.time() if since is None else since
     rounds = math.ceil(count / symbols)
     return [quote(number, symbols, size, end - rounds + number // symbols) for number in range(count)]
 
 
 def kafka_event(messages: Sequence[Message], first_offset: int = 0, partitions: int = 1) -> bytes:
-    """Make the event that Lambda's trigger makes of records."""
+    """Create the event of Lambda's trigger for records."""
     records: dict[str, list[dict[str, Any]]] = {}
     for position, message in enumerate(messages):
         partition = position % partitions
@@ -160,7 +160,7 @@ def kafka_event(messages: Sequence[Message], first_offset: int = 0, partitions: 
 
 
 def s3_event(bucket: str, keys: Sequence[str]) -> bytes:
-    """Make the event of SQS with one notification of S3's a message."""
+    """Create an event of SQS with one notification of S3 in each message."""
 
     def body(key: str) -> str:
         s3 = {"bucket": {"name": bucket}, "object": {"key": key}}
@@ -173,8 +173,8 @@ def s3_event(bucket: str, keys: Sequence[str]) -> bytes:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Tell the CPU seconds that a process has used: user and system, of all its threads."""
-    # clock_getcpuclockid(3); Python does not have it for another process.
+    """Return the CPU seconds that a process has used: user and system, of all its threads."""
+    # As clock_getcpuclockid(3), which Python does not have for another process.
     return time.clock_gettime((~pid << 3) | 2)
 
 
@@ -185,7 +185,7 @@ def ended_children_cpu_seconds(pid: int) -> float:
 
 
 def children_cpu_seconds(pid: int) -> float:
-    """Tell the CPU seconds of a process and of the processes below it that live."""
+    """Return the CPU seconds of a process and of its running descendants."""
     total = cpu_seconds(pid)
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(OSError):
@@ -194,11 +194,11 @@ def children_cpu_seconds(pid: int) -> float:
 
 
 def memory_mb(pid: int, what: str = "VmHWM") -> float:
-    """Tell a process's memory in MB: `VmHWM` is the most that it had, `VmRSS` what it has now."""
+    """Return a process's memory in MB: `VmHWM` is its maximum, `VmRSS` its current memory."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(what + ":"):
             return int(line.split()[1]) * 1024 / 1e6
-    raise BenchError(f"/proc/{pid}/status does not tell {what}")
+    raise BenchError(f"/proc/{pid}/status has no {what}")
 
 
 def free_port() -> int:
@@ -208,7 +208,7 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIENCE_S, pause: float = 0.02) -> Any:
-    """Ask until `condition` holds, and return what it gave."""
+    """Poll until `condition` holds, and return its result."""
     deadline = time.monotonic() + patience
     while True:
         with suppress(OSError):
@@ -220,19 +220,19 @@ def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIEN
 
 
 def listens(port: int) -> bool:
-    """Tell whether something listens on the port."""
+    """Return whether something listens on the port."""
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def end_on_sigterm() -> None:
-    """Let SIGTERM end this program as Ctrl-C does, so that what it started ends too."""
+    """Let SIGTERM end this program like Ctrl-C, so that its processes end, too."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 @contextmanager
 def process(command: Sequence[str | Path], folder: Path, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program in `folder` with a clean environment; end it and what it started at the end."""
+    """Run a program in `folder` with a clean environment. At the end, end it and its processes."""
     folder.mkdir(parents=True, exist_ok=True)
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder), **variables}
     with (folder / f"{Path(command[0]).name}.log").open("ab") as log:
@@ -246,7 +246,7 @@ def process(command: Sequence[str | Path], folder: Path, **variables: str) -> It
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
-    """End a process group: asked first, then by force."""
+    """End a process group, by force if it does not end when asked."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(child.pid, number)
@@ -263,7 +263,7 @@ def end(child: subprocess.Popen[bytes]) -> None:
 
 @dataclass
 class Answer:
-    """What a function answered, and how long it took as the Runtime API sees it."""
+    """A function's answer, and how long it took as measured by the Runtime API."""
 
     seconds: float
     body: Any
@@ -283,7 +283,7 @@ class RuntimeApi:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            # What is written is sent at once: the answer's head and body are one write each.
+            # Each write is sent immediately. The answer's head and body are one write each.
             wbufsize = -1
             disable_nagle_algorithm = True
 
@@ -321,14 +321,14 @@ class RuntimeApi:
             request_queue_size = 64
 
             def handle_error(self, *_: object) -> None:
-                """Say nothing: a function that is ended breaks its connection."""
+                """Print nothing: a function that is ended breaks its connection."""
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def invoke(self, event: bytes, lives: Callable[[], bool]) -> Answer:
-        """Give the function an event and wait for its answer, as long as it lives."""
+        """Send the function an event and wait for its answer, while it is running."""
         self._events.put((str(uuid.uuid4()), event))
         deadline = time.monotonic() + self.timeout_s
         while True:
@@ -338,17 +338,17 @@ class RuntimeApi:
             if not lives():
                 raise BenchError("the function has ended")
             if time.monotonic() > deadline:
-                raise BenchError(f"no answer of the function within {self.timeout_s:.0f} s")
+                raise BenchError(f"the function did not answer within {self.timeout_s:.0f} s")
 
     def stop(self) -> None:
-        """End the server and what waits for it."""
+        """End the server and its waiting requests."""
         self._events.put(None)
         self._server.shutdown()
         self._server.server_close()
 
 
 class Function:
-    """A function's executable behind a Runtime API, as Lambda runs it; for use with `with`."""
+    """A function's executable behind a Runtime API, as Lambda runs it. To be used with `with`."""
 
     def __init__(self, command: Path | Sequence[str | Path], folder: Path, timeout_s: float = 120, **variables: str):
         self.command = [command] if isinstance(command, Path) else list(command)
@@ -376,27 +376,27 @@ class Function:
             if self.child.poll() is not None or time.perf_counter() > deadline:
                 self._stack.close()
                 log = (self.folder / f"{name}.log").read_text(errors="replace")[-500:]
-                raise BenchError(f"{name} did not ask for an event; its log ends with: {log}")
+                raise BenchError(f"{name} did not request an event; its log ends with: {log}")
         self.start_seconds = time.perf_counter() - begun
         return self
 
     def __exit__(self, *_: object) -> None:
-        # It holds nothing: Lambda ends it in the same way.
+        # It has no state to save: Lambda ends it in the same way.
         with suppress(ProcessLookupError):
             self.child.kill()
         self._stack.close()
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """Its process id."""
         return self.child.pid
 
     def cpu(self) -> float:
-        """Tell its CPU seconds so far."""
+        """Return its CPU seconds so far."""
         return cpu_seconds(self.pid)
 
     def invoke(self, event: bytes) -> Answer:
-        """Give it an event; an answer that is an error ends the measurement."""
+        """Send it an event. If the answer is an error, the measurement ends."""
         answer = self.api.invoke(event, lambda: self.child.poll() is None)
         if answer.failed:
             raise BenchError(f"{Path(self.command[0]).name} answered with an error: {answer.body}")
@@ -405,7 +405,7 @@ class Function:
 
 @dataclass
 class Executables:
-    """Where the programs are: as packaged, or (in the short form) as compiled for the tests."""
+    """The paths of the programs: as packaged or, in the short form, as compiled for the tests."""
 
     functions: dict[str, Path]
     programs: Path
@@ -415,7 +415,7 @@ class Executables:
 
     @classmethod
     def packaged(cls, folder: Path) -> Executables:
-        """Unpack what `make package` has built for this machine into `folder`."""
+        """Unpack the zips that `make package` has built for this machine into `folder`."""
         arch = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
         zips = {name: ROOT / "target" / "package" / arch / f"{name}.zip" for name in FUNCTIONS}
         if missing := [str(path) for path in zips.values() if not path.exists()]:
@@ -434,7 +434,7 @@ class Executables:
 
     @classmethod
     def of_tests(cls) -> Executables:
-        """Take what `make build` has compiled."""
+        """Use the programs that `make build` has compiled."""
         folder = ROOT / "target" / "debug"
         functions = {name: folder / name for name in FUNCTIONS}
         return cls(functions, folder, folder / "examples", "as compiled for the tests")
@@ -444,13 +444,13 @@ class Executables:
 
 
 class S3:
-    """An S3 server with its name and its client's options; for use with `with`."""
+    """An S3 server with its name and its client's options. To be used with `with`."""
 
     name: str
     url: str
 
     def client(self, connections: int = 10) -> Any:
-        """Make a client that shares no code with the functions."""
+        """Create a client that shares no code with the functions."""
         import boto3
         from botocore.config import Config
 
@@ -466,7 +466,7 @@ class S3:
 
 @contextmanager
 def s3_server(folder: Path, *, stand_in: bool = False) -> Iterator[S3]:
-    """Start SeaweedFS, or, where it is not installed or in the short form, the emulator's S3."""
+    """Start SeaweedFS. If it is not installed, and in the short form, start the emulator's S3."""
     weed = VENV / "bin" / "weed"
     s3 = S3()
     if weed.exists() and not stand_in:
@@ -524,7 +524,7 @@ def s3_server(folder: Path, *, stand_in: bool = False) -> Iterator[S3]:
 
 @contextmanager
 def kafka(programs: Path, folder: Path, topics: str = "stock-quotes:3") -> Iterator[str]:
-    """Start the project's broker; give its address."""
+    """Start the project's broker, and yield its address."""
     folder.mkdir(parents=True, exist_ok=True)
     broker = subprocess.Popen(
         [programs / "kafka-broker", "0", folder / "kafka", *topics.split()],
@@ -536,7 +536,7 @@ def kafka(programs: Path, folder: Path, topics: str = "stock-quotes:3") -> Itera
     try:
         address = broker.stdout.readline().decode().strip() if broker.stdout else ""
         if not address:
-            raise BenchError("the broker did not say where it listens")
+            raise BenchError("the broker did not print its address")
         yield address
     finally:
         end(broker)
@@ -552,7 +552,7 @@ class BigQuery:
     name: str = "bqemulator 1.4.0 (a stand-in on DuckDB)"
 
     def client(self) -> Any:
-        """Make Google's own client of it."""
+        """Create Google's own client for it."""
         from google.auth.credentials import AnonymousCredentials
         from google.cloud import bigquery
 
@@ -560,7 +560,7 @@ class BigQuery:
         return bigquery.Client(project=self.project, credentials=AnonymousCredentials(), client_options=options)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Ask it a query."""
+        """Run a query."""
         return [tuple(row.values()) for row in self.client().query(sql).result()]
 
 
@@ -581,7 +581,7 @@ def bigquery_server(folder: Path) -> Iterator[BigQuery]:
     importer = ROOT / "localstack" / "import_duckdb_extension.py"
     subprocess.run([sys.executable, importer, home], check=True, timeout=PATIENCE_S)
     port = free_port()
-    # As the local flow runs it: a statement's translation is kept.
+    # As in the local flow, statements' translations are cached.
     program = ROOT / "localstack" / "bqemulator_cached.py"
     command = [sys.executable, program, "start", "--rest-port", str(port), "--grpc-port", "0"]
     command += ["--persistent", "--data-dir", str(home / "data"), "--project", "quoteflow-bench"]
@@ -604,7 +604,7 @@ def bigquery_server(folder: Path) -> Iterator[BigQuery]:
 
 
 def new_bronze(big: BigQuery, dataset: str = "stock") -> None:
-    """Make the bronze table again, empty."""
+    """Create the bronze table again, empty."""
     big.rows(f"CREATE OR REPLACE TABLE {dataset}.bronze_stock_quotes_raw ({BRONZE}) PARTITION BY fetched_date")
 
 
@@ -612,13 +612,13 @@ def new_bronze(big: BigQuery, dataset: str = "stock") -> None:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Tell the value below which `share` of all are (nearest rank)."""
+    """Return the value below which `share` of all values are (nearest rank)."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def machine() -> dict[str, Any]:
-    """Describe where the figures are from."""
+    """Describe the machine of the figures."""
     model = "unknown"
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():

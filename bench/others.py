@@ -1,4 +1,4 @@
-"""Programs of others that do what Quoteflow's functions do, each as its documentation shows it.
+"""Other projects' programs that do the same as Quoteflow's functions, each as its documentation shows it.
 
 others.py quix-objects BOOTSTRAP TOPIC GROUP S3_URL BUCKET {default,throughput}
 others.py dlt-rows S3_URL BUCKET BIGQUERY_URL PROJECT DATASET SECONDS
@@ -12,10 +12,10 @@ import time
 
 
 def application(bootstrap: str, group: str, **options: object):
-    """Make a quixstreams application that reads a topic from its beginning."""
+    """Create a quixstreams application that reads a topic from its beginning."""
     from quixstreams import Application
 
-    # The kill rounds shorten it for every system alike, so that a new process need not wait for the dead one's session.
+    # The kill rounds shorten it for every system, so that a new process need not wait for the dead one's session.
     session = {"session.timeout.ms": int(os.environ.get("SESSION_TIMEOUT_MS", "45000"))}
     return Application(
         broker_address=bootstrap,
@@ -32,7 +32,7 @@ def quix_objects(bootstrap: str, topic: str, group: str, s3_url: str, bucket: st
     from quixstreams.sinks.community.file.formats import JSONFormat
     from quixstreams.sinks.community.file.s3 import S3FileSink
 
-    # https://quix.io/docs/quix-streams/connectors/sinks/amazon-s3-sink.html: larger files by rarer commits, compressed.
+    # https://quix.io/docs/quix-streams/connectors/sinks/amazon-s3-sink.html: rarer commits and larger files, compressed.
     is_tuned = kind == "throughput"
     app = application(bootstrap, group, **({"commit_every": 10_000, "commit_interval": 30.0} if is_tuned else {}))
     sink = S3FileSink(
@@ -80,7 +80,7 @@ pipeline:
 
 
 def private_key() -> str:
-    """Make a key that nothing here asks for: dlt reads one all the same."""
+    """Create a key. dlt requires one, although nothing here uses it."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -96,7 +96,7 @@ def dlt_rows(s3_url: str, bucket: str, bigquery_url: str, project: str, dataset:
     from dlt.sources.filesystem import filesystem, read_jsonl
     from google.auth.credentials import AnonymousCredentials
 
-    # dlt has no setting for BigQuery's address, nor for none of its credentials.
+    # dlt has no setting for BigQuery's address, and none to omit the credentials.
     client = google.cloud.bigquery.Client
 
     def local(*_: object, **__: object):
@@ -114,7 +114,7 @@ def dlt_rows(s3_url: str, bucket: str, bigquery_url: str, project: str, dataset:
         "DESTINATION__BIGQUERY__CREDENTIALS__CLIENT_EMAIL": "bench@bench.invalid",
         "DESTINATION__BIGQUERY__CREDENTIALS__PRIVATE_KEY": private_key(),
         "RUNTIME__DLTHUB_TELEMETRY": "false",
-        # The stand-in for BigQuery does not unpack what it is sent.
+        # The stand-in for BigQuery does not decompress requests.
         "DATA_WRITER__DISABLE_COMPRESSION": "true",
     }
     pipeline = dlt.pipeline("quotes", pipelines_dir="pipelines", destination="bigquery", dataset_name=dataset)

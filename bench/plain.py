@@ -1,11 +1,11 @@
-"""The user's own way, written from its description, with nothing that it does not say.
+"""The user's own method, written from its description and without additions.
 
 plain.py consumer BOOTSTRAP TOPIC GROUP S3_URL BUCKET
-    A consumer with one `put_object` a message; offsets are committed by themselves. Until it is ended.
+    A consumer with one `put_object` a message. Offsets are committed automatically. It runs until it is ended.
 
 plain.py loader BIGQUERY_URL PROJECT TABLE S3_URL BUCKET SECONDS
-    Every SECONDS: lists the objects, takes of each symbol those that are newer than its watermark, loads each by a job
-    of its own, and raises the watermark (`<TABLE>_last_ts`). Until it is ended.
+    Every SECONDS it lists the objects, selects those that are newer than their symbol's watermark, loads each by a
+    separate job, and raises the watermark (`<TABLE>_last_ts`). It runs until it is ended.
 """
 
 import io
@@ -16,7 +16,7 @@ import time
 
 
 def s3_client(url: str):
-    """Make the client as its documentation shows it."""
+    """Create the client as its documentation shows it."""
     import boto3
 
     return boto3.client(
@@ -34,7 +34,7 @@ def consumer(bootstrap: str, topic: str, group: str, s3_url: str, bucket: str) -
 
     s3 = s3_client(s3_url)
     options = {"bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest"}
-    # The kill rounds shorten it for every system alike, so that a new process need not wait for the dead one's session.
+    # The kill rounds shorten it for every system, so that a new process need not wait for the dead one's session.
     options |= {"session.timeout.ms": os.environ.get("SESSION_TIMEOUT_MS", "45000")}
     consumer = Consumer(options)
     consumer.subscribe([topic])
@@ -48,7 +48,7 @@ def consumer(bootstrap: str, topic: str, group: str, s3_url: str, bucket: str) -
 
 
 def loader(bigquery_url: str, project: str, table: str, s3_url: str, bucket: str, seconds: str) -> None:
-    """Load what is newer than each symbol's watermark, a job a file."""
+    """Load the files that are newer than their symbol's watermark, by one job for each file."""
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import bigquery
 

@@ -1,4 +1,4 @@
-"""A Lambda handler in Python that imports what a Kafka consumer for S3 needs. Its start is measured beside ours."""
+"""A Lambda handler in Python that imports what a Kafka consumer for S3 needs. Its start is compared with ours."""
 
 import boto3
 import confluent_kafka
@@ -8,5 +8,5 @@ CONSUMER = confluent_kafka.Consumer
 
 
 def handler(event: object, _: object) -> object:
-    """Answer with the event; it is never asked."""
+    """Return the event. It is never called."""
     return event

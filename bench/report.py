@@ -1,4 +1,4 @@
-"""Writes what was measured: a dated JSON file, and the table in docs/PERFORMANCE.md between its marks."""
+"""Writes the results: a dated JSON file, and the table in docs/PERFORMANCE.md between its marks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def write_json(name: str, result: dict[str, Any]) -> Path:
-    """Write the result into a file that is called by its day."""
+    """Write the result into a file whose name has the day."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}-{result['machine']['date'][:10]}.json"
     path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
@@ -22,7 +22,7 @@ def write_json(name: str, result: dict[str, Any]) -> Path:
 
 
 def number(value: float | None) -> str:
-    """Write a figure with three digits that count."""
+    """Format a figure with three significant digits."""
     if value is None:
         return "–"
     if value >= 1000:
@@ -31,7 +31,7 @@ def number(value: float | None) -> str:
 
 
 def goal(figure: dict[str, Any]) -> str:
-    """Write what a figure is held against."""
+    """Format a figure's goal."""
     if figure["at_most"] is not None:
         return f"≤ {number_of_goal(figure['at_most'])} {figure['unit']}"
     if figure["at_least"] is not None:
@@ -40,12 +40,12 @@ def goal(figure: dict[str, Any]) -> str:
 
 
 def number_of_goal(value: float) -> str:
-    """Write a goal as it was set."""
+    """Format a goal as it was set."""
     return f"{value:,g}" if value < 1_000_000 else f"{value:,.0f}"
 
 
 def origin(result: dict[str, Any]) -> str:
-    """Tell where figures are from."""
+    """Describe the machine and the run of the figures."""
     machine = result["machine"]
     return (
         f"{machine['date']}, commit {machine['commit']}, {machine['cores']} cores ({machine['cpu']}), "
@@ -55,7 +55,7 @@ def origin(result: dict[str, Any]) -> str:
 
 
 def table_of_bench(result: dict[str, Any]) -> str:
-    """Make the table of `make bench`."""
+    """Return the table of `make bench`."""
     lines = [origin(result), "", "| # | what | figure | goal | |", "|---|---|---|---|---|"]
     for row in result["rows"]:
         if row.get("open"):
@@ -69,7 +69,7 @@ def table_of_bench(result: dict[str, Any]) -> str:
 
 
 def put_into_document(mark: str, text: str) -> None:
-    """Replace what stands between two marks of docs/PERFORMANCE.md; all else there is written by hand and stays."""
+    """Replace the text between two marks of docs/PERFORMANCE.md. All other text is written by hand and stays."""
     begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
     document = DOCUMENT.read_text()
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
@@ -79,7 +79,7 @@ def put_into_document(mark: str, text: str) -> None:
 
 
 def unexplained(result: dict[str, Any]) -> list[str]:
-    """Name the rows with a missed goal of which the document does not say what limits them."""
+    """Return the rows that miss a goal and whose limit the document does not explain."""
     document = DOCUMENT.read_text()
     missed = [row["row"] for row in result["rows"] if any(one["is_met"] is False for one in row.get("figures", []))]
     return [row for row in missed if f"- **Row {row}**" not in document]

@@ -1,4 +1,4 @@
-"""The rows of `make bench`: each measures one thing and gives its figures."""
+"""The rows of `make bench`. Each measures one thing and yields its figures."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ STARTS = {
     "reconcile-quotes": {**GOOGLE, "BRONZE_BUCKET": "bronze", "ARCHIVED_QUEUE_URL": "https://sqs/1/q"},
     "serve-dashboard": GOOGLE,
 }
-"""What each function needs to start in the cloud."""
+"""The variables that each function needs to start in the cloud."""
 BUCKETS = {"BRONZE_BUCKET": "bronze", "QUARANTINE_BUCKET": "quarantine"}
 
 
 @dataclass
 class Figure:
-    """One figure: what it is, its unit, and the goal it is held against, if any."""
+    """One figure: what it is, its unit, and its goal, if any."""
 
     what: str
     value: float | None
@@ -75,7 +75,7 @@ class Figure:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the goal is met; `None` where there is none or nothing was measured."""
+        """Whether the goal is met; `None` if there is no goal or nothing was measured."""
         if self.value is None or (self.at_most is None and self.at_least is None):
             return None
         below = self.at_most is None or self.value <= self.at_most
@@ -84,21 +84,21 @@ class Figure:
 
 @dataclass
 class Bench:
-    """What the rows are given: where they may write, what they run, and how long they may take."""
+    """The rows' parameters: their folder, their programs, and whether they are short."""
 
     folder: Path
     programs: Executables
     short: bool
 
     def size(self, full: int, short: int) -> int:
-        """Choose how much is measured."""
+        """Return how much to measure."""
         return short if self.short else full
 
 
 def start_figures(
     bench: Bench, name: str, milliseconds: list[float], resident: list[float], cpu: list[float]
 ) -> Iterator[Figure]:
-    """Hold a function's starts and its zip against their goals."""
+    """Compare a function's starts and its zip with their goals."""
     yield Figure(f"{name}: start, p50", percentile(milliseconds, 0.5), "ms", at_most=12)
     yield Figure(f"{name}: start, p99", percentile(milliseconds, 0.99), "ms", at_most=20)
     yield Figure(f"{name}: start, CPU", percentile(cpu, 0.5), "ms")
@@ -108,7 +108,7 @@ def start_figures(
 
 
 def row_1_start(bench: Bench) -> Iterator[Figure]:
-    """Start: exec to the first request for an event."""
+    """Measure starts: from exec to the first request for an event."""
     medians = []
     with kafka(bench.programs.programs, bench.folder / "start") as address:
         for name in FUNCTIONS:
@@ -134,7 +134,7 @@ def row_1_start(bench: Bench) -> Iterator[Figure]:
 
 
 def row_2_record_to_object(bench: Bench) -> Iterator[Figure]:
-    """From a record's sending to its object, through a trigger with a window of 0 and of 500 ms."""
+    """Measure from the sending of a record to its object, through a trigger with a window of 0 and of 500 ms."""
     from confluent_kafka import Consumer, Producer
 
     for window_ms in (0, 500):
@@ -188,7 +188,7 @@ def row_2_record_to_object(bench: Bench) -> Iterator[Figure]:
 
 
 def ceiling(bench: Bench, s3: S3, count: int, prefix: str) -> tuple[float, str, float]:
-    """Write objects with the functions' own client alone: the best rate, at which concurrency, CPU seconds a PUT."""
+    """Write objects with only the functions' client. Return the best rate, its concurrency, and CPU seconds a PUT."""
     program = bench.programs.examples / "put_objects"
     at_once = ["16", "32", "64"] if not bench.short else ["16"]
     command = [program, "bronze", prefix, str(count), "250", *at_once]
@@ -202,7 +202,7 @@ def ceiling(bench: Bench, s3: S3, count: int, prefix: str) -> tuple[float, str, 
 
 
 def row_3_archive_per_quote(bench: Bench) -> Iterator[Figure]:
-    """archive-quotes, an object a quote, beside the store's own ceiling and a plain Python consumer."""
+    """Compare archive-quotes, one object a quote, with the store's maximum and a plain Python consumer."""
     folder = bench.folder / "archive"
     with s3_server(folder, stand_in=bench.short) as s3, kafka(bench.programs.programs, folder) as address:
         client = s3.client()
@@ -213,7 +213,7 @@ def row_3_archive_per_quote(bench: Bench) -> Iterator[Figure]:
         events, size = bench.size(10, 1), 100
         with Function(bench.programs.functions["archive-quotes"], folder, **variables) as function:
             function.invoke(kafka_event(quotes(size, since=1_600_000_000)))
-            # Turn by turn, so that what else the machine does touches both.
+            # Alternately, so that other load on the machine affects both.
             for turn in range(bench.size(4, 1)):
                 messages = quotes(events * size, since=1_700_000_000 + turn * 10_000)
                 batches = [
@@ -247,7 +247,7 @@ def row_3_archive_per_quote(bench: Bench) -> Iterator[Figure]:
 
 
 def plain_consumer(folder: Path, s3: S3, address: str, count: int) -> tuple[float, float]:
-    """Let the plain consumer write `count` messages: messages a second, CPU seconds a message."""
+    """Let the plain consumer write `count` messages. Return messages a second and CPU seconds a message."""
     from confluent_kafka import Producer
 
     producer = Producer({"bootstrap.servers": address})
@@ -273,12 +273,12 @@ def plain_consumer(folder: Path, s3: S3, address: str, count: int) -> tuple[floa
 
 
 def row_4_archive_batch(bench: Bench) -> Iterator[Figure]:
-    """archive-quotes with OBJECT_LAYOUT=batch: quotes a CPU second."""
+    """Measure archive-quotes with OBJECT_LAYOUT=batch: quotes a CPU second."""
     folder = bench.folder / "batch"
     with s3_server(folder, stand_in=bench.short) as s3:
         for bucket in BUCKETS.values():
             s3.client().create_bucket(Bucket=bucket)
-        # As many as an event's 6 MB hold.
+        # As many as fit into an event's 6 MB.
         for size, records, goal in ((250, 10_000, 350_000), (1200, 3000, 120_000)):
             count = bench.size(records, 50)
             messages = quotes(count, size=size, since=1_700_000_000)
@@ -302,13 +302,13 @@ def row_4_archive_batch(bench: Bench) -> Iterator[Figure]:
 
 
 def refuse_objects_of_one_quote(s3: S3) -> None:
-    """Make sure that archive-quotes has written batches."""
+    """Check that archive-quotes has written batches."""
     if not s3.client().list_objects_v2(Bucket="bronze", Prefix="batches/", MaxKeys=1).get("KeyCount"):
         raise OpenRowError("archive-quotes knows no OBJECT_LAYOUT=batch")
 
 
 def week(first: int, count: int) -> list[Message]:
-    """Make quotes of 500 symbols, one a minute of five trading days each, of the `first`th on."""
+    """Create quotes of 500 symbols, one a minute of five trading days each, from the `first`th on."""
     found = []
     for number in range(first, first + count):
         day, minute = divmod(number // 500, 390)
@@ -317,7 +317,7 @@ def week(first: int, count: int) -> list[Message]:
 
 
 def row_6_replay(bench: Bench) -> Iterator[Figure]:
-    """Load a week of 500 symbols from batch objects to bronze, and a part of it again."""
+    """Load a week of 500 symbols from batch objects into bronze, and a part of it again."""
     folder = bench.folder / "replay"
     total, size = bench.size(975_000, 200), bench.size(10_000, 100)
     with s3_server(folder, stand_in=bench.short) as s3, bigquery_server(folder) as big:
@@ -369,7 +369,7 @@ def row_6_replay(bench: Bench) -> Iterator[Figure]:
 
 
 def merge_statement(project: str) -> str:
-    """Ask for the MERGE that load-quotes sends."""
+    """Return the MERGE that load-quotes sends."""
     program = ROOT / "target/debug/examples/statements"
     if not program.exists():
         raise BenchError(f"{program} is missing; run: make bench")
@@ -379,7 +379,7 @@ def merge_statement(project: str) -> str:
 
 
 def merge_directly(big: BigQuery, sql: str, messages: list[Message]) -> float:
-    """Send the MERGE that load-quotes sends, with nothing around it; tell the seconds."""
+    """Send only the MERGE that load-quotes sends. Return its seconds."""
     from google.cloud import bigquery
 
     rows = []
@@ -405,7 +405,7 @@ def merge_directly(big: BigQuery, sql: str, messages: list[Message]) -> float:
 
 
 def write_objects(s3: S3, bucket: str, messages: list[Message]) -> list[str]:
-    """Write quotes as archive-quotes writes them; give their keys."""
+    """Write quotes as archive-quotes does. Return their keys."""
     client = s3.client(16)
     keys = [f"{message.key}/{message.fetched_at}.json" for message in messages]
 
@@ -418,7 +418,7 @@ def write_objects(s3: S3, bucket: str, messages: list[Message]) -> list[str]:
 
 
 def row_5_load(bench: Bench) -> Iterator[Figure]:
-    """load-quotes: objects to rows of bronze."""
+    """Measure load-quotes: objects to rows of bronze."""
     folder = bench.folder / "load"
     with s3_server(folder, stand_in=bench.short) as s3, bigquery_server(folder) as big:
         sql = merge_statement(big.project)
@@ -483,7 +483,7 @@ fetched_at INT64, quote_id STRING, note STRING"""
 
 
 def plain_loader(folder: Path, s3: S3, big: BigQuery, files: int) -> float:
-    """Let the plain loader load some files; files a second."""
+    """Let the plain loader load some files. Return files a second."""
     big.rows(f"CREATE OR REPLACE TABLE stock.plain ({PLAIN_TABLE})")
     big.rows("CREATE OR REPLACE TABLE stock.plain_last_ts (symbol STRING, last_ts INT64)")
 
@@ -507,7 +507,7 @@ def plain_loader(folder: Path, s3: S3, big: BigQuery, files: int) -> float:
 
 
 class Finnhub:
-    """A server of Finnhub's shape whose answers take a known time; it notes when each was sent."""
+    """A server with Finnhub's API whose answers take a known time. It notes when each was sent."""
 
     def __init__(self, delay_s: float) -> None:
         import asyncio
@@ -547,7 +547,7 @@ class Finnhub:
 
     @property
     def url(self) -> str:
-        """What stands for https://finnhub.io/api/v1."""
+        """The address that replaces https://finnhub.io/api/v1."""
         return f"http://127.0.0.1:{self.port}/api/v1"
 
     def stop(self) -> None:
@@ -564,7 +564,7 @@ def fetching(bench: Bench, folder: Path, finnhub: Finnhub, address: str, **varia
 
 
 def row_8_fetch(bench: Bench) -> Iterator[Figure]:
-    """fetch-quotes: what it adds to a poll, and what 30 requests a second cost."""
+    """Measure fetch-quotes: the time that it adds to a poll, and the cost of 30 requests a second."""
     from confluent_kafka import Consumer
 
     folder = bench.folder / "fetch"
@@ -595,7 +595,7 @@ def row_8_fetch(bench: Bench) -> Iterator[Figure]:
             if answer["published"] != expected or len(arrived) != expected:
                 raise BenchError(f"fetch-quotes published not all: {answer}, {len(arrived)} arrived")
         consumer.close()
-        # Five quotes a poll: from the last answer's sending until a consumer has the last record.
+        # Five quotes a poll: from the sending of the last answer until a consumer has the last record.
         own = [(arrived[5 * poll + 4] - finnhub.sent[5 * poll + 4]) * 1000 for poll in range(polls)]
         yield Figure(
             "from a poll's last answer to its last record at a consumer, p50", percentile(own, 0.5), "ms", at_most=5
@@ -623,7 +623,7 @@ def row_8_fetch(bench: Bench) -> Iterator[Figure]:
 
 
 def publish(bench: Bench, address: str, count: int) -> float:
-    """Publish quotes as fetch-quotes does, without Finnhub: the median rate of five runs."""
+    """Publish quotes as fetch-quotes does, without Finnhub. Return the median rate of five runs."""
     rates = []
     for _ in range(bench.size(5, 1)):
         command = [bench.programs.examples / "publish", address, "stock-quotes", str(count)]
@@ -645,7 +645,7 @@ SELECT 100.0 + MOD(n, 97), 1.0, 0.5, 200.0, 100.0, 150.0, 140.0, t,
   ['AAPL', 'AMZN', 'JPM', 'MSFT', 'TSLA'][OFFSET(MOD(n, 5))], t + 1, CONCAT('quote-', CAST(n AS STRING)), '',
   DATE(TIMESTAMP_SECONDS(t + 1)), {loaded_at}
 FROM numbers"""
-"""Quotes of five symbols, so many a day, from 14:30 UTC on."""
+"""Quotes of five symbols, `a_day` a day, from 14:30 UTC on."""
 
 READS = {
     "gold_kpi": "",
@@ -656,7 +656,7 @@ READS = {
     "gold_treechart": "",
     "gold_pipeline_health": "",
 }
-"""Each view of gold as the dashboard reads it."""
+"""How the dashboard reads each view of gold."""
 
 
 class Dbt:
@@ -677,14 +677,14 @@ class Dbt:
             "DBT_PROJECT_DIR": str(ROOT / "dbt_stocks"),
             "DBT_TARGET_PATH": str(folder / "target"),
             "DBT_LOG_PATH": str(folder / "logs"),
-            # As in the cloud, where a view reads the last days only.
+            # As in the cloud, where a view reads only the last days.
             "DBT_VARS": json.dumps({"bound_market_dates": is_bounded}),
         }
         with patch.dict(os.environ, self.variables):
             self.transformer = Transformer(Config.from_env(os.environ))
 
     def run(self) -> float:
-        """Do what transform-quotes does every 15 minutes; the seconds."""
+        """Do what transform-quotes does every 15 minutes. Return the seconds."""
         begun = time.perf_counter()
         # dbt's profile reads the environment.
         with patch.dict(os.environ, self.variables):
@@ -692,7 +692,7 @@ class Dbt:
         return time.perf_counter() - begun
 
     def read(self, view: str) -> float:
-        """Read a view of gold as the dashboard does; the seconds."""
+        """Read a view of gold as the dashboard does. Return the seconds."""
         begun = time.perf_counter()
         if not self.big.rows(f"SELECT * FROM {self.dataset}_gold.{view} {READS[view]}"):
             raise BenchError(f"{view} has no rows")
@@ -700,7 +700,7 @@ class Dbt:
 
 
 class History(Dbt):
-    """Bronze with so many rows, and the dbt project on it."""
+    """Bronze with a number of rows, and the dbt project on it."""
 
     def __init__(self, bench: Bench, big: BigQuery, rows: int, a_day: int) -> None:
         dataset = f"stock_{rows}"
@@ -708,21 +708,21 @@ class History(Dbt):
         new_bronze(big, dataset)
         super().__init__(bench, big, dataset, is_bounded=True)
         self.rows, self.a_day, self.inserted = rows, a_day, 0
-        # What is new is yesterday's.
+        # New quotes are of yesterday.
         self.begin = (int(time.time()) // 86400 - 1 - rows // a_day) * 86400 + 52_200
-        # In steps: the stand-in's memory is not the question.
+        # In steps, because of the stand-in's memory, which is not measured.
         step = 1_000_000
         for first in range(0, rows, step):
             self.insert(first, min(first + step, rows), "TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 HOUR)")
         self.run()
 
     def insert(self, first: int, end: int, loaded_at: str) -> None:
-        """Insert the quotes `first` to `end`, which is not one of them."""
+        """Insert the quotes from `first` to `end`, exclusive."""
         places = {"begin": self.begin, "a_day": self.a_day, "first": first, "last": end - 1}
         self.big.rows(HISTORY.format(dataset=self.dataset, loaded_at=loaded_at, **places))
 
     def run_for(self, new: int) -> float:
-        """Insert new quotes; the seconds that the scheduled run takes for them."""
+        """Insert new quotes. Return the seconds of the scheduled run for them."""
         first = self.rows + self.inserted
         self.insert(first, first + new, "CURRENT_TIMESTAMP()")
         self.inserted += new
@@ -735,12 +735,12 @@ def row_9_history(bench: Bench) -> Iterator[Figure]:
     a_day, new, turns = bench.size(10_000, 200), bench.size(1000, 100), bench.size(5, 1)
     with bigquery_server(bench.folder / "history") as big:
         histories = [History(bench, big, rows, a_day) for rows in sizes]
-        # The first of each differs: a full build is behind it, or its statements are new to the stand-in.
+        # The first run of each differs: it follows a full build, or its statements are new to the stand-in.
         for history in histories:
             history.run_for(new)
             for view in READS:
                 history.read(view)
-        # Turn by turn, so that what else the machine does touches all.
+        # Alternately, so that other load on the machine affects all.
         runs = [[history.run_for(new) for history in histories] for _ in range(turns)]
         reads = {view: [[history.read(view) for history in histories] for _ in range(turns)] for view in READS}
         for history in histories:
@@ -763,7 +763,7 @@ FIRST_FIGURE = """new MutationObserver((_, observer) => {
 
 
 def row_10_page(bench: Bench) -> Iterator[Figure]:
-    """Weigh the page as it is sent, and open it in a browser on answers that are there at once."""
+    """Measure the page's size as it is sent, and open it in a browser with immediate answers."""
     dist = ROOT / "dashboards" / "web" / "dist"
     files = [
         path for path in dist.rglob("*") if path.is_file() and path.suffix in {".html", ".js", ".css", ".svg", ".woff2"}
@@ -788,7 +788,7 @@ def row_10_page(bench: Bench) -> Iterator[Figure]:
             page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
             page.add_init_script(FIRST_FIGURE)
             page.goto(api.url)
-            # Not wait_for_function: the page's security policy forbids what it does.
+            # Not wait_for_function, because the page's security policy forbids it.
             shown.append(wait_until(lambda page=page: page.evaluate("window.firstFigure"), "figure on the page"))
             page.context.close()
         yield Figure(
@@ -825,7 +825,7 @@ def row_10_page(bench: Bench) -> Iterator[Figure]:
 
 
 def flow_folder(bench: Bench) -> Path:
-    """Put quoteflow, its broker and the measured functions into one folder: quoteflow deploys what is beside it."""
+    """Put quoteflow, its broker and the functions into one folder: quoteflow deploys the functions beside it."""
     folder = bench.folder / "flow-bin"
     folder.mkdir()
     for program in ("quoteflow", "kafka-broker"):
@@ -837,7 +837,7 @@ def flow_folder(bench: Bench) -> Path:
 
 @contextmanager
 def flow(folder: Path, programs: Path) -> Iterator[Callable[[], dict[str, Any]]]:
-    """Run quoteflow on new data, five symbols every 6 s; give what reads its report."""
+    """Run quoteflow on new data, five symbols every 6 s. Yield a function that reads its report."""
     report_file = folder.with_suffix(".report.json")
     command = [programs / "quoteflow", "run", "--project", ROOT, "--port-base", "0", "--interval", "6s"]
     command += ["--start-at", "0", "--data-dir", folder, "--report", report_file]
@@ -857,7 +857,7 @@ def flow(folder: Path, programs: Path) -> Iterator[Callable[[], dict[str, Any]]]
     try:
         yield report
     finally:
-        # As Ctrl-C twice: what is on the way is not waited for.
+        # Like Ctrl-C twice: it does not wait for quotes on the way.
         for _ in range(2):
             child.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
@@ -869,7 +869,7 @@ def flow(folder: Path, programs: Path) -> Iterator[Callable[[], dict[str, Any]]]
 
 
 def row_7_flow(bench: Bench) -> Iterator[Figure]:
-    """Run the whole flow, with quotes of another producer beside the five polled ones."""
+    """Run the whole flow, with another producer's quotes in addition to the five polled symbols."""
     sys.path.insert(0, str(ROOT / "tests"))
     from testkit.flow import Clients
 
@@ -885,7 +885,7 @@ def row_7_flow(bench: Bench) -> Iterator[Figure]:
 
 
 def produce_at(rate: int, seconds: int, address: str) -> set[str]:
-    """Publish so many quotes a minute evenly, less the 50 that fetch-quotes publishes; give their ids."""
+    """Publish quotes evenly, `rate` a minute less the 50 that fetch-quotes publishes. Return their ids."""
     from confluent_kafka import Producer
 
     producer = Producer({"bootstrap.servers": address, "linger.ms": 5})
@@ -915,7 +915,7 @@ def flow_figures(
     first: dict[str, float],
     patience: int,
 ) -> Iterator[Figure]:
-    """Wait until the flow has caught up, and ask its stores and its report."""
+    """Wait until the flow has caught up, then read its stores and its report."""
     begun = time.monotonic()
 
     def loaded() -> set[str]:

@@ -1,11 +1,11 @@
-"""`make versus`: Quoteflow beside what one would take in its place, on the same quotes, broker and stores.
+"""`make versus`: compares Quoteflow with its alternatives on the same quotes, broker and stores.
 
     versus.py [--short]
 
-Writes bench/results/versus-<day>.json and the table in docs/PERFORMANCE.md. With --short it measures next to nothing
-with the executables of the tests, has no limits and writes neither.
+Writes bench/results/versus-<day>.json and the table in docs/PERFORMANCE.md. With --short it measures very little with
+the tests' executables, has no limits and writes neither.
 
-Every system is measured in the same way: other clients read what the stores hold in the end.
+Every system is measured in the same way: other clients read the stores at the end.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ SESSION_MS = 6000
 
 
 class Place:
-    """The servers that all systems share, and how much is measured."""
+    """The servers that all systems share, and the size of the measurement."""
 
     def __init__(self, folder: Path, programs: Executables, s3: S3, kafka_address: str, big: BigQuery, *, short: bool):
         self.folder, self.programs, self.s3, self.kafka, self.big, self.short = (
@@ -78,16 +78,16 @@ class Place:
         )  # fmt: skip
 
     def size(self, full: int, short: int) -> int:
-        """Choose how much is measured."""
+        """Return how much to measure."""
         return short if self.short else full
 
 
 class System(ABC):
-    """Something that moves quotes into a store, can be killed, and is started again at once as a supervisor would."""
+    """A system that moves quotes into a store. It can be killed, and is then restarted at once, as by a supervisor."""
 
     name: str
     settings: int
-    """Lines that one writes for it: of a program, or variables of its environment."""
+    """The number of lines to write for it: lines of a program, or variables of its environment."""
 
     def __init__(self, place: Place, topic: str, label: str) -> None:
         self.place, self.topic, self.label = place, topic, label
@@ -95,12 +95,12 @@ class System(ABC):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Tell what has to be installed before it can run."""
+        """Return what must be installed before it can run."""
         return None
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make the bucket or the table."""
+        """Create the bucket or the table."""
 
     @abstractmethod
     def start(self) -> None:
@@ -108,7 +108,7 @@ class System(ABC):
 
     @abstractmethod
     def kill(self) -> None:
-        """End it by SIGKILL; it is started again."""
+        """End it by SIGKILL. It is started again."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -116,22 +116,22 @@ class System(ABC):
 
     @abstractmethod
     def cpu(self) -> float:
-        """Tell its CPU seconds since its start."""
+        """Return its CPU seconds since its start."""
 
     @abstractmethod
     def memory(self) -> float:
-        """Tell the most memory that it has had, in MB."""
+        """Return its maximum memory, in MB."""
 
     @abstractmethod
     def ids(self) -> Counter[str]:
-        """Read from the store how often each quote is there."""
+        """Read from the store how often it has each quote."""
 
     def offer(self, messages: list[Message]) -> None:  # noqa: B027 - what reads Kafka needs nothing more
-        """Give it quotes beyond those in Kafka; for those that read objects."""
+        """Offer it quotes outside Kafka, for systems that read objects."""
 
 
 def bucket_ids(s3: S3, bucket: str, seen: dict[tuple[str, str], list[str]]) -> Counter[str]:
-    """Read the ids of all objects of a bucket; `seen` has those of objects that were read before."""
+    """Read the ids in all objects of a bucket. `seen` has the ids of objects that were read before."""
     client = s3.client(8)
     entries = {}
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
@@ -150,7 +150,7 @@ def bucket_ids(s3: S3, bucket: str, seen: dict[tuple[str, str], list[str]]) -> C
 
 
 def table_ids(big: BigQuery, table: str) -> Counter[str]:
-    """Read how often each quote is in a table; none where the table is not there yet, or has not its columns."""
+    """Read how often each quote is in a table; none if the table or its columns do not exist yet."""
     from google.api_core.exceptions import ClientError
 
     try:
@@ -181,7 +181,7 @@ class ToTable(System):
 
 
 class Program(System):
-    """A program of its own, of Python if it does not say otherwise."""
+    """A separate program, by default in Python."""
 
     interpreter: tuple[str | Path, ...] = (VENV / "bin" / "python",)
 
@@ -190,7 +190,7 @@ class Program(System):
         return None if VENV.exists() else "bench/.venv is missing: `make versus` installs it"
 
     def command(self) -> list[str | Path]:
-        """Tell its arguments."""
+        """Return its arguments."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -244,12 +244,12 @@ class Program(System):
 
 
 class Lambda(System):
-    """A function of ours with the trigger that AWS runs for it: the harness, whose CPU is not the function's."""
+    """One of our functions. This program is its trigger, which AWS would run and whose CPU is not counted."""
 
     executable: str
 
     def variables(self) -> dict[str, str]:
-        """Tell its environment."""
+        """Return its environment."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -266,7 +266,7 @@ class Lambda(System):
 
     def _run(self) -> None:
         while not self.is_stopping.is_set():
-            # What was read and not committed is forgotten, as when the trigger itself is replaced.
+            # Records that were read and not committed are forgotten, as when the trigger itself is replaced.
             with suppress(BenchError):
                 self.session()
 
@@ -275,7 +275,7 @@ class Lambda(System):
         raise NotImplementedError
 
     def invoke(self, event: bytes) -> Any:
-        """Invoke the function; one that has died is replaced, and the event's records come again."""
+        """Invoke the function. A dead one is replaced, and the event's records are read again."""
         function = self.function
         try:
             answer = function.invoke(event)
@@ -359,13 +359,13 @@ class ArchiveQuotes(Lambda, ToBucket):
 
 
 def event_of(ones: list[Any]) -> bytes:
-    """Make the trigger's event of records of one partition."""
+    """Create the trigger's event for records of one partition."""
     messages = [Message(one.key().decode(), one.timestamp()[1] // 1000, "", one.value()) for one in ones]
     return kafka_event(messages, ones[0].offset())
 
 
 class PlainConsumer(Program, ToBucket):
-    """The user's own way to the bucket."""
+    """The user's own method for the bucket."""
 
     name = "a Python consumer, one put_object a message"
     settings = len(inspect.getsource(plain.consumer).splitlines()) + len(
@@ -377,7 +377,7 @@ class PlainConsumer(Program, ToBucket):
 
 
 class QuixObjects(Program, ToBucket):
-    """quixstreams' S3 file sink as it comes."""
+    """quixstreams' S3 file sink with its defaults."""
 
     name = "quixstreams 3.28.1, S3FileSink, as it comes"
     kind = "default"
@@ -433,7 +433,7 @@ class FaucetSmallPages(Faucet):
 
 
 class LoadQuotes(Lambda, ToTable):
-    """load-quotes behind a queue that gives what was not acknowledged again."""
+    """load-quotes behind a queue that delivers unacknowledged messages again."""
 
     name = "Quoteflow: load-quotes"
     executable = "load-quotes"
@@ -474,7 +474,7 @@ class LoadQuotes(Lambda, ToTable):
 
 
 def put_objects(s3: S3, bucket: str, messages: list[Message]) -> list[str]:
-    """Write quotes as archive-quotes does; give their keys."""
+    """Write quotes as archive-quotes does. Return their keys."""
     client = s3.client(8)
     keys = [f"{message.key}/{message.fetched_at}.json" for message in messages]
     with ThreadPoolExecutor(8) as pool:
@@ -494,7 +494,7 @@ class OfObjects(Program, ToTable):
 
 
 class PlainLoader(OfObjects):
-    """The user's own way to the table, looked after each second in place of each minute."""
+    """The user's own method for the table, run each second instead of each minute."""
 
     name = "a Python loader, one load a file, watermarks"
     settings = len(inspect.getsource(plain.loader).splitlines()) + len(inspect.getsource(plain.s3_client).splitlines())
@@ -527,7 +527,7 @@ class DltRows(OfObjects):
 
 
 class Source:
-    """Publishes quotes into a topic, and hands them to what reads objects."""
+    """Publishes quotes to a topic, and offers them to systems that read objects."""
 
     def __init__(self, place: Place, topic: str, systems: list[System]) -> None:
         from confluent_kafka import Producer
@@ -537,7 +537,7 @@ class Source:
         self.sent: dict[str, float] = {}
 
     def send(self, messages: list[Message]) -> None:
-        """Send and hand over."""
+        """Publish and offer quotes."""
         for message in messages:
             self.sent[message.quote_id] = time.time()
             self.producer.produce(self.topic, message.value, message.key)
@@ -550,11 +550,11 @@ class Source:
 def measure_cpu(
     make: Callable[[str, str], System], place: Place, size: int, count: int, label: str
 ) -> dict[str, float]:
-    """Give a system `count` quotes at once: records a CPU second, its start not counted, and its memory."""
+    """Send a system `count` quotes at once. Return records a CPU second, without its start, and its memory."""
     topic = f"{label}-topic"
     system = make(topic, label)
     system.prepare()
-    # The first records show when it is up: what it has used by then is its start.
+    # The first records show that it is running. The CPU seconds until then are its start.
     Source(place, topic, [system]).send(quotes(50, size=size, since=1_700_000_000))
     system.start()
     try:
@@ -564,7 +564,7 @@ def measure_cpu(
         messages = quotes(count, size=size, since=1_700_100_000)
         for first in range(0, count, 500):
             source.send(messages[first : first + 500])
-        # Not asked all the time: the asking would slow the store.
+        # Polled seldom, because polling slows the store.
         wait_until(lambda: len(system.ids()) >= 50 + count, f"last record of {system.name}", patience=240, pause=1)
         return {"records_a_cpu_second": count / (system.cpu() - before), "memory_mb": system.memory()}
     finally:
@@ -572,7 +572,7 @@ def measure_cpu(
 
 
 def measure_latency(make: Callable[[str, str], System], place: Place, label: str) -> dict[str, float]:
-    """Send 10 quotes a second and look in the store for each; what the looking takes is in the figure."""
+    """Send 10 quotes a second and look for each in the store. The figure includes the time of the look-up."""
     topic = f"{label}-topic"
     system = make(topic, label)
     system.prepare()
@@ -602,7 +602,7 @@ def measure_latency(make: Callable[[str, str], System], place: Place, label: str
             time.sleep(0.05)
         sender.join()
         if len(came) < count:
-            raise BenchError(f"{count - len(came)} of {count} records of {system.name} did not come within two minutes")
+            raise BenchError(f"{count - len(came)} of {count} records of {system.name} are missing after two minutes")
         took = [(at - source.sent[quote_id]) * 1000 for quote_id, at in came.items()]
         return {"p50_ms": percentile(took, 0.5), "p99_ms": percentile(took, 0.99)}
     finally:
@@ -610,7 +610,7 @@ def measure_latency(make: Callable[[str, str], System], place: Place, label: str
 
 
 def kill_rounds(kinds: list[type[System]], place: Place, rounds: int, name: str) -> dict[str, dict[str, int]]:
-    """Run all systems on one stream of quotes, kill each at random moments: what is lost and doubled."""
+    """Run all systems on one stream of quotes and kill each at random moments. Return the lost and duplicate quotes."""
     topic = f"{name}-kill"
     systems = [kind(place, topic, f"{name}-kill-{number}") for number, kind in enumerate(kinds)]
     source = Source(place, topic, systems)
@@ -645,7 +645,7 @@ def kill_rounds(kinds: list[type[System]], place: Place, rounds: int, name: str)
         sender.join()
         expected = set(source.sent)
         for system in systems:
-            # Until nothing has come for twice the longest commit interval: what is lost never comes.
+            # Until nothing has arrived for twice the longest commit interval. Missing quotes are lost then.
             counts, still, patience = system.ids(), time.monotonic(), place.size(60, 10)
             while set(counts) < expected and time.monotonic() - still < patience:
                 time.sleep(0.5)
@@ -673,11 +673,11 @@ NOT_RUN: list[tuple[str, str]] = [
         "text, which is how Google's client writes them",
     ),
 ]
-"""What could not be run, each with the reason."""
+"""Systems that could not be run, each with the reason."""
 
 
 def table(result: dict[str, Any]) -> str:
-    """Make the table of `make versus`."""
+    """Return the table of `make versus`."""
     head = "| system | records of 250 B a CPU second | of 1.2 kB | p50 | p99 | memory | lost | doubled | lines |"
     lines = [report.origin(result), ""]
     for title, kind in (("Kafka → objects", "objects"), ("→ rows", "rows")):
@@ -705,8 +705,8 @@ def table(result: dict[str, Any]) -> str:
 def main() -> int:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short", action="store_true", help="seconds in place of minutes; writes nothing")
-    parser.add_argument("--only", help="only systems whose name has this text; writes nothing")
+    parser.add_argument("--short", action="store_true", help="seconds instead of minutes; writes nothing")
+    parser.add_argument("--only", help="only systems whose names contain this text; writes nothing")
     options = parser.parse_args()
     end_on_sigterm()
     here, begun = machine(), time.monotonic()
@@ -745,7 +745,7 @@ def main() -> int:
 def compare(
     kind: str, kinds: list[type[System]], folder: Path, programs: Executables, *, short: bool
 ) -> list[dict[str, Any]]:
-    """Measure systems of one kind beside each other."""
+    """Compare systems of one kind."""
     found = [{"kind": kind, "system": one.name, "settings": one.settings, "troubles": []} for one in kinds]
     with ExitStack() as stack:
         s3 = stack.enter_context(s3_server(folder, stand_in=short))
@@ -771,13 +771,13 @@ def compare(
 
 
 def measure(one: dict[str, Any], system: type[System], place: Place, label: str) -> None:
-    """Measure one system and note its figures, or what kept it from being measured."""
+    """Measure one system and note its figures, or why it could not be measured."""
 
     def make(topic: str, name: str) -> System:
         return system(place, topic, name)
 
     count = place.size(3000 if one["kind"] == "objects" else 2000, 50)
-    # One load a file is so slow that fewer tell as much.
+    # One load a file is so slow that fewer files give the same result.
     count = min(count, 150) if system is PlainLoader else count
     steps: dict[str, Callable[[], dict[str, float]]] = {
         "250 B": lambda: measure_cpu(make, place, 250, count, f"{label}-c250"),
