@@ -32,7 +32,7 @@ def quix_objects(bootstrap: str, topic: str, group: str, s3_url: str, bucket: st
     from quixstreams.sinks.community.file.formats import JSONFormat
     from quixstreams.sinks.community.file.s3 import S3FileSink
 
-    # https://quix.io/docs/quix-streams/connectors/sinks/amazon-s3-sink.html: rarer commits and larger files, compressed.
+    # https://quix.io/docs/quix-streams/connectors/sinks/amazon-s3-sink.html: rarer commits, larger files, compressed.
     is_tuned = kind == "throughput"
     app = application(bootstrap, group, **({"commit_every": 10_000, "commit_interval": 30.0} if is_tuned else {}))
     sink = S3FileSink(
