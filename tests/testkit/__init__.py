@@ -1,1 +1,1 @@
-"""What the tests share: programs that they start, clients that are not ours, and what pages and files say."""
+"""Shared by the tests: the programs that they start, independent clients, and the contents of pages and files."""

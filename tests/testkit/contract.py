@@ -1,4 +1,4 @@
-"""What `quoteflow` exposes at /metrics: rules and dashboards may use nothing else, and a run must show all of it."""
+"""The metrics that `quoteflow` exposes at /metrics. Rules and dashboards use only these, and a run must show all."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from testkit import flow
 
 Labels = dict[str, set[str] | None]
 
-# Label → its values; `None` where any is possible.
+# Label → its values; `None` if any value is possible.
 VALUES: Labels = {
     "function": set(flow.FUNCTIONS),
     "reason": None,
@@ -28,7 +28,7 @@ def _labels(metric: dict[str, Any]) -> Labels:
     return found | ({"quantile": {"0.5", "0.95", "1"}} if metric["type"] == "summary" else {})
 
 
-# Name → label → its values; a summary without its _sum and _count.
+# Name → label → its values. A summary is without its _sum and _count.
 METRICS: dict[str, Labels] = {exposed(metric): _labels(metric) for metric in CATALOGUE["metrics"]}
-# Nothing is missed or rejected in a run where nothing fails: no series, then.
+# A run without failures misses and rejects nothing, so it does not have these series.
 BY_REASON = {name for name, labels in METRICS.items() if "reason" in labels}

@@ -47,7 +47,7 @@ KEYS = {
     "stock_gold.gold_pipeline_health": "symbol",
 }
 
-# What has rows of its own: the rest are views.
+# The tables with stored rows. The rest are views.
 ROWS = (
     ".bronze_stock_quotes_raw",
     ".metadata_last_ts",
@@ -78,7 +78,7 @@ WHEN NOT MATCHED THEN INSERT (symbol, last_ts) VALUES (S.symbol, S.last_ts)
 
 
 def wait_until(condition: Callable[[], bool], limit_seconds: float, what: str) -> None:
-    """Poll `condition`; fail after `limit_seconds` naming `what` was waited for."""
+    """Poll `condition`. After `limit_seconds`, fail with the name `what`."""
     deadline = time.monotonic() + limit_seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -92,7 +92,7 @@ def epoch(text: str) -> int:
 
 
 class Emulator:
-    """A bqemulator process on free ports, with its home and data below `directory`."""
+    """A bqemulator process on free ports, with its HOME and data below `directory`."""
 
     def __init__(self, directory: Path) -> None:
         home = directory / "home"
@@ -119,7 +119,7 @@ class Emulator:
         self.endpoint = ""
 
     def is_ready(self) -> bool:
-        """Whether it answers. Its own choice of a free port is in its log."""
+        """Whether it answers. The free port that it chose is in its log."""
         if self.process.poll() is not None:
             pytest.fail(f"bqemulator ended with {self.process.returncode}:\n{self.log.read_text()}")
         for line in self.log.read_text().splitlines():
@@ -134,7 +134,7 @@ class Emulator:
             return False
 
     def stop(self) -> None:
-        """End the process, by force when it does not end itself."""
+        """End the process, by force if it does not end."""
         self.process.terminate()
         try:
             self.process.wait(timeout=10)
@@ -155,7 +155,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 @pytest.fixture(scope="session")
 def environment(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The function's environment variables, set for this process too: dbt's profile reads them from there."""
+    """The function's environment variables. They are also set for this process, because dbt's profile reads them."""
     directory = tmp_path_factory.mktemp("dbt")
     variables = {
         "BIGQUERY_ENDPOINT": emulator.endpoint,
@@ -165,7 +165,7 @@ def environment(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) ->
         "DBT_TARGET_PATH": str(directory / "target"),
         "DBT_LOG_PATH": str(directory / "logs"),
         "DBT_THREADS": "4",
-        # Each of the tests' runs checks gold's contracts.
+        # Every run in the tests checks gold's contracts.
         "DBT_VARS": '{"check_contracts": true}',
     }
     with pytest.MonkeyPatch.context() as patch:
@@ -194,24 +194,24 @@ class Warehouse:
             self.client.delete_dataset(self._dataset + layer, delete_contents=True, not_found_ok=True)
         self.client.create_dataset(self._dataset)
         for name, table in TABLES.items():
-            # No column is REQUIRED: what another loader writes may lack any.
+            # No column is REQUIRED, because in rows of another loader any may be missing.
             columns = ", ".join(f"{column} {kind}" for column, kind in columns_of(name).items())
             partition = f"PARTITION BY {table['partition_by']}" if table["partition_by"] else ""
             cluster = f"CLUSTER BY {', '.join(table['cluster_by'])}" if table["cluster_by"] else ""
             self.query(f"CREATE TABLE {self._dataset}.{name} ({columns}) {partition} {cluster}")
 
     def forget(self) -> None:
-        """Delete every row. An empty watermark makes the next run one that begins from nothing."""
+        """Delete every row. With an empty watermark, the next run begins from nothing."""
         for table in ROWS:
             self.query(f"DELETE FROM {self._dataset}{table} WHERE TRUE")
 
     def query(self, sql: str, parameters: list | None = None) -> list[bigquery.Row]:
-        """The answer to one statement. An error is raised at once: a stand-in's 500 would only come again."""
+        """The answer to one statement. An error is raised at once, because a retry of a stand-in's 500 fails again."""
         config = bigquery.QueryJobConfig(query_parameters=parameters or [])
         return list(self.client.query(sql, job_config=config, retry=None, job_retry=None).result(retry=None))
 
     def insert(self, *quotes: dict[str, Any]) -> None:
-        """Load quotes into bronze. What a quote leaves out gets a valid value."""
+        """Load quotes into bronze. Missing fields get valid values."""
         batch = []
         for quote in quotes:
             self._inserted += 1
@@ -232,7 +232,7 @@ class Warehouse:
         return [tuple(row.values()) for row in self.query(f"SELECT {columns} FROM {table} ORDER BY {order}")]
 
     def everything(self) -> dict[str, list[dict[str, Any]]]:
-        """All rows of what others read of silver and gold, by their keys."""
+        """All rows of the public tables of silver and gold, ordered by their keys."""
         return {
             table: [dict(row.items()) for row in self.query(f"SELECT * FROM {table} ORDER BY {key}")]
             for table, key in KEYS.items()
@@ -265,7 +265,7 @@ def prepared(environment: dict[str, str]) -> Warehouse:
 
 
 def emptied(prepared: Warehouse, parsed) -> Warehouse:
-    """Give the tables and views of dbt, without a row. They are made if there are none."""
+    """The tables and views of dbt, without a row. They are created if they do not exist."""
     if not prepared.has_views:
         prepared.empty()
         copy.copy(parsed).run()
@@ -287,7 +287,7 @@ def bare(prepared: Warehouse) -> Warehouse:
 
 
 class Dbt:
-    """dbt's commands on a parsed project, in this process."""
+    """Runs dbt's commands on a parsed project, in this process."""
 
     def __init__(self, transformer) -> None:
         self._runner, self._options = transformer._runner, transformer._options
@@ -308,20 +308,20 @@ def dbt(parsed) -> Dbt:
 
 @pytest.fixture(scope="session")
 def manifest(dbt: Dbt) -> dict[str, Any]:
-    """What dbt knows of the project, as it stands in manifest.json."""
+    """dbt's manifest.json of the project."""
     return json.loads(json.dumps(dbt.manifest.writable_manifest().to_dict(omit_none=False), default=str))
 
 
 def transformer_of(environment: dict[str, str], directory: Path, **own: str):
-    """Parse the project for other variables than the session's; what dbt writes is below `directory`."""
+    """Parse the project for other variables than the session's. dbt's files are below `directory`."""
     from dbt_common.behavior_flags import BehaviorFlagRendered
     from transform_quotes.config import Config
     from transform_quotes.transformer import Transformer
 
-    # For each of its 60 flags dbt looks through the stack for a module's name: in pytest's, half of a run's time.
+    # For each of its 60 flags dbt searches the stack for a module's name. In pytest's stack, that takes half of a run.
     BehaviorFlagRendered._default_source = staticmethod(lambda: "dbt")
     own = {**environment, **own, "DBT_TARGET_PATH": str(directory)}
-    # dbt's profile reads them from there.
+    # dbt's profile reads the environment.
     with pytest.MonkeyPatch.context() as patch:
         for name, value in own.items():
             patch.setenv(name, value)
@@ -335,7 +335,7 @@ def parsed(environment: dict[str, str]):
 
 @pytest.fixture(scope="session")
 def settling(parsed):
-    """A transformer that has run once, so that it makes no views."""
+    """A transformer that has run once, so that it creates no views."""
     settling = copy.copy(parsed)
     settling._selection = ["--exclude", "config.materialized:view"]
     return settling

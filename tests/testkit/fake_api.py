@@ -1,7 +1,7 @@
 """A server of the dashboard API: the built page and answers made from the recorded prices.
 
-It stands for serve-dashboard where a test needs a state that cannot be had from the real one at will: no quotes, old
-quotes, a warehouse that does not answer, no server. Each answer is checked against openapi.json before it is sent.
+It replaces serve-dashboard if a test needs a state that the real one cannot be put into: no quotes, old quotes, a
+warehouse that does not answer, no server. Each answer is checked against openapi.json before it is sent.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ STALE_AFTER_SECONDS = 60
 FRESH = timedelta(seconds=4)
 BUCKET_SECONDS = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600}
 DATES = {"1d": 1, "5d": 5, "all": 12}
-# Of the recorded five; more symbols have the prices of these.
+# Of the five recorded symbols. Further symbols have the prices of these.
 MANY = ("ABNB", "ADBE", "AMD", "BAC", "BINANCE:BTCUSDT", "BRK.B", "CRM", "CSCO", "GOOGL", "GS", "IBM", "INTC", "NVDA")
 TYPES = {
     ".html": "text/html",
@@ -55,7 +55,7 @@ Answer = dict[str, Any]
 
 
 def validator(pointer: str) -> Draft202012Validator:
-    """Check values against the schema at a pointer of openapi.json, such as `#/components/schemas/Kpi`."""
+    """A validator for the schema at a pointer in openapi.json, such as `#/components/schemas/Kpi`."""
     registry = Registry().with_resource("urn:openapi", Resource(OPENAPI, DRAFT202012))
     return Draft202012Validator(
         {"$ref": f"urn:openapi{pointer}"},
@@ -70,7 +70,7 @@ def instant(at: datetime) -> str:
 
 @dataclass(frozen=True)
 class Bar:
-    """One recorded minute: when it begins and its prices."""
+    """One recorded minute: its beginning and its prices."""
 
     start: datetime
     open: float
@@ -100,7 +100,7 @@ def recorded(symbol: str) -> list[Bar]:
 
 
 class Market:
-    """The recorded week up to one minute of it, as the gold tables would have it."""
+    """The recorded week up to one of its minutes, as the gold tables would have it."""
 
     def __init__(self, minutes: int = 1500) -> None:
         self.recorded = {symbol: recorded(symbol) for symbol in SYMBOLS}
@@ -110,13 +110,13 @@ class Market:
         self.as_of = datetime.now(UTC)
 
     def add_symbols(self) -> None:
-        """As many symbols as a watchlist has; each one's prices are a recorded one's."""
+        """Add as many symbols as a watchlist has, each with the prices of a recorded symbol."""
         self.symbols = tuple(sorted(SYMBOLS + MANY))
         for number, symbol in enumerate(MANY):
             self.recorded[symbol] = self.recorded[SYMBOLS[number % len(SYMBOLS)]]
 
     def tick(self, minutes: int = 1) -> None:
-        """One more minute is there."""
+        """Move forward by a number of minutes."""
         self.minutes += minutes
         self.as_of += timedelta(seconds=1)
 
@@ -226,13 +226,13 @@ class Market:
 
 
 def station(**known: Any) -> Answer:
-    """A station of the pipeline, of which nothing else is known."""
+    """A station of the pipeline. All values that are not given are unknown."""
     names = ("quotes_per_minute", "p50_seconds", "p95_seconds", "waiting", "dead_letters", "failures", "last_failure")
     return dict.fromkeys((*names, "missed")) | known
 
 
 def pipeline(**changed: Any) -> Answer:
-    """The flow as it measures itself, and what is otherwise."""
+    """The pipeline's answer, measured by the flow, with the given changes."""
     stations = {
         "fetch": station(quotes_per_minute=50, failures=0, missed={}),
         "kafka": station(quotes_per_minute=50, p50_seconds=0.009, p95_seconds=0.013, waiting=0),
@@ -254,11 +254,11 @@ class RefusedError(Exception):
 
 
 class FakeApi:
-    """The server. Its attributes are the state that it shows; `stop` and `start` are its outage and its return."""
+    """The server. Its attributes are the state that it shows. `stop` begins an outage, `start` ends it."""
 
     def __init__(self) -> None:
         self.market = Market()
-        self.held: Market | None = None  # what the candles are of, while they are older than the quotes
+        self.held: Market | None = None  # the source of the candles, if they are older than the quotes
         self.age = FRESH
         self.market_state: Answer = {"state": "recording", "speed": 60, "date": "2019-02-14"}
         self.pipeline = pipeline()
@@ -283,7 +283,7 @@ class FakeApi:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Answer; after `stop`, on the same port again."""
+        """Start to answer; after `stop`, on the same port again."""
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -299,7 +299,7 @@ class FakeApi:
         self.thread.start()
 
     def stop(self) -> None:
-        """Answer no more: connections are refused."""
+        """Stop answering: connections are refused."""
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
@@ -308,7 +308,7 @@ class FakeApi:
         try:
             status, headers, body = self.answer(request.path, request.headers.get("If-None-Match"))
         except Exception as error:
-            # The page would only show an outage; the test that asked fails with this.
+            # The page would only show an outage. This error lets the test fail.
             self.errors.append(f"{request.path}: {error}")
             raise
         self.requests.append((request.path, status))
@@ -420,7 +420,7 @@ class FakeApi:
     def candles(self, symbol: str, query: dict[str, str]) -> Answer:
         market = self.held or self.market
         chosen, interval = query.get("range"), query.get("interval")
-        # What the server chooses for these quotes.
+        # The server's choice for these quotes.
         shown = chosen or (None if interval else "1d")
         interval = interval or {"1d": "1m", "5d": "5m", "all": "15m"}[shown or "1d"]
         dates = DATES[shown] if shown else {"1m": 2, "5m": 5}.get(interval, 12)

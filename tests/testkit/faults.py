@@ -1,4 +1,4 @@
-"""Servers that can be killed, a proxy that can misbehave, and a flow that must lose nothing on them."""
+"""Servers that can be killed, a proxy that can inject faults, and a flow that must lose nothing with them."""
 
 import http.client
 import json
@@ -35,16 +35,16 @@ from testkit.flow import (
 )
 
 KEY = "fault-tests"
-# A message that load-quotes did not acknowledge comes again after this time; `quoteflow` makes it a minute.
+# A message that load-quotes did not acknowledge is delivered again after this time. In `quoteflow` it is a minute.
 VISIBILITY_SECONDS = 15
-# A fault may cost a message several of those, and the stand-in hands load-quotes 10 messages at once.
+# A fault may cost a message several of these times, and the stand-in gives load-quotes 10 messages at once.
 HEALED_SECONDS = 600
-# What a killed run had invoked goes on for its 90 s, with addresses that are gone. The next event is a minute later.
+# A function invoked by a killed run continues for its 90 s, with invalid addresses. The next event is a minute later.
 INVOKED_SECONDS = 240
 
 
 class Request:
-    """What a client asked."""
+    """A client's request."""
 
     def __init__(self, method: str, path: str, body: bytes) -> None:
         self.method = method
@@ -73,7 +73,7 @@ After = Callable[[Request], None]
 
 
 class Proxy(ThreadingHTTPServer):
-    """Passes everything on, except for what is injected."""
+    """Passes everything on, except for injected faults."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -87,7 +87,7 @@ class Proxy(ThreadingHTTPServer):
 
     @contextmanager
     def inject(self, before: Before = lambda _: None, after: After = lambda _: None) -> Iterator[None]:
-        """While the block runs, `before` may answer with another status; `after` sees each answer first."""
+        """During the block, `before` may answer with another status, and `after` sees each answer before the client."""
         hooks = (before, after)
         self.injected.append(hooks)
         try:
@@ -101,18 +101,18 @@ class Proxy(ThreadingHTTPServer):
         return next(filter(None, statuses), None)
 
     def after(self, request: Request) -> None:
-        """Called when the request is answered, before its client knows."""
+        """Called when the request is answered, before the client gets the answer."""
         for _, after in tuple(self.injected):
             after(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of clients that went away: the tests kill them."""
+        """Print nothing about clients that went away, because the tests kill them."""
 
 
 class _Pass(BaseHTTPRequestHandler):
     server: Proxy
     protocol_version = "HTTP/1.1"
-    # Without it a response waits for the client's delayed acknowledgement.
+    # Otherwise a response waits for the client's delayed acknowledgement.
     wbufsize = -1
 
     def handle_one_request(self) -> None:
@@ -132,7 +132,7 @@ class _Pass(BaseHTTPRequestHandler):
             response = upstream.getresponse()
             answer, headers = response.read(), response.getheaders()
         except (OSError, http.client.HTTPException):
-            # As a client of a dead server sees it.
+            # As for a client of a dead server.
             self.close_connection = True
             return
         finally:
@@ -154,14 +154,14 @@ class _Pass(BaseHTTPRequestHandler):
 
 
 class FaultyStores(Stores):
-    """The stores, behind proxies, with means to kill each and to start it again on its data and its port."""
+    """The stores, behind proxies. Each can be killed, and started again with its data and its port."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self.s3_proxy = Proxy(self._ports["aws"])
         self.bigquery_proxy = Proxy(self._ports["bigquery"])
         self.direct = (self.aws, self.bigquery)
-        # The address that the stand-in gives its functions, and the one that `quoteflow` gets.
+        # The address for the stand-in's functions, and the address for `quoteflow`.
         self.aws, self.bigquery = self.s3_proxy.url, self.bigquery_proxy.url
 
     def __exit__(self, *_: object) -> None:
@@ -171,7 +171,7 @@ class FaultyStores(Stores):
             proxy.server_close()
 
     def clients(self) -> Clients:
-        """Clients that do not pass the proxies."""
+        """Clients that do not use the proxies."""
         return Clients(self.kafka, *self.direct)
 
     def restart_broker(self) -> None:
@@ -229,7 +229,7 @@ def kill_function(directory: Path, name: str) -> int:
 
 
 class Trial:
-    """A flow on faulty stores: quotes are fetched while a fault is injected, and then everything must be there."""
+    """A flow on faulty stores. Quotes are fetched while a fault is injected; afterwards no quote may be missing."""
 
     def __init__(self, directory: Path, stores: FaultyStores, finnhub: Finnhub) -> None:
         self.data_dir = directory / "data"
@@ -249,7 +249,7 @@ class Trial:
         )
 
     def _flow(self) -> Flow:
-        # A poll a second is more than a free key has.
+        # A poll a second is more than a free key allows.
         variables = {"FINNHUB_BASE_URL": self.finnhub.base_url, "FINNHUB_API_KEY": KEY, "RATE_LIMIT_PER_MINUTE": "3000"}
         flow = Flow(self.data_dir, **self.stores.variables(), **variables)
         try:
@@ -270,13 +270,13 @@ class Trial:
         return self.sqs.get_queue_url(QueueName=name)["QueueUrl"]
 
     def set_visibility(self, seconds: int) -> None:
-        """How long a message that load-quotes did not acknowledge stays away."""
+        """Set how long a message that load-quotes did not acknowledge stays hidden."""
         attributes = {"VisibilityTimeout": str(seconds)}
         self.sqs.set_queue_attributes(QueueUrl=self.queue(ARCHIVED_QUEUE), Attributes=attributes)
 
     @contextmanager
     def notifications(self, configuration: dict[str, Any]) -> Iterator[None]:
-        """While the block runs, S3 sends events of new objects as `configuration` says."""
+        """During the block, S3 sends events of new objects as `configuration` says."""
 
         def put(configuration: dict[str, Any]) -> None:
             self.clients.s3.put_bucket_notification_configuration(
@@ -296,7 +296,7 @@ class Trial:
         return counts(wait_until(lambda: self.flow.report(), "report"))["published"]
 
     def more_quotes(self, count: int = 10) -> None:
-        """Wait until Kafka has so many quotes more."""
+        """Wait until Kafka has `count` more quotes."""
         start = self.published()
         wait_until(lambda: self.published() >= start + count, f"{count} quotes more", INVOKED_SECONDS)
 
@@ -305,7 +305,7 @@ class Trial:
         return Counter(record.quote["quote_id"] for record in self.clients.records())
 
     def reconcile(self, *symbols: str, grace_seconds: int = 0) -> int:
-        """Invoke the scheduled repair now, again while it fails; returns how many objects it has queued."""
+        """Invoke the scheduled repair now, again if it fails. Returns how many objects it queued."""
         request = json.dumps({"grace_seconds": grace_seconds, "symbols": symbols})
 
         def queued() -> dict[str, int] | None:
@@ -317,11 +317,11 @@ class Trial:
     def settle(self) -> tuple[int, int]:
         """Stop fetching, wait until bronze has every acknowledged quote, and return both counts.
 
-        Kafka and BigQuery are asked themselves; what the functions say of it does not count.
+        Kafka and BigQuery are queried directly; the functions' own counts are not used.
         """
 
         def arrived() -> tuple[Counter[str], Counter[str]] | None:
-            # In this order: what arrives meanwhile is in Kafka only.
+            # In this order, a quote that arrives in between is only in Kafka.
             in_bronze, in_kafka = Counter(self.clients.bronze_ids()), self.ids()
             return (in_kafka, in_bronze) if in_kafka.keys() <= in_bronze.keys() else None
 
@@ -338,14 +338,14 @@ class Trial:
         return len(in_kafka), len(in_bronze)
 
     def inject(self, *faults: str) -> list[str]:
-        """Inject these faults, all at once; returns what each did."""
+        """Inject these faults at the same time. Returns what each did."""
         with ThreadPoolExecutor(len(faults)) as pool:
             injected = [pool.submit(getattr(self, fault)) for fault in faults]
             for ended in as_completed(injected):
                 ended.result()  # The first failure is the cause of the others.
         return [one.result() for one in injected]
 
-    # The faults. Each injects, waits until it has had its effect, heals, and reports what it did.
+    # The faults. Each injects, waits for the effect, ends the fault, and returns what it did.
 
     def s3_out(self) -> str:
         """S3 answers 503 to every PUT of a quote for a while."""
@@ -389,7 +389,7 @@ class Trial:
         return f"{slowed['merges']} MERGEs delayed by 3 s"
 
     def bigquery_killed(self) -> str:
-        """The BigQuery stand-in is killed while it merges, and stays away for some quotes."""
+        """The BigQuery stand-in is killed during a MERGE, and is absent for some quotes."""
         merging = threading.Event()
 
         def note(request: Request) -> None:
@@ -439,7 +439,7 @@ class Trial:
         return f"about {lost} notifications dropped, then reconcile-quotes"
 
     def events_twice_and_shuffled(self, seed: int = 7) -> str:
-        """Every event of new objects comes twice, out of order and late."""
+        """Every event of new objects is delivered twice, out of order and late."""
         tap = self.sqs.create_queue(QueueName="tap")["QueueUrl"]
         arn = self.sqs.get_queue_attributes(QueueUrl=tap, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         with self.notifications({"QueueConfigurations": [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}]}):
@@ -497,7 +497,7 @@ class Trial:
 
 
 PARTS = {"S3", "BigQuery", "Kafka", "archive-quotes", "load-quotes", "notifications", "local"}
-# What each fault breaks. Two that break nothing in common may be injected at once.
+# The parts that each fault breaks. Two faults without a common part may be injected at the same time.
 FAULTS = {
     "s3_out": {"S3"},
     "bigquery_out": {"BigQuery"},
@@ -508,14 +508,14 @@ FAULTS = {
     "load_killed": {"load-quotes"},
     "notifications_lost": {"notifications"},
     "events_twice_and_shuffled": {"notifications"},
-    # When `quoteflow` starts again it needs its servers, and makes the notifications again.
+    # When `quoteflow` starts again, it needs its servers, and configures the notifications again.
     "bridge_killed": {"local", "Kafka", "BigQuery", "notifications"},
     "flow_killed": PARTS,
 }
 
 
 def mixed(chance: random.Random) -> list[str]:
-    """A fault by chance, and one more to inject at the same time where one is left that breaks other parts."""
+    """A random fault, and a second one to inject at the same time if there is one that breaks other parts."""
     first = chance.choice(list(FAULTS))
     others = [fault for fault, parts in FAULTS.items() if not parts & FAULTS[first]]
     return [first, chance.choice(others)] if others else [first]

@@ -1,4 +1,4 @@
-"""A server of Finnhub's shape that a test can steer."""
+"""A server with Finnhub's API that a test can control."""
 
 import json
 import threading
@@ -13,7 +13,7 @@ FIRST_T = 1_704_207_600
 
 
 class Finnhub(ThreadingHTTPServer):
-    """Gives every answer its own market second, so that silver keeps every quote."""
+    """Every answer has its own market second, so that silver keeps every quote."""
 
     daemon_threads = True
 
@@ -23,9 +23,9 @@ class Finnhub(ThreadingHTTPServer):
         self.is_out = False
         self.market: dict[str, object] = {"exchange": "US", "holiday": None, "isOpen": True}
         self.unknown: set[str] = set()
-        # What is answered to every quote instead: status, body, headers.
+        # The answer to every quote instead: status, body, headers.
         self.says: tuple[int, str, dict[str, str]] | None = None
-        # Makes a symbol's quote, where the test wants another one.
+        # Creates a symbol's quote, if the test needs another one.
         self.quote: Callable[[str], str] | None = None
         self.has_data = True
         self.served = 0
@@ -40,7 +40,7 @@ class Finnhub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/api/v1"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing when a client goes away: it does so when its function is ended."""
+        """Print nothing if a client goes away, which happens when its function is ended."""
 
 
 class _Answer(BaseHTTPRequestHandler):
@@ -63,12 +63,12 @@ class _Answer(BaseHTTPRequestHandler):
             elif self.server.says:
                 status, body, headers = self.server.says
             elif not self.server.has_data or symbol in self.server.unknown:
-                # As Finnhub says that it knows nothing: no failure, and no quote.
+                # Finnhub's answer if it has no data: no failure, and no quote.
                 status, body = 200, '{"c":0,"d":null,"dp":null,"h":0,"l":0,"o":0,"pc":0,"t":0}'
             elif url.path == "/api/v1/quote" and symbol and self.server.quote:
                 status, body, self.server.served = 200, self.server.quote(symbol), self.server.served + 1
             elif url.path == "/api/v1/quote" and symbol:
-                # Numbers with a text that no JSON writer would choose: it must be kept.
+                # Numbers with a text that no JSON writer would choose. The text must be kept.
                 t = FIRST_T + self.server.served
                 body = f'{{"c":150.250,"d":2.50,"dp":1.6900,"h":152.0,"l":148.5,"o":1.49e2,"pc":147.75,"t":{t}}}'
                 status, self.server.served = 200, self.server.served + 1
@@ -88,7 +88,7 @@ class _Answer(BaseHTTPRequestHandler):
 
 @contextmanager
 def serve(key: str) -> Iterator[Finnhub]:
-    """A server that runs until the end of the `with` block and takes `key`."""
+    """A server that runs until the end of the `with` block and accepts `key`."""
     server = Finnhub(key)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

@@ -1,4 +1,4 @@
-"""What the tests start and what they ask with: `quoteflow`, the stand-ins, and other clients of the stores."""
+"""The programs that the tests start, and their clients: `quoteflow`, the stand-ins, and other clients of the stores."""
 
 import contextlib
 import fcntl
@@ -37,17 +37,17 @@ ARCHIVED_QUEUE = FLOW["queue"]["name"]
 DEAD_LETTER_QUEUE = f"{ARCHIVED_QUEUE}-dlq"
 # In the order of the flow.
 FUNCTIONS = tuple(function["name"] for function in FLOW["functions"])
-# Those behind the Lambda endpoint of `quoteflow`.
+# The functions behind `quoteflow`'s Lambda endpoint.
 DEPLOYED = FUNCTIONS[:4]
 PROJECT = "quoteflow-local"
 STAGES = ("fetched", "published", "archived", "loaded", "silver")
 
-# Generous: a busy machine may take its time, and a flow that hangs still ends the test.
+# Long enough for a busy machine; a flow that hangs still fails the test.
 LIMIT_SECONDS = 120
-# How long processes may take to end after their parent was killed: the stand-ins save their state first.
+# How long processes may take to end after their parent was killed. The stand-ins save their state first.
 GONE_SECONDS = 10
 
-# What would make a flow use other servers or other programs than the test says.
+# Variables that would make a flow use other servers or programs than the test says.
 FOREIGN_VARIABLES = (
     "FINNHUB_",
     "KAFKA_",
@@ -63,7 +63,7 @@ FOREIGN_VARIABLES = (
 
 
 def wait_until(condition: Callable[[], Any], what: str, limit_seconds: float = LIMIT_SECONDS) -> Any:
-    """Poll `condition` until it holds and return what it gave; fail after the limit naming `what` was waited for."""
+    """Poll `condition` until it holds and return its result. After the limit, fail with the name `what`."""
     deadline = time.monotonic() + limit_seconds
     while not (held := condition()):
         if time.monotonic() > deadline:
@@ -73,13 +73,13 @@ def wait_until(condition: Callable[[], Any], what: str, limit_seconds: float = L
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """The environment without what steers a flow, and with `variables`."""
+    """The environment without the variables that affect a flow, and with `variables`."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_VARIABLES)}
     return own | variables
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on. All are bound at the same time, so that no two are the same."""
+    """Free ports. All are bound at the same time, so that no two are the same."""
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in held]
     for one in held:
@@ -88,10 +88,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def processes_of(directory: Path) -> dict[int, str]:
-    """The processes whose command line or environment names `directory`, this one left out: pid → command line.
+    """The processes whose command line or environment names `directory`, without this one: pid → command line.
 
-    The stand-ins, the functions and dbt all have their HOME and TMPDIR below the data folder, so that none escapes,
-    whoever its parent is.
+    The stand-ins, the functions and dbt all have their HOME and TMPDIR below the data folder, so that all are found,
+    whatever their parents are.
     """
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
@@ -99,16 +99,16 @@ def processes_of(directory: Path) -> dict[int, str]:
             command = (process / "cmdline").read_bytes()
             variables = (process / "environ").read_bytes()
         except OSError:
-            continue  # It ended meanwhile, or it is another user's.
+            continue  # It has ended, or it belongs to another user.
         named = any(str(directory).encode() in text for text in (command, variables))
-        # A zombie has neither a command line nor an environment, so that it is never found here.
+        # A zombie has neither a command line nor an environment, so it is never found here.
         if named and int(process.name) != os.getpid():
             found[int(process.name)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
     return found
 
 
 def left_of(directory: Path) -> dict[int, str]:
-    """Wait until no process of `directory` is left; those that still are after the limit are returned and ended."""
+    """Wait until no process of `directory` is left. Return and end those that are left after the limit."""
     deadline = time.monotonic() + GONE_SECONDS
     while left := processes_of(directory):
         if time.monotonic() > deadline:
@@ -119,7 +119,7 @@ def left_of(directory: Path) -> dict[int, str]:
 
 
 def kill_all(directory: Path) -> None:
-    """End by force whatever a failed test has left."""
+    """End by force the processes that a failed test has left."""
     for pid in processes_of(directory):
         try:
             os.kill(pid, signal.SIGKILL)
@@ -128,7 +128,7 @@ def kill_all(directory: Path) -> None:
 
 
 def local(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `quoteflow` with these arguments to its end, which must come soon."""
+    """Run `quoteflow` with these arguments to its end, which must be soon."""
     return subprocess.run(
         [BIN_DIR / "quoteflow", *arguments],
         capture_output=True,
@@ -141,7 +141,7 @@ def local(*arguments: str | Path, **variables: str) -> subprocess.CompletedProce
 
 
 class Flow:
-    """A `quoteflow run` on `data_dir`, to be used with `with`: whatever happens, it and all it started ends."""
+    """A `quoteflow run` on `data_dir`. At the end of the `with` block, it and all its processes are ended."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class Flow:
         command = [BIN_DIR / "quoteflow", "run", "--project", ROOT, "--port-base", "0", "--interval", interval,
                    "--data-dir", data_dir, "--report", self.report_file, *options]  # fmt: skip
         if not history and "--start-at" not in options:
-            # What was fetched is all that the stores hold.
+            # Then the stores contain only fetched quotes.
             command += ["--start-at", "0"]
         self.terminal: threading.Thread | None = None
         with self.output.open("wb") as output:
@@ -169,7 +169,7 @@ class Flow:
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=subprocess.STDOUT,
-                # Not below the project: nothing may depend on where it is started.
+                # Not below the project, because nothing may depend on the working directory.
                 cwd=data_dir.parent,
                 env=environment(**variables),
                 start_new_session=True,
@@ -178,12 +178,12 @@ class Flow:
                 os.close(stdout)
 
     def _terminal(self, columns: int) -> int:
-        """A terminal of this width, whose text goes to the output file."""
+        """A terminal of this width. Its text is written to the output file."""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
 
         def copy() -> None:
-            # A terminal that nobody has open any more is an error to read.
+            # Reading a terminal that no process has open is an error.
             with self.output.open("ab") as output, contextlib.suppress(OSError):
                 while read := os.read(ours, 65536):
                     output.write(read)
@@ -206,7 +206,7 @@ class Flow:
             self.terminal.join()
 
     def text(self) -> str:
-        """What it has printed so far."""
+        """The text that it has printed so far."""
         return self.output.read_text().replace("\r\n", "\n")
 
     def report(self) -> dict[str, Any] | None:
@@ -226,7 +226,7 @@ class Flow:
         return self.wait_until(fitting, what)
 
     def wait_until(self, condition: Callable[[], Any], what: str) -> Any:
-        """Wait for what holds beside the running flow. It fails immediately if the flow ends before."""
+        """Wait for a condition while the flow runs. It fails immediately if the flow ends first."""
         deadline = time.monotonic() + LIMIT_SECONDS
         while True:
             ended = self.process.poll()
@@ -240,7 +240,7 @@ class Flow:
             time.sleep(0.05)
 
     def finish(self) -> dict[str, Any]:
-        """Wait until it ends by itself, as it must with status 0, and return its last report."""
+        """Wait until it ends by itself, which must be with status 0, and return its last report."""
         status = self.process.wait(LIMIT_SECONDS)
         assert status == 0, self.text()
         return self.report() or pytest.fail("no report was written")
@@ -251,7 +251,7 @@ class Flow:
         return self.finish()
 
     def kill(self) -> None:
-        """End it without any chance to tidy up."""
+        """End it without a chance to clean up."""
         self.process.kill()
         self.process.wait()
 
@@ -273,17 +273,17 @@ class Record:
 
     @property
     def quote(self) -> dict[str, Any]:
-        """The quote that the value holds."""
+        """The quote in the value."""
         return json.loads(self.value or b"null")
 
 
 class Clients:
-    """The stores as clients see them that share no code with the flow."""
+    """Clients of the stores that share no code with the flow."""
 
     def __init__(self, kafka: str, aws: str, bigquery_endpoint: str, topic: str = TOPIC) -> None:
         self.kafka = kafka
         self.topic = topic
-        # The client's defaults retry and pool; any credentials do.
+        # With the client's defaults for retries and pools. Any credentials are accepted.
         config = Config(s3={"addressing_style": "path"}, connect_timeout=5, read_timeout=30)
         self.s3 = boto3.client(
             "s3",
@@ -306,13 +306,13 @@ class Clients:
         return cls(endpoints["kafka_bootstrap_servers"], endpoints["aws_endpoint_url"], endpoints["bigquery_endpoint"])
 
     def records(self) -> list[Record]:
-        """Every record of the topic, from the beginning to where it ends now."""
+        """Every record of the topic, from the beginning to the current end."""
         consumer = KafkaConsumer(bootstrap_servers=self.kafka, enable_auto_commit=False)
         try:
             partitions = [
                 TopicPartition(self.topic, number) for number in sorted(consumer.partitions_for_topic(self.topic) or ())
             ]
-            assert partitions, f"Kafka knows no topic {self.topic}"
+            assert partitions, f"Kafka has no topic {self.topic}"
             consumer.assign(partitions)
             consumer.seek_to_beginning()
             ends = consumer.end_offsets(partitions)
@@ -338,14 +338,14 @@ class Clients:
             producer.close(timeout=10)
 
     def objects(self, bucket: str = BRONZE_BUCKET) -> dict[str, bytes]:
-        """Every object of a bucket by its key, except what archive-quotes writes there for a moment when it starts."""
+        """Every object of a bucket by its key, without the test objects that archive-quotes writes when it starts."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
         keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
         keys = [key for key in keys if not key.startswith(".quoteflow-probe/")]
         return {key: self.s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
-        """The rows that a query gives."""
+        """The rows of a query."""
         return [dict(row.items()) for row in self.bigquery.query(sql).result()]
 
     def bronze_ids(self) -> list[str]:
@@ -354,9 +354,9 @@ class Clients:
 
 
 class Stores:
-    """Kafka, the AWS stand-in and the BigQuery stand-in by themselves, on `directory`, for use with `with`.
+    """Kafka, the AWS stand-in and the BigQuery stand-in without a flow, on `directory`. To be used with `with`.
 
-    The folders below it are those of a data folder of `quoteflow`, so that a run's data can be looked at after its end.
+    It has the same folders as a data folder of `quoteflow`, so that a run's data can be read after its end.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -386,7 +386,7 @@ class Stores:
     def __exit__(self, *_: object) -> None:
         for process in reversed(self.processes):
             if process.stdin:
-                process.stdin.close()  # The broker's sign to save its data and go.
+                process.stdin.close()  # Then the broker saves its data and ends.
             else:
                 process.terminate()
         for process in self.processes:
@@ -412,7 +412,7 @@ class Stores:
         wait_until(lambda: answers(clients.s3.list_buckets), "answer of S3")
 
     def start_broker(self) -> None:
-        """Start Kafka, where it was if it has been there."""
+        """Start Kafka; after the first time, on the same port."""
         port = self.kafka.rpartition(":")[2] or "0"
         broker = subprocess.Popen(
             [BIN_DIR / "kafka-broker", port, self.directory / "kafka", f"{TOPIC}:3"],
@@ -423,11 +423,11 @@ class Stores:
         )
         self.processes.append(broker)
         self.kafka = broker.stdout.readline().decode().strip() if broker.stdout else ""
-        assert self.kafka, "the broker did not say where it listens"
+        assert self.kafka, "the broker did not print its address"
         self.broker = broker
 
     def start_aws(self) -> None:
-        """Start the AWS stand-in. Functions inherit its whole environment: it gets a clean one."""
+        """Start the AWS stand-in with a clean environment, because functions inherit all of it."""
         self._stand_in(
             "aws",
             ["-m", "ministack"],
@@ -488,7 +488,7 @@ def listens(port: int) -> bool:
 
 
 def answers(ask: Callable[[], object]) -> bool:
-    """Whether a server that starts answers already."""
+    """Whether a starting server answers already."""
     try:
         ask()
     except Exception:  # Each client has its own errors.

@@ -43,14 +43,14 @@ CREATE = re.compile(r"CREATE\s+OR\s+REPLACE\s+(?:TABLE|VIEW)\s+(\w+)", re.I)
 
 
 def type_of(text: str) -> Type:
-    """The type that GoogleSQL writes so, as in ARRAY<DATE>."""
+    """The type with this name in GoogleSQL, such as ARRAY<DATE>."""
     if text.startswith("ARRAY<"):
         return TypeFactory.create_array_type(type_of(text[len("ARRAY<") : -1]))
     return TypeFactory.create_simple_type(KINDS[text])
 
 
 class CachedConfig(Config):
-    """Keeps the compiled module for later runs: to compile it takes 25 s of a core, to load it 0.2 s."""
+    """Keeps the compiled module for later runs. Compiling takes 25 s of a core, loading 0.2 s."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ wasm_client.Config = CachedConfig
 
 
 class GoogleSql:
-    """The analyzer with a catalog of tables. What a statement creates is there for those that follow."""
+    """The analyzer with a catalog of tables. Tables that a statement creates are known to later statements."""
 
     def __init__(self) -> None:
         self._language = LanguageOptions.maximum_features()
@@ -73,17 +73,17 @@ class GoogleSql:
         self._catalog = CatalogBuilder("bigquery").with_builtin_functions(
             ZetaSQLBuiltinFunctionOptions(language_options=self._language)
         )
-        # BigQuery has them, the analyzer has not.
+        # BigQuery has these functions, but the analyzer does not.
         for name in ("min_by", "max_by"):
             self._catalog.add_function(_chooses_by(name))
         self._tables: set[str] = set()
 
     def add_table(self, name: str, columns: dict[str, str]) -> None:
-        """Make a table known, named dataset.table, with the columns' types."""
+        """Add a table, named dataset.table, with the columns' types."""
         self._add(name, [(column, type_of(kind)) for column, kind in columns.items()])
 
     def errors(self, project: str, script: str, parameters: dict[str, str]) -> list[str]:
-        """What the analyzer says against each statement of a script that names its tables project.dataset.table."""
+        """The analyzer's errors in the statements of a script, which names its tables project.dataset.table."""
         types = {name: type_of(kind) for name, kind in parameters.items()}
         path = rf"`?{re.escape(project)}`?\.`?(\w+)`?\.`?(\w+)`?(?:\.`?(\w+)`?)?"
         script = re.sub(path, lambda match: _flat(".".join(filter(None, match.groups()))), COMMENT.sub(" ", script))
@@ -100,7 +100,7 @@ class GoogleSql:
         return errors
 
     def _analyze(self, sql: str, types: dict[str, Type]) -> None:
-        # A script's variables are checked as parameters: the analyzer takes one statement.
+        # A script's variables are checked as parameters, because the analyzer accepts only one statement.
         for name in types:
             sql = re.sub(rf"(?<![@\w.]){name}\b", f"@{name}", sql)
         options = AnalyzerOptions(language_options=self._language, prune_unused_columns=False)
@@ -120,7 +120,7 @@ class GoogleSql:
 
 
 def _flat(name: str) -> str:
-    """One word for a table's path: the catalog has no datasets."""
+    """A table's path as one word, because the catalog has no datasets."""
     return name.replace(".", "__")
 
 

@@ -1,4 +1,4 @@
-"""What the page shows, as a reader finds it, and what it ought to show, formatted without the page's code."""
+"""The texts that the page shows to a reader, and the expected texts, formatted without the page's code."""
 
 import json
 import time
@@ -22,13 +22,13 @@ NONE = "\u2013"
 
 
 def ask(dashboard: str, path: str, **query: str) -> dict[str, Any]:
-    """Ask the API with a client that is not the page."""
+    """Request the API with a client that is not the page."""
     with urllib.request.urlopen(f"{dashboard}{path}?{urlencode(query)}", timeout=AWAIT_SECONDS) as response:  # noqa: S310
         return json.load(response)
 
 
 def await_equal(page: Page, shown: Callable[[], object], expected: Callable[[], object]) -> None:
-    """Wait until the page shows what the API has by then: on a live server both go on changing."""
+    """Wait until the page shows the API's current values. On a live server both keep changing."""
     deadline = time.monotonic() + AWAIT_SECONDS
     while (on_page := shown()) != (wanted := expected()):
         assert time.monotonic() < deadline, f"the page shows {on_page}, the API has {wanted}"
@@ -57,7 +57,7 @@ def open_table(of: Locator) -> Locator:
 
 
 def figure(value: float, *, signed: bool = False) -> str:
-    """Two decimals, thousands apart, a half rounded away from 0, a true minus sign."""
+    """Two decimals, separated thousands, a half rounded away from 0, a true minus sign."""
     rounded = Decimal(repr(value)).quantize(Decimal("0.01"), ROUND_HALF_UP)
     text = f"{rounded:,}" if rounded else "0.00"
     return ("+" if signed and rounded > 0 else "") + text.replace("-", "\u2212")

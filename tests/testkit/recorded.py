@@ -1,7 +1,7 @@
-"""The recorded prices, read from the files by themselves: what `/quote` must say at any second of them.
+"""The recorded prices, read directly from the files: the expected answer of `/quote` at any of their seconds.
 
-This is an independent account of local/feed/data/README.md and of the rule by which a minute's four prices are
-replayed: each for a quarter of the minute, the low before the high where the minute rose.
+This is an independent implementation of local/feed/data/README.md and of the rule by which a minute's four prices are
+replayed: each for a quarter of the minute, the low before the high if the minute rose.
 """
 
 import csv
@@ -29,7 +29,7 @@ class Candle:
 
 @cache
 def _bars(symbol: str) -> dict[date, list[Candle]]:
-    """Each day's 390 minutes. One without a trade stands at the last close."""
+    """Each day's 390 minutes. A minute without a trade has the last close."""
     traded: dict[date, dict[int, Candle]] = {}
     with (DATA / f"{symbol}.csv").open(newline="") as file:
         for row in csv.DictReader(file):
@@ -53,7 +53,7 @@ def market_date(t: int) -> date:
 
 
 def whole_day(symbol: str, day: date) -> Candle:
-    """The day's candle, of all its minutes."""
+    """The day's candle, from all its minutes."""
     bars = _bars(symbol)[day]
     return Candle(bars[0].open, max(bar.high for bar in bars), min(bar.low for bar in bars), bars[-1].close)
 

@@ -1,4 +1,4 @@
-"""What the tests of the stack share: its files, Prometheus' programs, and what a PromQL expression asks for."""
+"""Shared by the tests of the stack: its files, Prometheus' programs, and the series that a PromQL expression uses."""
 
 import re
 import shutil
@@ -29,7 +29,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 def program(name: str) -> Path:
-    """`prometheus` or `promtool`, from the PATH or as `setup/packages.sh prometheus` unpacks them."""
+    """`prometheus` or `promtool`, from the PATH or unpacked by `setup/packages.sh prometheus`."""
     unpacked = ROOT / "target" / "prometheus" / "usr" / "bin" / name
     if found := shutil.which(name) or (unpacked.exists() and unpacked):
         return Path(found)
@@ -44,7 +44,7 @@ def seconds(duration: str) -> int:
 
 
 def check_expression(expression: str, legend: str = "") -> None:
-    """Fail where an expression or its legend asks for a metric, a label or a value that nothing exposes."""
+    """Fail if an expression or its legend uses a metric, a label or a value that nothing exposes."""
     # The series that Prometheus creates from the rules.
     known = METRICS | {
         "ALERTS": {"alertname": None, "alertstate": None, "severity": None, "function": None, "queue": None}
@@ -69,7 +69,7 @@ def check_expression(expression: str, legend: str = "") -> None:
 
 
 def names_of(expression: str) -> set[str]:
-    """Give the names of the metrics and sums that an expression asks for."""
+    """Return the names of the metrics and sums that an expression uses."""
     patterns = re.findall(r'__name__=~"([^"]+)"', expression)
     matched = {name for name in METRICS if any(re.fullmatch(pattern, name) for pattern in patterns)}
     assert bool(matched) == bool(patterns), expression
@@ -81,6 +81,6 @@ def _check_matcher(labels: Labels, name: str, label: str, operator: str, value: 
     values = labels[label]
     if values is None:
         return
-    # A queue that only the cloud has may be named beside those that `quoteflow` has.
+    # A queue that only the cloud has may be named in addition to those of `quoteflow`.
     matched = {one for one in values if (re.fullmatch(value, one) if "~" in operator else value == one)}
     assert matched, f"no {label} of {name} is {value}: {sorted(values)}"

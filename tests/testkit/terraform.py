@@ -1,4 +1,4 @@
-"""Terraform as the tests run it: on a copy of `infra/`, with a provider from this machine or from a registry."""
+"""Runs Terraform for the tests: on a copy of `infra/`, with a provider from this machine or from a registry."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ from testkit.flow import BIN_DIR, DEPLOYED, PROJECT, ROOT, Clients, Record, Stor
 
 PACKAGED = (*DEPLOYED, "serve-dashboard")
 PROVIDER = Path("registry.terraform.io/hashicorp/aws")
-# Finnhub's key, marked, so that it is found wherever it should not be.
+# Finnhub's key, with a mark, so that it is found where it should not be.
 KEY = "c0ffee-marked-finnhub-key"
 # Merged over a root's own backend: the state is a file.
 BACKEND = 'terraform {\n  backend "local" {}\n}\n'
@@ -28,9 +28,9 @@ LIMIT_SECONDS = 420
 
 
 def provider_mirror() -> Path | None:
-    """The folder of providers to give to `terraform init`; `None` to leave it to Terraform's own configuration.
+    """The folder of providers for `terraform init`; `None` to use Terraform's own configuration.
 
-    `QUOTEFLOW_TF_PLUGIN_DIR` names it. Otherwise it is looked for where Terraform itself looks on Linux, and one level
+    `QUOTEFLOW_TF_PLUGIN_DIR` names it. Otherwise it is searched in Terraform's own folders on Linux, and one level
     below `/opt`.
     """
     if named := os.environ.get("QUOTEFLOW_TF_PLUGIN_DIR"):
@@ -45,17 +45,17 @@ def provider_mirror() -> Path | None:
 
 
 class Terraform:
-    """Terraform on one root module, with all it writes in the root's folder."""
+    """Terraform on one root module. All its files are in the root's folder."""
 
     def __init__(self, root: Path, **variables: str) -> None:
         self.root = root
         self.environment = environment(TF_IN_AUTOMATION="1", CHECKPOINT_DISABLE="1", TF_INPUT="0", **variables)
-        # A configuration that is not there is only a warning to Terraform, in every output.
+        # A missing configuration is only a warning of Terraform, but in every output.
         if not Path(self.environment.get("TF_CLI_CONFIG_FILE", os.devnull)).exists():
             del self.environment["TF_CLI_CONFIG_FILE"]
 
     def run(self, *arguments: str, limit_seconds: float = LIMIT_SECONDS) -> subprocess.CompletedProcess[str]:
-        """Run a command of Terraform to its end, whatever that is."""
+        """Run a command of Terraform to its end, whether it succeeds or fails."""
         return subprocess.run(
             ["terraform", *arguments, "-no-color"],  # noqa: S607 - the one that the user has
             cwd=self.root,
@@ -74,7 +74,7 @@ class Terraform:
         return done.stdout
 
     def init(self) -> None:
-        """Get the providers; skip the test where they cannot be had."""
+        """Get the providers. Skip the test if they are not available."""
         mirror = provider_mirror()
         done = self.run("init", *([f"-plugin-dir={mirror}"] if mirror else []), limit_seconds=180)
         if done.returncode:
@@ -101,7 +101,7 @@ def copy_of_infra(directory: Path) -> Path:
 
 
 def packages(directory: Path, architecture: str = "x86_64") -> Path:
-    """The folder with `ARCHITECTURE/FUNCTION.zip`: what `make package` made, or zips of the debug executables.
+    """The folder with `ARCHITECTURE/FUNCTION.zip`: the zips of `make package`, or zips of the debug executables.
 
     `QUOTEFLOW_PACKAGE_DIR` names the former.
     """
@@ -116,11 +116,11 @@ def packages(directory: Path, architecture: str = "x86_64") -> Path:
 
 
 class Account:
-    """What there is in the emulator, as boto3 sees it."""
+    """The resources in the emulator, as boto3 sees them."""
 
     def __init__(self, endpoint: str) -> None:
         self._session = boto3.session.Session("test", "test", region_name="us-east-1")
-        # A session makes clients for one thread at a time.
+        # A session can create clients only for one thread at a time.
         self._lock = threading.Lock()
         self._endpoint = endpoint
 
@@ -130,7 +130,7 @@ class Account:
             return self._session.client(service, endpoint_url=self._endpoint, config=Config(read_timeout=120))
 
     def pages(self, service: str, operation: str, key: str, **parameters: Any) -> list[Any]:
-        """Everything that a listing lists."""
+        """All entries of a listing."""
         client = self.client(service)
         if client.can_paginate(operation):
             pages = client.get_paginator(operation).paginate(**parameters)
@@ -139,10 +139,10 @@ class Account:
         return [entry for page in pages for entry in page.get(key, [])]
 
     def everything(self) -> dict[str, list[str]]:
-        """The names of all that a deployment makes, by kind; a kind of which there is nothing is left out.
+        """The names of all resources of a deployment, by kind. A kind without resources is left out.
 
-        A log group without a retention is not a deployment's. The emulator makes one when an invocation ends after
-        its function's group was destroyed. AWS does not: no role here may create a log group.
+        A log group without a retention does not belong to a deployment. The emulator creates one if an invocation ends
+        after its function's group was destroyed. AWS does not, because no role here may create a log group.
         """
         found = {
             "buckets": [one["Name"] for one in self.pages("s3", "list_buckets", "Buckets")],
@@ -172,7 +172,7 @@ class Account:
 
 @dataclass
 class Deployment:
-    """`infra/aws` as it was applied to the emulator, with servers for all that is not AWS."""
+    """`infra/aws`, applied to the emulator, with servers for everything that is not AWS."""
 
     name: str
     terraform: Terraform
@@ -182,8 +182,8 @@ class Deployment:
     def destroy(self, *variables: str) -> None:
         """Remove it with Terraform.
 
-        The emulator answers late at times. Then the provider asks it again to delete a dashboard, and the emulator's
-        code for one that is gone is not AWS's, so that the provider stops there. The next `destroy` must succeed.
+        Sometimes the emulator answers late. Then the provider repeats the deletion of a dashboard. The emulator's error
+        code for a missing dashboard is not AWS's, so the provider stops. The next `destroy` must succeed.
         """
         done = self.terraform.run("destroy", "-auto-approve", *variables)
         if "DashboardNotFoundError" in done.stderr:
@@ -192,15 +192,15 @@ class Deployment:
 
     @property
     def account(self) -> Account:
-        """The account that it is in."""
+        """The account of the deployment."""
         return self.servers.account
 
     def clients(self) -> Clients:
-        """Clients of its stores, with its own topic and buckets."""
+        """Clients of its stores, for its topic and buckets."""
         return self.servers.stores.clients(topic=self.outputs["kafka"]["topic"])
 
     def invoke(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
-        """The outcome of a deployed function, which must succeed."""
+        """The result of a deployed function, which must succeed."""
         name = self.outputs["functions"][function]
         answer = self.account.client("lambda").invoke(FunctionName=name, Payload=json.dumps(event))
         payload = answer["Payload"].read()
@@ -208,7 +208,7 @@ class Deployment:
         return json.loads(payload)
 
     def archive(self, records: list[Record]) -> dict[str, Any]:
-        """Give archive-quotes records, as its trigger would: the emulator has no Kafka triggers."""
+        """Send archive-quotes records, as its trigger would, because the emulator has no Kafka triggers."""
         return self.invoke("archive-quotes", kafka_event(records, self.outputs["kafka"]["topic"]))
 
 
@@ -225,7 +225,7 @@ class Servers:
     def deploy(
         self, name: str, terraform: Terraform, directory: Path, dataset: str = "stock", **variables: Any
     ) -> Deployment:
-        """Apply a copy of the root below `directory`, with what `make deploy` leaves for it in Systems Manager."""
+        """Apply a copy of the root below `directory`, with the values that `make deploy` keeps in Systems Manager."""
         shutil.copytree(terraform.root.parent, directory, dirs_exist_ok=True)
         root = directory / "aws"
         shutil.copy2(ROOT / "tests/infra/emulator_override.tf", root)
@@ -249,7 +249,7 @@ class Servers:
                 "self_managed": {
                     "bootstrap_servers": [self.stores.kafka],
                     "security": "plaintext",
-                    # The emulator runs functions where it runs itself.
+                    # The emulator runs functions on its own machine.
                     "subnet_ids": ["subnet-1"],
                     "security_group_ids": ["sg-1"],
                 },
