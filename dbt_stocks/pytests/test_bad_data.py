@@ -1,4 +1,4 @@
-"""One bad datum stops nobody, and nothing bad is silent: in the tail, and after it was settled."""
+"""A bad value affects no other quote and is always reported, in the tail and after it was settled."""
 
 import copy
 import math
@@ -27,7 +27,7 @@ FAR = epoch("2100-01-01T00:00:00Z")
 
 
 def quotes(now: int) -> list[dict]:
-    """Everything bad at once, and a good quote of each symbol."""
+    """All bad values at once, and a good quote of each symbol."""
     good = {"t": now - 600, "fetched_at": now - 599}
     bad = {"t": now - 300, "fetched_at": now - 299}
     today = datetime.fromtimestamp(now, UTC).date().isoformat()
@@ -46,7 +46,7 @@ def quotes(now: int) -> list[dict]:
 
     unknown = {"h": 0, "l": 0}
     made += [
-        # A feed's sentinel for a price that is not known, and an ordinary quote.
+        # A feed's placeholder for an unknown price, and an ordinary quote.
         {**bad, **unknown, "symbol": "HUGE", "c": 1.7976931348623157e308, "o": 1, "pc": 1},
         {**good, **unknown, "symbol": "HUGE", "c": 1, "o": 1, "pc": 1},
         # Finnhub's time stands still while the price moves.
@@ -54,7 +54,7 @@ def quotes(now: int) -> list[dict]:
             {**unknown, "symbol": "FRZ", "t": now - 600, "fetched_at": now - 600 + 6 * number, "c": price}
             for number, price in enumerate((100, 110, 90, 105))
         ),
-        # The price is ahead of the high, which comes from another cache.
+        # The price is above the high, which is from another cache.
         *(
             {"symbol": "NEWH", "t": now - seconds, "fetched_at": now - seconds, "c": price, "h": 100, "l": 95}
             for seconds, price in ((600, 100), (570, 100.01), (540, 100.02))
@@ -124,7 +124,7 @@ def test_what_is_absurd_is_rejected_with_its_reason(loaded):
         assert rules["HUGE"] == "absurd_figure"
         assert rules["ZERO"] == "missing_fetch_time"
         assert rules["FUT"] == "future_fetch_time"
-        # Its time may come: until then it is in no table.
+        # It is in the future, and in no table until then.
         assert "BOTH" not in rules
     assert dict(loaded.rows("stock_gold.gold_kpi", "symbol, current_price"))["HUGE"] == 1.0
 
@@ -152,7 +152,7 @@ def test_no_time_in_the_future_counts(loaded):
     now = datetime.now(UTC)
     assert all(as_of <= now for as_of, _, _ in health.values())
     assert all(fetched is None or fetched <= now + timedelta(minutes=1) for _, fetched, _ in health.values())
-    # Of these no fetch is known; the others have theirs all the same.
+    # The fetch time of these is unknown. The others have theirs.
     assert {symbol for symbol, (_, fetched, _) in health.items() if fetched is None} == {"ZERO", "NUL", "BOTH"}
     assert health["FUT"][2] == 1
 
@@ -191,5 +191,5 @@ def test_a_split_is_marked_and_forgotten_by_the_volatility(loaded):
     assert (date(2024, 6, 3), 500.0, None) in candles
     tiles = {row[0]: row[1:] for row in loaded.rows("stock_gold.gold_treechart", "symbol, volatility, warning")}
     assert tiles["SPLT"] == (pytest.approx(187.25), "split_like_gap")
-    # 31 days, and the first one's price is another.
+    # 31 days, of which the first has another price.
     assert tiles["LONG"] == (0.0, None)

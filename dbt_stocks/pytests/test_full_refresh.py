@@ -1,4 +1,4 @@
-"""Runs on parts of the quotes, in any order, make the tables that one run on all of them makes."""
+"""Runs on parts of the quotes, in any order, give the same tables as one run on all of them."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ from testkit.dbt import epoch, same
 
 # When a quote was settled is a property of the run.
 OF_THE_RUN = {"settled_at"}
-# When a quote was loaded is not a property of the quote: another order gives others.
+# When a quote was loaded is not a property of the quote, and depends on the order.
 OF_THE_LOAD = OF_THE_RUN | {
     "loaded_at",
     "as_of",
@@ -50,7 +50,7 @@ def shuffled(quotes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def in_order() -> dict[str, list]:
-    """The tables of the first order, for the others to be compared with."""
+    """The tables of the first order, with which the others are compared."""
     return {}
 
 
@@ -60,7 +60,7 @@ def in_order() -> dict[str, list]:
 def test_runs_that_settle_parts_equal_a_full_refresh(warehouse, transformer, dbt, in_order, order):
     ordered = order(sorted(quotes(), key=lambda quote: quote["fetched_at"]))
     size = len(ordered) // BATCHES
-    # Loads that lie further apart than load_overlap_minutes: each run has to find its own.
+    # Loads that are further apart than load_overlap_minutes, so that each run must find its own.
     first_load = datetime.now(UTC) - timedelta(hours=BATCHES)
     for batch in range(BATCHES):
         loaded_at = (first_load + timedelta(hours=batch)).isoformat()

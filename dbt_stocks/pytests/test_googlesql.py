@@ -1,4 +1,4 @@
-"""Every statement that the product sends to BigQuery passes the analyzer of GoogleSQL; the stand-ins take more."""
+"""Every statement that Quoteflow sends to BigQuery passes GoogleSQL's analyzer. The stand-ins accept more."""
 
 import json
 import subprocess
@@ -12,9 +12,9 @@ from testkit.googlesql import GoogleSql
 
 NOON = epoch("2024-01-02T17:00:00Z")
 STATEMENTS = ROOT / "target" / "debug" / "examples" / "statements"
-# What BigQuery's documentation says of it, of the columns that are read.
+# The columns that are read, as in BigQuery's documentation.
 PARTITIONS = {"table_name": "STRING", "partition_id": "STRING", "last_modified_time": "TIMESTAMP"}
-# What dbt writes around a data test's query, and an answer to it: whether the tests hold is test_week.py's.
+# dbt's wrapper of a data test's query, and an answer to it. test_week.py checks whether the tests pass.
 DATA_TEST = "dbt_internal_test"
 NO_FAILURES = "SELECT 0 AS failures, FALSE AS should_warn, FALSE AS should_error"
 
@@ -23,7 +23,7 @@ GOOD = ("success", "pass", "no-op")
 
 @pytest.fixture(scope="module")
 def googlesql() -> GoogleSql:
-    """The analyzer with the raw tables. There is one for all tests, since its start takes so long."""
+    """The analyzer with the raw tables. All tests share it, because its start takes long."""
     googlesql = GoogleSql()
     for name in TABLES:
         googlesql.add_table(f"{DATASET}.{name}", columns_of(name))
@@ -33,9 +33,9 @@ def googlesql() -> GoogleSql:
 
 @pytest.fixture(scope="module")
 def sent(environment, prepared, tmp_path_factory) -> list[str]:
-    """What dbt sends for the target `cloud`: a first build with all tests, an incremental run, a full refresh, a count.
+    """dbt's statements for the target `cloud`: a build with all tests, an incremental run, a full refresh, a count.
 
-    The target is the cloud's, the address the stand-in's: it answers, so that dbt goes on.
+    The target is the cloud's, but the address is the stand-in's, whose answers let dbt continue.
     """
     directory = tmp_path_factory.mktemp("cloud")
     profiles = yaml.safe_load((ROOT / "dbt_stocks" / "profiles.yml").read_text())
@@ -61,7 +61,7 @@ def sent(environment, prepared, tmp_path_factory) -> list[str]:
         sent.append(sql)
         return query(client, NO_FAILURES if DATA_TEST in sql else sql, *arguments, **named)
 
-    # Emptied, so that the next test makes the views of its own target again.
+    # Emptied, so that the next test creates the views of its own target again.
     prepared.empty()
     prepared.insert({"t": NOON})
     with pytest.MonkeyPatch.context() as patch:
@@ -103,9 +103,9 @@ def test_every_statement_of_dbt_passes_googlesqls_analyzer(googlesql, sent, mani
 
 
 def test_every_statement_of_the_rust_crates_passes_googlesqls_analyzer(googlesql, sent):
-    # After dbt's, whose views some of them read.
+    # After dbt's statements, because some read dbt's views.
     assert sent
-    # Built before, for cargo would compile its dependencies once more for this one package.
+    # Built before, because cargo would compile its dependencies again for only this package.
     assert STATEMENTS.exists(), f"{STATEMENTS} is missing: run `make test-python`"
     printed = subprocess.run([STATEMENTS], capture_output=True, text=True, check=True).stdout
     statements = json.loads(printed)

@@ -1,4 +1,4 @@
-"""What the dbt models make of bronze from run to run. What a single run makes of it, their own unit tests show."""
+"""The results of the dbt models over several runs. Their own unit tests check single runs."""
 
 import time
 from datetime import UTC, date, datetime, timedelta
@@ -87,7 +87,7 @@ def test_a_price_that_moves_while_the_market_time_stands_is_marked(warehouse, tr
     transformer.run()
     assert warehouse.rows(SILVER, "warning") == [(None,), (None,)]
 
-    # Late, and earlier than what is there: it changes nothing but that.
+    # Late, and earlier than the existing quotes. It changes only the mark.
     warehouse.insert(
         {"t": NOON, "fetched_at": NOON + 6, "c": 150.0}, {"t": NOON + 60, "fetched_at": NOON + 61, "c": 151.0}
     )
@@ -120,7 +120,7 @@ def test_an_earlier_observation_that_arrives_late_changes_nothing(warehouse, tra
     transformer.run()
 
     after = warehouse.everything()
-    # It counts the loads.
+    # The run counts the loads.
     del after["stock_gold.gold_pipeline_health"], before["stock_gold.gold_pipeline_health"]
     assert after == before
 

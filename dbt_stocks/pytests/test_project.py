@@ -1,6 +1,6 @@
-"""The dbt project itself: its description, and the rules of dbt_project_evaluator, each under its own name.
+"""The dbt project itself: its description, and the rules of dbt_project_evaluator, each as a test with its name.
 
-The package itself needs its tables built in the warehouse; these read the same facts from the manifest.
+The package itself needs its tables built in the warehouse. These tests read the same facts from the manifest.
 """
 
 import itertools
@@ -18,12 +18,12 @@ from dictionary import dictionary
 
 PREFIXES = {"bronze": "bronze_", "intermediate": "int_", "silver": "silver_", "gold": "gold_"}
 PROJECT = "dbt_stocks"
-# They have the columns of another model and are described with it.
+# They have the columns of another model and are described there.
 BESIDE = {"silver_stock_quotes_settled": "silver_stock_quotes", "gold_kpi_latest": "gold_kpi"}
 
 
 class Graph:
-    """The manifest's models, sources, exposures and tests, and who reads whom."""
+    """The manifest's models, sources, exposures and tests, and their dependencies."""
 
     def __init__(self, manifest: dict[str, Any]) -> None:
         nodes = manifest["nodes"].values()
@@ -125,7 +125,7 @@ def test_rejoining_of_upstream_concepts(graph):
         for first, second in itertools.permutations(parents, 2):
             if first in graph.parents.get(second, []) and graph.children(second) == [child]:
                 found.add((second.rsplit(".", 1)[1], child.rsplit(".", 1)[1]))
-    # int_load_watermark joins nothing: it is to be built after what it depends on. Dashboards read gold_kpi, too.
+    # int_load_watermark joins nothing, but must be built after its dependencies. Dashboards read gold_kpi, too.
     expected = {("gold_kpi", "gold_pipeline_health")}
     assert {pair for pair in found if pair[1] != "int_load_watermark"} == expected
 
@@ -139,7 +139,7 @@ def test_hard_coded_references(graph):
 # --- tests and documentation
 
 
-# What each of them holds is tested where it comes from: the raw table, or silver_stock_quotes.
+# Their contents are tested at their sources: the raw table, or silver_stock_quotes.
 RENAMED = {"bronze_stock_quotes", "int_stock_quotes_judged", "gold_kpi_history"}
 
 
@@ -211,7 +211,7 @@ def test_chained_views(graph):
 
 
 def test_exposure_parents_materializations(graph):
-    """The one rule that does not hold: dashboards read views, which show what was loaded a moment ago."""
+    """The only rule that does not hold: dashboards read views, which show quotes that were just loaded."""
     for exposure in graph.exposures.values():
         for key in exposure["depends_on"]["nodes"]:
             assert graph.models[key]["config"]["materialized"] == "view", key

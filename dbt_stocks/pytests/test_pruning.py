@@ -1,4 +1,4 @@
-"""Each view bounds each scan of a large table by constants: BigQuery prunes partitions by them, and by no subquery."""
+"""Each view limits each scan of a large table by constants: BigQuery prunes partitions by them, not by a subquery."""
 
 import re
 
@@ -7,20 +7,20 @@ import sqlglot
 from sqlglot import exp
 from testkit.dbt import Dbt, transformer_of
 
-# The partitioning column of what is large; bronze_stock_quotes only renames the raw table's other columns.
+# The partitioning columns of large tables. bronze_stock_quotes only renames the raw table's other columns.
 LARGE = {
     "bronze_stock_quotes": "fetched_date",
     "silver_stock_quotes_settled": "market_date",
     "silver_stock_quotes_daily_settled": "market_date",
 }
-# They show all of bronze: whoever asks them bounds what is read. No other view reads the last one.
+# They show all of bronze, and their queries must limit the scan. No other view reads the last one.
 UNBOUNDED = {"bronze_stock_quotes", "bronze_symbol_watermarks", "int_stock_quotes_judged"}
 DAYS_AGO = re.compile(r"(?:^|\.)(\w+) >= DATE_SUB\(CURRENT_DATE(?:\(\))?, INTERVAL '?(\d+)'? DAY\)$")
 
 
 @pytest.fixture(scope="module")
 def views(environment, tmp_path_factory) -> dict[str, exp.Expression]:
-    """Each view's query, parsed, as the cloud gets it."""
+    """Each view's parsed query, as it is sent to the cloud."""
     directory = tmp_path_factory.mktemp("bounded")
     dbt = Dbt(transformer_of(environment, directory, DBT_VARS='{"bound_market_dates": true}'))
     dbt("compile", "--select", "config.materialized:view")
@@ -35,7 +35,7 @@ def views(environment, tmp_path_factory) -> dict[str, exp.Expression]:
 
 
 def bounds(query: exp.Expression) -> list[tuple[str, dict[str, int]]]:
-    """Each table that a query scans, and of which columns a constant says how many days ago the scan begins."""
+    """Each table that a query scans, with the columns that a constant limits, and how many days ago the scan begins."""
     found = []
     for table in query.find_all(exp.Table):
         where = table.find_ancestor(exp.Select).args.get("where")

@@ -1,4 +1,4 @@
-"""The stand-in remembers what it has read of a statement, and nothing of what the statement reads."""
+"""The stand-in caches parsed statements, and no data that they read."""
 
 from decimal import Decimal
 

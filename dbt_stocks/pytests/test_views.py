@@ -1,4 +1,4 @@
-"""At every moment readers see what a full refresh of the same bronze gives, however far a run of dbt came."""
+"""At every moment, readers see the result of a full refresh of the same bronze, at any step of a run of dbt."""
 
 import math
 import random
@@ -31,9 +31,9 @@ Rows = list[dict[str, Any]]
 
 
 class Deployment:
-    """dbt's tables and views as the cloud has them, with market dates bounded, and the statements that settle them.
+    """dbt's tables and views as in the cloud, with limited market dates, and the statements that settle them.
 
-    The statements are dbt's own, read from what two runs left: so a run can be ended after any of them.
+    The statements are dbt's own, read from the files of two runs. So a run can be ended after any of them.
     """
 
     def __init__(self, environment: dict[str, str], directory: Path) -> None:
@@ -52,7 +52,7 @@ class Deployment:
 
     @staticmethod
     def _of_the_full_refresh(statement: str) -> str:
-        """Make the settled tables beside the live ones."""
+        """Create the settled tables beside the live ones."""
         return re.sub(rf"`{LIVE}_silver`\.`({SILVER}|{DAILY})`", rf"`{FULL}`.`\1`", statement)
 
     @staticmethod
@@ -61,7 +61,7 @@ class Deployment:
         return path.read_text()
 
     def settle(self, steps: int = len(STEPS), between: Callable[[], None] = lambda: None) -> None:
-        """Run dbt up to a step, and something else after the first."""
+        """Run dbt up to a step, and `between` after the first step."""
         began = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
         for number, statement in enumerate(self._steps[:steps]):
             self.warehouse.query(re.sub(r"LEAST\(TIMESTAMP '[^']*'", f"LEAST(TIMESTAMP '{began}'", statement))
@@ -69,7 +69,7 @@ class Deployment:
                 between()
 
     def an_hour_passes(self) -> None:
-        """Make everything that was loaded or settled an hour older, but not loaded_at in the days' latest quotes."""
+        """Make everything that was loaded or settled an hour older, except loaded_at in the days' latest quotes."""
         for table, column in (
             (".bronze_stock_quotes_raw", "loaded_at"),
             (f"_silver.{SILVER}", "loaded_at"),
@@ -81,7 +81,7 @@ class Deployment:
             )
 
     def seen(self) -> dict[str, Rows]:
-        """All rows of what readers see of quotes and days."""
+        """All rows of the views of quotes and days."""
         return {
             table.split(".")[1]: self._rows(f"{LIVE}{table.removeprefix(DATASET)}", key)
             for table, key in KEYS.items()
@@ -89,7 +89,7 @@ class Deployment:
         }
 
     def fully_refreshed(self) -> tuple[Rows, Rows]:
-        """Silver and its days as a full refresh makes them, each ordered by its key."""
+        """Silver and its days after a full refresh, each ordered by its key."""
         for statement in self._refresh:
             self.warehouse.query(statement)
         columns = "* EXCEPT (last_traded, last_fetched)"
@@ -103,7 +103,7 @@ class Deployment:
 
 
 def expected(silver: Rows, daily: Rows) -> dict[str, Rows]:
-    """What each view has to show, calculated from silver and its days without SQL."""
+    """The expected rows of each view, calculated from silver and its days without SQL."""
     by_symbol, days_of = defaultdict(list), defaultdict(list)
     for row in silver:
         by_symbol[row["symbol"]].append(row)
@@ -191,7 +191,7 @@ def _tile(last: dict[str, Any], rows: Rows) -> dict[str, Any]:
 
 
 def assert_same(seen: dict[str, Rows], wanted: dict[str, Rows], moment: str) -> None:
-    """Compare all views row by row, in the columns that the expectation has."""
+    """Compare all views row by row, in the expected columns."""
     for view, rows in wanted.items():
         assert len(seen[view]) == len(rows), f"{view} {moment}"
         for row, want in zip(seen[view], rows, strict=True):
@@ -208,7 +208,7 @@ class Feed:
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)  # noqa: S311 - the same quotes each time
         self._made: list[dict[str, Any]] = []
-        # Long enough ago that a load can be made hours older and still come after the fetch.
+        # Long enough ago that a load can be made hours older and is still after the fetch.
         self._newest = datetime.now(UTC).replace(microsecond=0) - 14 * HOUR
         self._day = self._newest.replace(hour=0, minute=0, second=0)
 
@@ -219,14 +219,14 @@ class Feed:
             again = self._chance.choice(self._made)
             batch.append(self._chance.choice((again, self._quote(again["t"], again["symbol"]))))
         self._made += batch
-        # A load takes its time before it commits, at most load_overlap_minutes.
+        # A load takes at most load_overlap_minutes before it commits.
         loaded_at = datetime.now(UTC) - timedelta(minutes=self._chance.choice((0, 0, 10, 25)))
         return [{**quote, "loaded_at": loaded_at.isoformat()} for quote in batch]
 
     def _trade(self, *, old: bool) -> int:
         if old and self._chance.random() < 0.5:
             return int((self._day - self._chance.choice((6, 9, 40)) * DAY).timestamp()) + self._chance.randrange(86_400)
-        # UTC's midnight, the end of a currency's day and New York's midnight are among these seconds.
+        # These seconds include UTC's midnight, the end of a currency's day and New York's midnight.
         around = self._day - DAY + timedelta(hours=self._chance.choice((0, 4, 5, 14, 21, 22)))
         return int(min(around + timedelta(seconds=self._chance.randrange(-90, 90)), self._newest).timestamp())
 
@@ -252,7 +252,7 @@ def deployment(environment, tmp_path_factory) -> Deployment:
 def test_every_view_equals_a_full_refresh_at_every_moment(deployment, seed):
     chance, feed, load = random.Random(seed), Feed(seed), deployment.warehouse.insert  # noqa: S311
     deployment.warehouse.forget()
-    # A quote that no view reads from the tail waits for the next complete run.
+    # A quote that no view reads from the tail is shown after the next complete run.
     waits = False
     happened = []
     for number in range(ACTIONS):

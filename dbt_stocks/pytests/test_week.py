@@ -1,4 +1,4 @@
-"""The recorded week, minute by minute: what gold makes of it, and that all of dbt's tests hold."""
+"""The recorded week, minute by minute: gold's results, and that all of dbt's tests pass."""
 
 import copy
 from datetime import date, datetime, time
@@ -14,7 +14,7 @@ MINUTES = 390
 
 
 def quotes(day: date) -> list[dict[str, Any]]:
-    """What Finnhub told in the last second of each minute."""
+    """Finnhub's answers in the last second of each minute."""
     opening = int(datetime.combine(day, time(9, 30), recorded.NEW_YORK).timestamp())
     made = []
     for symbol in recorded.SYMBOLS:
@@ -30,7 +30,7 @@ def quotes(day: date) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def builds(environment, prepared, parsed, dbt) -> dict[str, Any]:
-    """The tables after a build of the first four days, of the week, and of the week again. Each build is green."""
+    """The tables after a build of the first four days, of the week, and of the week again. Each build succeeds."""
     warehouse = Warehouse(environment["BIGQUERY_ENDPOINT"])
     prepared.empty()
     warehouse.insert(*(quote for day in DAYS[:4] for quote in quotes(day)))
@@ -38,7 +38,7 @@ def builds(environment, prepared, parsed, dbt) -> dict[str, Any]:
     warehouse.insert(*quotes(DAYS[4]))
     dbt("build", "--warn-error")
     week = warehouse.everything()
-    # Unit tests bring their own rows.
+    # Unit tests have their own rows.
     dbt("build", "--warn-error", "--exclude-resource-type", "unit_test")
     return {"week": week, "again": warehouse.everything()}
 

@@ -10,7 +10,7 @@ use quotes::ArchiveKey;
 
 use super::*;
 
-/// A bucket in memory; `outage` lets that many writes through and fails the next one.
+/// A bucket in memory. `outage` is how many writes succeed before one fails.
 #[derive(Clone, Default)]
 struct Memory {
     objects: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
@@ -89,7 +89,7 @@ impl Bench {
         self.bronze.keys().into_iter().map(lines).collect()
     }
 
-    /// The ids of all quotes that bronze holds, in any object.
+    /// The ids of all quotes in bronze, in any object.
     fn ids(&self) -> BTreeSet<QuoteId> {
         let lines = self.lines().into_iter().flat_map(|(_, lines)| lines);
         lines.map(|line| Quote::from_object(line.as_bytes()).unwrap().id()).collect()
@@ -407,7 +407,7 @@ async fn a_batch_has_its_messages_byte_for_byte_a_line_each_under_the_key_of_its
         let key = format!("batches/1704067256-1704067250-3-stock-quotes-3-15-17{suffix}");
         assert_eq!(bench.lines(), [(key.clone(), messages.to_vec())]);
         let bytes = bench.bronze.get(&key);
-        // The same event again is found to be there; the same event in an empty bucket makes the same bytes.
+        // The same event again finds its objects; the same event in an empty bucket gives the same bytes.
         assert_eq!(
             bench.handle(&batch).await.unwrap(),
             Outcome { archived: 0, already_archived: 3, quarantined: 1 }
@@ -533,7 +533,7 @@ proptest! {
 
     #[test]
     fn batches_tried_again_with_other_boundaries_write_every_record_once(
-        // Symbols and seconds are few, so that quotes meet at their keys; second 0 stands for poison.
+        // There are few symbols and seconds, so that quotes have equal keys. Second 0 stands for an invalid record.
         records in proptest::collection::vec((0..2usize, 0..4i64), 1..24),
         tries in proptest::collection::vec((0..24usize, 1..24usize, proptest::option::of(0..12usize)), 0..8),
         batch in 1..24usize,
@@ -557,21 +557,21 @@ proptest! {
             }
             let all = bench.bronze.keys().len() + bench.quarantine.keys().len();
             assert_eq!(all, records.len());
-            // Each under a key of its own, whole.
+            // Each has its own key, and is complete.
             let objects = bench.bronze.objects.lock().unwrap();
             let bytes: std::collections::BTreeSet<&Vec<u8>> = objects.values().collect();
             assert_eq!(bytes.len(), objects.len());
         });
     }
 
-    /// Events are cut anywhere, come twice and in any order, and some of them fail; then all of them come again.
+    /// Events are cut anywhere and delivered twice, in any order. Some fail, and then all are delivered again.
     #[test]
     fn however_events_are_cut_both_layouts_hold_each_quote_and_no_other(
         records in proptest::collection::vec((0..2usize, 0..4i64, 0..2i32), 1..24),
         tries in proptest::collection::vec((0..24usize, 1..24usize, proptest::option::of(0..4usize)), 0..8),
         batch in 1..24usize,
     ) {
-        // Second 0 stands for poison; quotes of seconds a day apart, too.
+        // Second 0 stands for an invalid record. Some quotes are days apart.
         let of = |(offset, (symbol, second, partition)): (i64, &(usize, i64, i32))| match second {
             0 => (None, record(*partition, offset, "poison")),
             second => {

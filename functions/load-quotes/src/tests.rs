@@ -31,7 +31,7 @@ impl Objects for Memory {
     }
 }
 
-/// Bronze in memory: quote ids; `refuse` answers every load with an error.
+/// Bronze in memory: quote ids. With `refuse`, every load fails.
 #[derive(Default)]
 struct FakeBronze {
     rows: Mutex<Vec<serde_json::Value>>,
@@ -246,7 +246,7 @@ async fn load(objects: HashMap<String, Vec<u8>>, bronze: &FakeBronze, keys: &[&s
     handle(Memory { objects, ..Memory::default() }, bronze, sqs(keys)).await.unwrap()
 }
 
-/// The error of an event without a queue that names the object.
+/// The error of an event that did not come from a queue and names the object.
 async fn error_of((key, bytes): (String, Vec<u8>), bronze: &FakeBronze) -> (bool, String) {
     let record = json!({ "eventName": "ObjectCreated:Put",
         "s3": { "bucket": { "name": "bronze" }, "object": { "key": key } } });
@@ -347,7 +347,7 @@ async fn what_there_is_no_time_for_comes_again_and_what_is_loaded_does_not() {
 async fn of_batches_as_many_are_begun_as_there_is_time_for() {
     for (seconds, loaded) in [(20, 2), (30, 3)] {
         let bronze = FakeBronze { pace: Duration::from_secs(5), ..FakeBronze::default() };
-        // A statement for most of an object's rows, and one for what is left of all of them.
+        // A statement for most of an object's rows, and one for the remaining rows of all objects.
         let lines: Vec<Vec<u8>> = (0..20_000).map(|_| quote("AAPL")).collect();
         let keys: Vec<String> = (0..4).map(|number| format!("batches/{number}.ndjson.zst")).collect();
         let all = keys.iter().map(|key| batch(key, &lines)).collect();
@@ -370,7 +370,7 @@ fn every_problem_of_the_environment_is_named() {
 }
 
 proptest! {
-    /// Events come late by hours, twice and in any order, cut into any batches; some batches fail.
+    /// Events arrive hours late, twice and in any order, in any batches. Some batches fail.
     #[test]
     fn what_is_acknowledged_is_in_bronze_and_what_comes_again_is_there_once(
         batches in proptest::collection::vec(
@@ -405,7 +405,7 @@ proptest! {
         });
     }
 
-    /// A quote may be in any number of objects of both layouts, as when an event of Kafka was cut otherwise at a retry.
+    /// A quote may be in any number of objects of both layouts, as when a retried event of Kafka was cut differently.
     #[test]
     fn quotes_that_several_objects_hold_are_in_bronze_once_whatever_the_order(
         objects in proptest::collection::vec((proptest::collection::vec(0..10usize, 1..6), 0..3usize), 1..8),

@@ -69,9 +69,9 @@ impl Archive for &Listing {
 struct Rows {
     keys: BTreeSet<String>,
     watermarks: Mutex<HashMap<String, i64>>,
-    /// The number of keys and the days from the first to the last, of each question.
+    /// The number of keys and the days from the first to the last, of each query.
     asked: Mutex<Vec<(usize, i32)>>,
-    /// Rows of quotes that are there already.
+    /// Duplicate rows.
     duplicates: AtomicU64,
     /// The quotes that were loaded from batches, with their keys.
     of_batches: HashMap<QuoteId, String>,
@@ -249,12 +249,12 @@ async fn what_was_found_in_bronze_is_not_asked_for_again_until_something_is_writ
     let sent = Sent::default();
     let function = function(&archive, &bronze, &sent);
     invoke(&function, "{}").await;
-    // The second of the newest write may have got more objects since: it alone is asked for again.
+    // Objects may have been added in the second of the newest write, so only this second is compared again.
     lock(&function.compared).values_mut().for_each(|until| *until += Duration::from_secs(1));
     let outcome = invoke(&function, "{}").await;
     assert_eq!(outcome, Outcome { symbols: 1, objects: 10, queued: 0, raised: 0 });
     assert_eq!(bronze.asked.lock().unwrap().len(), 1);
-    // Who asks for a window gets it compared.
+    // A requested window is always compared.
     invoke(&function, r#"{"from":1704000000}"#).await;
     assert_eq!(bronze.asked.lock().unwrap().len(), 2);
 }
@@ -316,7 +316,7 @@ async fn a_batch_that_was_lost_or_loaded_in_part_is_queued_and_those_beside_it_a
     let (outcome, queued) = reconcile(&archive, &bronze, "{}").await;
     assert_eq!(queued, all[1..].iter().cloned().collect());
     assert_eq!((outcome.symbols, outcome.objects, outcome.queued), (1, 13, 2));
-    // The symbols' watermarks are those of the quotes, as far as whole batches say so.
+    // The symbols' watermarks are those of the quotes in complete batches.
     assert_eq!(bronze.watermark("A"), Some(1_704_000_009));
     assert_eq!(bronze.watermark("MSFT"), Some(1_704_000_009));
     assert_eq!(bronze.watermark("batches"), None);
@@ -324,14 +324,14 @@ async fn a_batch_that_was_lost_or_loaded_in_part_is_queued_and_those_beside_it_a
 
 #[tokio::test]
 async fn a_batch_whose_quotes_were_loaded_from_others_is_not_queued() {
-    // An event was tried again, cut otherwise.
+    // An event was tried again, cut differently.
     let cut = [batch(0, 5), batch(6, 20)];
     let overlapping = [batch(0, 9), batch(10, 20), batch(3, 8)];
     let archive = Listing(cut.iter().chain(&overlapping).cloned().collect());
     let bronze = Rows { of_batches: loaded(&cut, |_| true), ..Rows::default() };
     let (outcome, queued) = reconcile(&archive, &bronze, "{}").await;
     assert_eq!((outcome.queued, queued.len()), (0, 0));
-    // One quote less, and those that hold it come again.
+    // One quote is missing, so the batches with it are queued again.
     let mut of_batches = loaded(&cut, |_| true);
     of_batches.remove(&ids_of(&batch(4, 4).parse().unwrap())[0]);
     let bronze = Rows { of_batches, ..Rows::default() };

@@ -85,7 +85,7 @@ def test_an_empty_variable_is_an_absent_one(env):
 
 
 class Recorded(dict[str, str]):
-    """An environment that notes what is read of it."""
+    """An environment that notes which variables are read."""
 
     def __init__(self, env: dict[str, str]) -> None:
         super().__init__(env)
@@ -103,7 +103,7 @@ def test_the_readme_has_every_variable_with_the_defaults_of_dbts_profile(env):
     Config.from_env(recorded)
     profile = re.findall(r"env_var\('(\w+)', '(\w*)'\)", (ROOT / "dbt_stocks/profiles.yml").read_text())
 
-    # dbt reads this one by itself.
+    # dbt itself reads this one.
     assert recorded.read | {name for name, _ in profile} | {"DBT_FULL_REFRESH"} == table.keys()
     for name, default in profile:
         assert not default or f"`{default}`" in table[name], name

@@ -1,4 +1,4 @@
-"""Where Google's credentials come from, and where they go."""
+"""The sources of Google's credentials, and the file that they are written to."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, form: str = "PKCS8"
     return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
 
 
-# Made for each run: no key is kept in the repository.
+# Created for each run, because no key is kept in the repository.
 RSA = rsa.generate_private_key(65537, 2048)
 PEM = pem(RSA)
 KEY = {
@@ -72,7 +72,7 @@ def secrets(monkeypatch) -> Iterator[dict[str, str]]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    # What it keeps would ask the last test's server.
+    # A kept client would call the previous test's server.
     DEFAULT_PROVIDERS.clear()
     yield server.secrets
     server.shutdown()
@@ -91,7 +91,7 @@ def config(tmp_path, **variables: str) -> Config:
 
 
 def provided(config: Config) -> dict:
-    """What Google's library would read; only this user may read it."""
+    """The credentials that Google's library would read. Only this user may read the file."""
     env: dict[str, str] = {}
     credentials.provide(config, env)
     path = Path(env["GOOGLE_APPLICATION_CREDENTIALS"])

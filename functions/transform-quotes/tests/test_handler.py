@@ -1,4 +1,4 @@
-"""The handler: which events run dbt, what it answers, what it logs."""
+"""The handler: which events run dbt, its answers, and its log."""
 
 import copy
 import importlib
@@ -12,7 +12,7 @@ from transform_quotes.config import Config
 from transform_quotes.transformer import Transformer
 
 MODELS, VIEWS = 16, 12
-# The metrics that the catalogue has of this function.
+# The catalogue's metrics of this function.
 KNOWN = {name: metric for name, metric in METRICS.items() if "transform-quotes" in metric.get("functions", ())}
 NOON = epoch("2024-01-02T17:00:00Z")
 
@@ -34,7 +34,7 @@ def new_process(module, bare, parsed):
 
 
 def written(capsys) -> tuple[list[dict], dict[str, list]]:
-    """What was logged, and the values of all metrics by their names."""
+    """The log lines, and the values of all metrics by their names."""
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     metrics = {}
     for line in lines:
@@ -76,7 +76,7 @@ def test_each_rejected_quote_is_counted_once_under_the_rules_it_breaks(warehouse
         return line["rejected"]
 
     assert counted(handler) == {"non_positive_price": 2, "missing_open": 1}
-    # The next batches have these quotes again: they overlap.
+    # The next batches contain these quotes again, because batches overlap.
     assert counted(handler) == {}
     warehouse.insert({"t": NOON, "pc": 0})
     assert counted(handler) == {"missing_previous_close": 1}

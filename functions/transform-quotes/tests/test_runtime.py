@@ -1,4 +1,4 @@
-"""The function as Lambda runs it: a process of its own that talks to a Runtime API."""
+"""The function as Lambda runs it: a separate process that uses a Runtime API."""
 
 import json
 import os
@@ -26,7 +26,7 @@ class RuntimeApi(ThreadingHTTPServer):
         self.answers: queue.Queue = queue.Queue()
 
     def invoke(self, event: object) -> tuple[str, dict]:
-        """Give the function one event; the answer's kind (response or error) and body."""
+        """Send the function one event. Returns the answer's kind (response or error) and body."""
         self.events.put(event)
         return self.answers.get(timeout=LIMIT_SECONDS)
 
@@ -111,7 +111,7 @@ def test_awslambdaric_runs_the_handler(warehouse, runtime_api, function_env, tmp
 
 
 def test_the_function_runs_without_shared_memory(warehouse, function_env):
-    """Lambda has no /dev/shm: every semaphore of multiprocessing fails there as it does in this process."""
+    """Lambda has no /dev/shm. Every semaphore of multiprocessing fails there, as in this process."""
     warehouse.insert({"t": NOON})
     program = """
 import errno, multiprocessing.synchronize as synchronize
