@@ -115,7 +115,7 @@ const PASSING_CODES: [&str; 24] = [
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct CallError {
-    /// What the service or the network said: `AccessDenied: no`.
+    /// The error of the service or of the network, such as `AccessDenied: no`.
     pub reason: String,
     /// Whether the same call may succeed if it is made again. Temporary: an outage, throttling, an answer that was lost
     /// or cut off. Permanent: a refusal, a missing bucket, a wrong signature.

@@ -114,7 +114,7 @@ impl WarehouseConfig {
             ("BIGQUERY_TIMEOUT_SECONDS", timeout.map(u64::from)),
         ] {
             if value == Some(0) {
-                environment.problem(format!("{name}: 0 is less than 1"));
+                environment.problem(format!("{name} is 0; it must be 1 or more"));
             }
         }
         let is_set = |name| environment.is_set(name);

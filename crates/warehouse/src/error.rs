@@ -10,7 +10,7 @@ pub enum WarehouseError {
     #[error("the warehouse cannot be reached with this configuration: {0}")]
     Configuration(String),
     /// Google returned no access token.
-    #[error("no access token for {statement}: {reason}")]
+    #[error("Google returned no access token for {statement}: {reason}")]
     Unauthorized {
         /// The statement.
         statement: &'static str,
@@ -24,7 +24,7 @@ pub enum WarehouseError {
     Unavailable {
         /// The statement.
         statement: &'static str,
-        /// What happened.
+        /// The reason.
         reason: String,
     },
     /// The statement did not finish in time and was cancelled.

@@ -68,7 +68,7 @@ impl BronzeRow {
     }
 }
 
-/// What a load did.
+/// The result of a load.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Loaded {
     /// Rows that are new in bronze.

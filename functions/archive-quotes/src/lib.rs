@@ -32,7 +32,7 @@ pub use event::{BadRecord, KafkaEvent, Record};
 pub use quarantine::Quarantined;
 pub use store::{BucketStore, Put, Store, StoreError};
 
-/// What archive-quotes does, and its variables.
+/// The purpose of archive-quotes, and its variables.
 pub const ABOUT: About = About {
     name: env!("CARGO_PKG_NAME"),
     purpose: "a Kafka event -> one object a quote, or one a partition",
@@ -141,7 +141,7 @@ pub enum ArchiveError {
     Store {
         /// The record's coordinates, and its quote's id if it is a quote. For a batch, its first and last offset.
         at: String,
-        /// What the bucket said.
+        /// The bucket's error.
         source: StoreError,
     },
     /// There is no free key for a batch.
@@ -157,7 +157,7 @@ pub enum ArchiveError {
     Encode {
         /// The batch's first and last offset.
         at: String,
-        /// What the encoder said.
+        /// The encoder's error.
         source: io::Error,
     },
 }

@@ -32,7 +32,7 @@ pub use event::{Message, ObjectRef, UnknownMessage, messages};
 use objects::is_of_a_tool;
 pub use objects::{Bucket, Object, Objects, ReadError};
 
-/// What load-quotes does, and its variables.
+/// The purpose of load-quotes, and its variables.
 pub const ABOUT: About = About {
     name: env!("CARGO_PKG_NAME"),
     purpose: "S3 events -> rows of BigQuery's bronze table",
@@ -102,7 +102,7 @@ pub enum LoadError {
     Warehouse {
         /// How many.
         rows: usize,
-        /// What the warehouse said.
+        /// The warehouse's error.
         source: WarehouseError,
     },
     /// An event that did not come from a queue names an object that could not be loaded.
@@ -226,7 +226,7 @@ impl Failures {
             self.event = Some(error);
             return;
         }
-        tracing::error!(message_ids = ?ids, trace_id, "not loaded: {}", chain(&error));
+        tracing::error!(message_ids = ?ids, trace_id, "messages were not loaded: {}", chain(&error));
         self.messages.extend(ids);
     }
 

@@ -29,7 +29,7 @@ pub struct Object {
     pub trace: Option<TraceParent>,
 }
 
-/// Where archived quotes are read from.
+/// The source of archived quotes.
 pub trait Objects {
     /// The object; `None` if it does not exist (any more).
     fn get(&self, object: &ObjectRef) -> impl Future<Output = Result<Option<Object>, ReadError>> + Send;

@@ -31,7 +31,7 @@ pub use bucket::{Archive, BronzeBucket, Listed, Page};
 pub use queue::{LoadQueue, Queue};
 pub use request::{Request, Window};
 
-/// What reconcile-quotes does, and its variables.
+/// The purpose of reconcile-quotes, and its variables.
 pub const ABOUT: About = About {
     name: env!("CARGO_PKG_NAME"),
     purpose: "a schedule's event -> objects that bronze does not have are queued again",
@@ -62,7 +62,7 @@ pub const ABOUT: About = About {
 const CONCURRENCY: usize = 8;
 /// How many keys one statement compares.
 const KEYS: usize = 10_000;
-/// From how many quotes of batches on a statement looks for them. Each takes 150 bytes in its parameter.
+/// When this many quotes of batches are collected, a statement looks for them. Each takes 150 bytes in its parameter.
 const QUOTES: usize = 10_000;
 /// How many days one statement compares at most. It reads all days from its first to its last.
 const DAYS: i32 = 7;

@@ -30,7 +30,7 @@ use crate::{
     reads::{Paces, Reads},
 };
 
-/// What serve-dashboard does, and its variables.
+/// The purpose of serve-dashboard, and its variables.
 pub const ABOUT: About = About {
     name: env!("CARGO_PKG_NAME"),
     purpose: "HTTP -> gold tables as JSON, and a web page",
@@ -91,11 +91,11 @@ impl Config {
         let chart_seconds = environment.get("DASHBOARD_CHART_SECONDS");
         let stale_after_seconds: Option<u32> = environment.get("DASHBOARD_STALE_AFTER_SECONDS");
         if stale_after_seconds == Some(0) {
-            environment.problem("DASHBOARD_STALE_AFTER_SECONDS: 0 is less than 1".to_owned());
+            environment.problem("DASHBOARD_STALE_AFTER_SECONDS is 0; it must be 1 or more".to_owned());
         }
         let recording_speed: Option<f64> = environment.get("DASHBOARD_RECORDING_SPEED");
         if let Some(speed) = recording_speed.filter(|speed| !speed.is_finite() || *speed <= 0.0) {
-            environment.problem(format!("DASHBOARD_RECORDING_SPEED: {speed} is not above 0"));
+            environment.problem(format!("DASHBOARD_RECORDING_SPEED is {speed}; it must be more than 0"));
         }
         let pipeline_url = environment.get("DASHBOARD_PIPELINE_URL");
         environment.finish(|| {

@@ -17,10 +17,10 @@ pub enum Problem {
     /// A parameter is missing or invalid.
     #[error("{0}")]
     Parameter(String),
-    /// Nothing is at this path.
+    /// The path does not exist.
     #[error("there is no {0}")]
     Path(String),
-    /// Neither GET nor HEAD.
+    /// The method is neither GET nor HEAD.
     #[error("{0} is not allowed; only GET and HEAD are")]
     Method(Method),
     /// The warehouse returned no figures. The log says why.

@@ -48,10 +48,10 @@ pub enum ReadError {
     /// The warehouse did not answer, or refused.
     #[error(transparent)]
     Warehouse(#[from] WarehouseError),
-    /// It did not answer in time.
+    /// The warehouse did not answer in time.
     #[error("the warehouse did not answer {statement} within {patience:?}")]
     Late { statement: &'static str, patience: Duration },
-    /// It failed a moment ago.
+    /// The warehouse failed a moment ago, and is not queried during the pause.
     #[error("the warehouse failed a moment ago; the next try is at {0}")]
     Pausing(Timestamp),
     /// A column is missing in the answer.

@@ -52,9 +52,9 @@ impl Prices {
 /// A run's use of something that has a price.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Used {
-    /// Whose bill it is on.
+    /// The service whose bill has it.
     pub service: &'static str,
-    /// Who used it.
+    /// The part of the flow that used it.
     pub by: String,
     /// The price's name in the file.
     pub price: &'static str,
@@ -62,7 +62,7 @@ pub struct Used {
     pub amount: f64,
     /// How it is extrapolated to a month.
     pub grows: Grows,
-    /// Where the amount is from.
+    /// How the amount was determined.
     pub from: &'static str,
 }
 
@@ -71,16 +71,16 @@ pub struct Used {
 pub enum Grows {
     /// In proportion to the seconds in which quotes are fetched.
     WithTime {
-        /// Those of the run.
+        /// The seconds of the run.
         seconds: f64,
     },
     /// In proportion to the runs of a schedule, which has its own frequency.
     WithRuns {
-        /// Those within the run.
+        /// The runs of the schedule within the run.
         runs: f64,
-        /// Those of a month of trading hours.
+        /// The runs of the schedule in a month of trading hours.
         trading: f64,
-        /// Those of a month of 24-hour symbols.
+        /// The runs of the schedule in a month of 24-hour symbols.
         always: f64,
     },
     /// In proportion to the hours that a page is open: only in the price of an hour, not in a month.
@@ -135,11 +135,11 @@ pub struct Month {
 /// One use of something that has a price.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Line {
-    /// Whose bill it is on.
+    /// The service whose bill has it.
     pub service: &'static str,
-    /// Who used it.
+    /// The part of the flow that used it.
     pub by: String,
-    /// What the amounts are.
+    /// The unit of the amounts.
     pub unit: String,
     /// How much the run used.
     pub in_run: f64,
@@ -147,11 +147,11 @@ pub struct Line {
     pub a_month_of_trading_hours: f64,
     /// How much a month of 24-hour symbols would.
     pub a_month_of_all_hours: f64,
-    /// What those months cost.
+    /// The cost of these months.
     pub usd: Month,
-    /// What an hour of an open page costs.
+    /// The cost of an hour of an open page.
     pub page_usd_an_hour: f64,
-    /// Where the amount is from.
+    /// How the amount was determined.
     pub from: &'static str,
 }
 

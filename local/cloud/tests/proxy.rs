@@ -17,7 +17,7 @@ use cloud::{Kind, LEAST_BYTES, OTHERS, Proxy, ProxyConfig, Speed, UNBILLED};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Semaphore};
 
-/// What the server has: its jobs, the definitions of its views, and how many jobs it may still run.
+/// The server's state: its jobs, the definitions of its views, and how many jobs it may still run.
 struct StandIn {
     jobs: Mutex<Vec<Value>>,
     views: HashMap<&'static str, &'static str>,

@@ -246,7 +246,7 @@ impl Recording {
     }
 }
 
-/// Where a position is.
+/// A position's pass, day and second.
 struct Place {
     /// How often the recording has ended before.
     pass: i64,

@@ -177,7 +177,7 @@ impl Bridge {
             InvocationError::Throttled(_) => self.metrics.add_throttle(names::ARCHIVE),
             InvocationError::NoAnswer(_) => {}
         })?;
-        serde_json::from_slice(&answer).context("the response is not one of archive-quotes")
+        serde_json::from_slice(&answer).context("the response is not an outcome of archive-quotes")
     }
 }
 
