@@ -39,8 +39,8 @@ impl Warehouse {
         Ok(compared)
     }
 
-    /// Of the objects, each given with the ids of its quotes, the keys of those with a quote that is not in bronze from
-    /// any object. It reads the days from the first key's day to the last key's day.
+    /// The keys of the objects with a quote that is missing in bronze, whatever object it was loaded from. Each object
+    /// is given with its quotes' ids. It reads the days from the first key's day to the last key's day.
     ///
     /// # Errors
     /// [`WarehouseError`].

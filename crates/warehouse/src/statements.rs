@@ -135,8 +135,8 @@ statements! {
      ) AS loaded ON loaded.object_key = wanted.object_key
      WHERE COALESCE(loaded.quotes, 0) < wanted.quotes OR COALESCE(loaded.duplicates, 0) > 0";
 
-    /// `quotes` is a JSON array of ids with their objects' keys. Returns the keys of the quotes that are not in bronze
-    /// from any object. The days are those of the quotes.
+    /// `quotes` is a JSON array of ids with their objects' keys. Returns the keys of the quotes that are missing in
+    /// bronze, whatever object they were loaded from. The days are those of the quotes.
     KEYS_OF_MISSING_QUOTES, "the query for missing quotes", (quotes: STRING, first_date: DATE, last_date: DATE),
     "SELECT DISTINCT wanted.object_key
      FROM (

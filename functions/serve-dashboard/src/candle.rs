@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// The fewest candles of a useful chart.
 const ENOUGH: usize = 30;
-/// The fewest quotes a candle, on average, with which candles are more than dashes.
+/// The fewest quotes in a candle, on average. With fewer, candles are mere dashes.
 const QUOTES: f64 = 2.0;
 
 /// Prices observed within one day or bucket.

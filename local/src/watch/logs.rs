@@ -23,7 +23,7 @@ use crate::{
     watch::metrics::Metrics,
 };
 
-/// How much later than a line with a later timestamp a line may arrive, in milliseconds.
+/// How long after a line with a later timestamp a line may still arrive, in milliseconds.
 const OVERLAP_MS: i64 = 10_000;
 /// The most lines of an answer. If the server returns no token for the rest, the lines after the last one are
 /// requested.

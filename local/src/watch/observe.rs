@@ -15,7 +15,7 @@ use crate::watch::{
     store_counts::StoreCounts,
 };
 
-/// How often bronze is queried for an archived quote: much more often than a quote takes to arrive.
+/// The time between queries of bronze for an archived quote: far less than a quote takes.
 const EVERY: Duration = Duration::from_millis(100);
 /// The next query waits for this many times the last query's duration, to save a busy stand-in.
 const PATIENCE: u32 = 2;

@@ -37,7 +37,7 @@ use tokio::runtime::Handle;
 use super::{SpanKind, TraceParent};
 use crate::{Environment, chain, lock};
 
-/// How long an export may take by default. OpenTelemetry's own default of 10 s is too long, since an invocation waits.
+/// How long an export may take by default. OpenTelemetry's own default is 10 s, but here an invocation waits for it.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// The part of the function's time that is kept for answering.
 const ANSWER: Duration = Duration::from_millis(100);
