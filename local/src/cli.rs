@@ -74,7 +74,7 @@ const ENVIRONMENT: &str = "Environment:
   LOCAL_PYTHON             the Python that has the stand-ins and dbt
                            (default: .venv/bin/python)
 
-While the market is closed, each symbol is polled once, for its last price.";
+While the market is closed, each symbol is polled twice, for its last price.";
 
 #[derive(Args)]
 struct ResetOptions {

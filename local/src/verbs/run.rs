@@ -406,7 +406,7 @@ impl Flow {
         if let Some(trouble) = relay.trouble() {
             screen::say(&format!("{trouble}; polling continues\n"));
         } else if let Some(Closed { why, until, .. }) = relay.closed() {
-            screen::say(&format!("{why}\n{until}. Each symbol is polled once, for its last price."));
+            screen::say(&format!("{why}\n{until}. Each symbol is polled twice, for its last price."));
             screen::say("For prices that move: --symbols BINANCE:BTCUSDT, or unset FINNHUB_API_KEY.\n");
         }
     }
