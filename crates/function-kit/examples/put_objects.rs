@@ -1,8 +1,8 @@
 //! Measures the store's maximum: writes objects with the functions' S3 client and does nothing else.
 //!
-//! `put_objects BUCKET PREFIX COUNT BYTES AT_ONCE...` writes COUNT objects of BYTES bytes for each AT_ONCE, with so
+//! `put_objects BUCKET PREFIX COUNT BYTES AT_ONCE...` writes COUNT objects of BYTES bytes for each `AT_ONCE`, with so
 //! many requests at once, under `PREFIX/AT_ONCE/`. Like archive-quotes, it overwrites no object. `AWS_ENDPOINT_URL`
-//! names the server. For each AT_ONCE it prints a line of JSON:
+//! names the server. For each `AT_ONCE` it prints a line of JSON:
 //! `{"at_once": 16, "objects": 2000, "seconds": 1.9, "cpu_seconds": 0.4}`.
 //! `make bench` compares archive-quotes with the best of them.
 
