@@ -71,7 +71,7 @@ def duration(minutes: int) -> str:
 
 
 def expression(alarm: dict[str, Any]) -> str:
-    """The condition of a rule, without `for`."""
+    """Return the condition of a rule, without `for`."""
     if "promql" in alarm:
         return alarm["promql"]
     metric, period = METRICS[alarm["metric"]], duration(alarm["minutes"])

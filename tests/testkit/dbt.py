@@ -308,7 +308,7 @@ def dbt(parsed) -> Dbt:
 
 @pytest.fixture(scope="session")
 def manifest(dbt: Dbt) -> dict[str, Any]:
-    """dbt's manifest.json of the project."""
+    """The project's manifest.json as dbt writes it."""
     return json.loads(json.dumps(dbt.manifest.writable_manifest().to_dict(omit_none=False), default=str))
 
 
