@@ -33,7 +33,7 @@ def googlesql() -> GoogleSql:
 
 @pytest.fixture(scope="module")
 def sent(environment, prepared, tmp_path_factory) -> list[str]:
-    """The statements of dbt for the target `cloud`: a build with all tests, an incremental run, a full refresh, a count.
+    """Statements of dbt for the target `cloud`: a build with all tests, an incremental run, a full refresh, a count.
 
     The target is the cloud's, but the address is the stand-in's, whose answers let dbt continue.
     """
