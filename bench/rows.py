@@ -155,9 +155,23 @@ def row_2_record_to_object(bench: Bench) -> Iterator[Figure]:
                 sent: list[float] = []
                 took: list[float] = []
 
+                def invoke(batch: list[Any], function: Function = function) -> None:
+                    records = [
+                        Message(one.key().decode(), one.timestamp()[1] // 1000, "", one.value()) for one in batch
+                    ]
+                    function.invoke(kafka_event(records, batch[0].offset()))
+
+                # The first record waits until the producer, the trigger and the function have their connections.
+                first = quote(0, 500, 250, time.time())
+                producer.produce("stock-quotes", first.value, first.key, partition=0)
+                producer.flush()
+                if not (batch := consumer.consume(1, 10)):
+                    raise BenchError("the trigger did not get the first record within 10 s")
+                invoke(batch)
+
                 def send(producer: Any = producer, count: int = count, sent: list[float] = sent) -> None:
                     for number in range(count):
-                        message = quote(number, 500, 250, time.time())
+                        message = quote(number + 1, 500, 250, time.time())
                         sent.append(time.perf_counter())
                         producer.produce("stock-quotes", message.value, message.key, partition=0)
                         producer.poll(0)
@@ -172,12 +186,9 @@ def row_2_record_to_object(bench: Bench) -> Iterator[Figure]:
                     until = time.perf_counter() + window_ms / 1000
                     while len(batch) < 100 and (left := until - time.perf_counter()) > 0:
                         batch += consumer.consume(100 - len(batch), left)
-                    records = [
-                        Message(one.key().decode(), one.timestamp()[1] // 1000, "", one.value()) for one in batch
-                    ]
-                    function.invoke(kafka_event(records, batch[0].offset()))
+                    invoke(batch)
                     end = time.perf_counter()
-                    took += [(end - sent[one.offset()]) * 1000 for one in batch]
+                    took += [(end - sent[one.offset() - 1]) * 1000 for one in batch]
                 sender.join()
                 consumer.close()
         goal = {"at_most": 40} if window_ms == 0 else {}
@@ -352,11 +363,14 @@ def row_6_replay(bench: Bench) -> Iterator[Figure]:
         # The week is of 2023.
         dbt = Dbt(bench, big, "stock", is_bounded=False)
         settling, reading = dbt.run(), statistics.median(dbt.read("gold_kpi") for _ in range(3))
+        # A MERGE takes longer the more rows the table has. During the replay it has half of them on average.
+        sql = merge_statement(big.project)
+        full = merge_directly(big, sql, week(total, size))
         new_bronze(big)
-        alone = merge_directly(big, merge_statement(big.project), week(0, size))
+        alone = (full + merge_directly(big, sql, week(0, size))) / 2
     note = f"{total:,} quotes in {len(keys)} objects, {big.name}"
     yield Figure("quotes a second", total / seconds, "/s", note=note)
-    yield Figure("of the stand-in's own rate for a MERGE", alone / size / (seconds / total), "×", at_least=0.8)
+    yield Figure("of the stand-in's own rate for the MERGE alone", alone / size / (seconds / total), "×", at_least=0.8)
     yield Figure("CPU a quote", cpu * 1e6, "µs")
     yield Figure("most memory", memory[-1], "MB", at_most=256)
     yield Figure(
@@ -810,18 +824,21 @@ def row_10_page(bench: Bench) -> Iterator[Figure]:
             metrics = {one["name"]: one["value"] for one in devtools.send("Performance.getMetrics")["metrics"]}
             return metrics["ScriptDuration"] * 1000
 
-        before, asked = script_ms(), len(paths)
-        page.wait_for_timeout(seconds * 1000)
-        took, requests = script_ms() - before, len(paths) - asked
+        asked, marks = [len(paths)], [script_ms()]
+        for _ in range(seconds):
+            page.wait_for_timeout(1000)
+            asked.append(len(paths))
+            marks.append(script_ms())
         browser.close()
+    requests = asked[-1] - asked[0]
+    # In a second without an answer only the page's clock ticks.
+    ticks = [marks[at + 1] - marks[at] for at in range(seconds) if asked[at] == asked[at + 1]]
+    tick = statistics.median(ticks) if ticks else 0.0
     yield Figure("requests a minute while it is open", requests * 60 / seconds, "")
+    yield Figure("script time of a second in which only the clock ticks, median", tick, "ms")
     if requests:
-        yield Figure(
-            "script time of an answer's update, the second ticks of the clock in between included",
-            took / requests,
-            "ms",
-            at_most=8,
-        )
+        update = (marks[-1] - marks[0] - tick * seconds) / requests
+        yield Figure("script time of an answer's update", update, "ms", at_most=8)
 
 
 def flow_folder(bench: Bench) -> Path:
