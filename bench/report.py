@@ -21,6 +21,22 @@ def write_json(name: str, result: dict[str, Any]) -> Path:
     return path
 
 
+def newest() -> dict[str, Any]:
+    """Return the newest result of all rows of `make bench`."""
+    paths = sorted(RESULTS.glob("bench-*.json"))
+    if not paths:
+        raise BenchError("there is no result whose rows can be replaced: run make bench without --rows first")
+    return json.loads(paths[-1].read_text())
+
+
+def with_rows_again(whole: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
+    """Return the result `whole` with the rows of `run` instead of its own."""
+    again = {row["row"]: row for row in run["rows"]}
+    rows = [again.get(row["row"], row) for row in whole["rows"]]
+    runs = [*whole.get("again", []), {name: value for name, value in run.items() if name != "rows"}]
+    return whole | {"rows": rows, "again": runs}
+
+
 def number(value: float | None) -> str:
     """Format a figure with three significant digits."""
     if value is None:
@@ -56,7 +72,8 @@ def origin(result: dict[str, Any]) -> str:
 
 def table_of_bench(result: dict[str, Any]) -> str:
     """Return the table of `make bench`."""
-    lines = [origin(result), "", "| # | what | figure | goal | |", "|---|---|---|---|---|"]
+    runs = "\n\nMeasured again: ".join(origin(run) for run in [result, *result.get("again", [])])
+    lines = [runs, "", "| # | what | figure | goal | |", "|---|---|---|---|---|"]
     for row in result["rows"]:
         if row.get("open"):
             lines.append(f"| {row['row']} | {row['title']} | – | | open: {row['open']} |")
