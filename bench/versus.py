@@ -364,6 +364,18 @@ def event_of(ones: list[Any]) -> bytes:
     return kafka_event(messages, ones[0].offset())
 
 
+class ArchiveQuotesInBatches(ArchiveQuotes):
+    """archive-quotes with one object for the quotes of a partition in an event, and larger events."""
+
+    name = "Quoteflow: archive-quotes, OBJECT_LAYOUT=batch"
+    settings = 3
+    # Lambda's largest event is 6 MB.
+    records = 3000
+
+    def variables(self) -> dict[str, str]:
+        return super().variables() | {"OBJECT_LAYOUT": "batch"}
+
+
 class PlainConsumer(Program, ToBucket):
     """The user's own method for the bucket."""
 
@@ -664,7 +676,15 @@ def kill_rounds(kinds: list[type[System]], place: Place, rounds: int, name: str)
     return found
 
 
-OBJECTS: list[type[System]] = [ArchiveQuotes, PlainConsumer, QuixObjects, QuixObjectsTuned, Faucet, FaucetSmallPages]
+OBJECTS: list[type[System]] = [
+    ArchiveQuotes,
+    ArchiveQuotesInBatches,
+    PlainConsumer,
+    QuixObjects,
+    QuixObjectsTuned,
+    Faucet,
+    FaucetSmallPages,
+]
 ROWS: list[type[System]] = [LoadQuotes, PlainLoader, DltRows]
 NOT_RUN: list[tuple[str, str]] = [
     (
