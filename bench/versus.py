@@ -110,6 +110,9 @@ class System(ABC):
     def kill(self) -> None:
         """End it by SIGKILL. It is started again."""
 
+    def restart_if_ended(self) -> None:  # noqa: B027 - a function is replaced when it is invoked
+        """Start it again if it has ended by itself, as a supervisor would."""
+
     @abstractmethod
     def stop(self) -> None:
         """End it for good."""
@@ -219,11 +222,16 @@ class Program(System):
             )
 
     def kill(self) -> None:
-        self.before = self.cpu()
+        with suppress(BenchError):
+            self.before = self.cpu()
         with suppress(ProcessLookupError):
             os.killpg(self.child.pid, signal.SIGKILL)
         self.child.wait()
         self._spawn()
+
+    def restart_if_ended(self) -> None:
+        if self.child.poll() is not None:
+            self._spawn()
 
     def stop(self) -> None:
         end(self.child)
@@ -649,6 +657,8 @@ def kill_rounds(kinds: list[type[System]], place: Place, rounds: int, name: str)
         done = Counter[str]()
         while min(done[system.label] for system in systems) < rounds:
             time.sleep(random.uniform(0.2, place.size(3, 1)))
+            for system in systems:
+                system.restart_if_ended()
             system = random.choice([one for one in systems if done[one.label] < rounds])
             with suppress(BenchError):
                 system.kill()
@@ -661,6 +671,7 @@ def kill_rounds(kinds: list[type[System]], place: Place, rounds: int, name: str)
             counts, still, patience = system.ids(), time.monotonic(), place.size(60, 10)
             while set(counts) < expected and time.monotonic() - still < patience:
                 time.sleep(0.5)
+                system.restart_if_ended()
                 if (now := system.ids()) != counts:
                     counts, still = now, time.monotonic()
             found[system.name] = {
