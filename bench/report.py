@@ -25,7 +25,7 @@ def newest() -> dict[str, Any]:
     """Return the newest result of all rows of `make bench`."""
     paths = sorted(RESULTS.glob("bench-*.json"))
     if not paths:
-        raise BenchError("there is no result whose rows can be replaced: run make bench without --rows first")
+        raise BenchError("bench/results has no earlier result: run make bench without --rows first")
     return json.loads(paths[-1].read_text())
 
 

@@ -75,7 +75,7 @@ class Figure:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the goal is met; `None` if there is no goal or nothing was measured."""
+        """Whether the goal is met; `None` without a goal or a measured value."""
         if self.value is None or (self.at_most is None and self.at_least is None):
             return None
         below = self.at_most is None or self.value <= self.at_most

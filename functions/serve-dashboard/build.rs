@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(fs::write(out.join("page.rs"), table)?)
 }
 
-/// The files below `folder`, in the order of their names; none if there is no such folder.
+/// The files below `folder`, in the order of their names; none if the folder does not exist.
 fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -71,7 +71,7 @@ impl Google {
         Err(failed)
     }
 
-    /// Forgets the token, because it was refused or there is none. Google's library keeps a temporary error as long as
+    /// Forgets the token that was refused or could not be had. Google's library keeps a temporary error as long as
     /// a token, and a permanent one for ever, even if the permission is granted later. It also measures a token's age
     /// by a clock that may stop while a function is frozen.
     pub fn renew(&self) {

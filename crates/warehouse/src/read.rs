@@ -19,8 +19,8 @@ const WAIT: Duration = Duration::from_secs(2);
 const TABLE: &str = "the query for a table's last change";
 
 impl Warehouse {
-    /// When the table of the layer (`""`, `"_silver"`) was last changed. The request is free of charge. `None` if there
-    /// is no such table, or if it was not changed since it was created. A stand-in that does not keep this time
+    /// When the table of the layer (`""`, `"_silver"`) was last changed. The request is free of charge. `None` if the
+    /// table does not exist, or if it was not changed since it was created. A stand-in that does not keep this time
     /// (bqemulator 1.4.0) always reports the latter.
     ///
     /// # Errors

@@ -119,7 +119,7 @@ impl Warehouse {
     }
 }
 
-/// The first and the last day of the keys; `None` if there are no keys.
+/// The first and the last day of the keys; `None` without keys.
 fn days(keys: &[&ArchiveKey]) -> Option<[Parameter; 2]> {
     let dates = keys.iter().map(|key| key.fetched_date());
     let (first, last) = (dates.clone().min()?, dates.max()?);

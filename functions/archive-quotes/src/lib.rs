@@ -144,7 +144,7 @@ pub enum ArchiveError {
         /// The bucket's error.
         source: StoreError,
     },
-    /// There is no free key for a batch.
+    /// All keys that a batch may have are taken.
     #[error("no key is free for the records {at}: {key} and the {MOST_TAKEN} keys before it are taken")]
     NoKey {
         /// The batch's first and last offset.

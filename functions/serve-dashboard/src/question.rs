@@ -49,7 +49,7 @@ pub struct Context {
     /// The flow's own figures, if it serves them.
     pub flow: Option<Flow>,
     pub stale_after: SignedDuration,
-    /// How much faster than the market a recording is replayed; `None` if there is no recording.
+    /// How much faster than the market a recording is replayed; `None` without a recording.
     pub recording_speed: Option<f64>,
 }
 

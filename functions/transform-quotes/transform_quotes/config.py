@@ -26,7 +26,7 @@ class Config:
     """The function's settings. Variables that dbt's profile reads itself are only checked here.
 
     `endpoint` is the stand-in's URL, None for Google's own API. `parsed_path` contains what dbt parsed when the image
-    was built, None if there is none. `variables` are dbt's. At most one of the credentials is set.
+    was built, None if absent. `variables` are dbt's. At most one of the credentials is set.
     """
 
     project_dir: Path
@@ -67,7 +67,7 @@ class Config:
             if url.scheme not in ("http", "https") or not url.hostname:
                 problems.append(f"BIGQUERY_ENDPOINT must be an http(s) URL, got {endpoint!r}")
 
-        # There is no default in the cloud: if the variable were forgotten, queries would be sent to another project.
+        # The cloud has no default: if the variable were forgotten, queries would be sent to another project.
         project = r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]"
         check("BIGQUERY_PROJECT", "quoteflow-local" if endpoint else "", project, "a Google Cloud project id")
         check("BIGQUERY_DATASET", "stock", r"\w{1,1017}", "a dataset id")

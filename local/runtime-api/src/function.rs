@@ -70,7 +70,7 @@ impl Function {
         answer.await.unwrap_or(Err(InvokeError::Stopped))
     }
 
-    /// Starts the process if there is none, so that the next invocation need not wait for its start. If it cannot be
+    /// Starts the process if none is running, so that the next invocation need not wait for its start. If it cannot be
     /// started, that invocation fails with the reason.
     pub fn warm(&self) {
         let _ = self.requests.send(Request::Warm);

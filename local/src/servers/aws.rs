@@ -41,7 +41,7 @@ pub(crate) struct CloudWatch {
 }
 
 impl CloudWatch {
-    /// The sum of a metric of each function in `AWS/Lambda` from `since` until now; 0 if there is no value.
+    /// The sum of a metric of each function in `AWS/Lambda` from `since` until now; 0 without a value.
     pub(crate) async fn sums<const N: usize>(
         &self,
         metric: &str,

@@ -124,7 +124,7 @@ impl Question for SnapshotQuestion {
 }
 
 impl SnapshotQuestion {
-    /// The candles of the shown symbol, which is noted in `shown`; none if there is no symbol.
+    /// The candles of the shown symbol, which is noted in `shown`; none without a symbol.
     async fn candles(
         &self,
         context: &Context,
