@@ -9,6 +9,8 @@ AT_ONCE ?= 2
 # Those that mostly wait come beside those that compute.
 TESTS := test-flow test-infra test-dbt test-transform test-faults test-runs test-rust test-web test-stack test-bench
 WEB := dashboards/web
+# Lambda's name for this machine's architecture.
+ARCH := $(patsubst aarch64,arm64,$(shell uname -m))
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(WEB)
 # Runs verbs beside each other, with BUILT set: then they do not build what they stand on once more.
 PARTS := $(PYTHON) setup/parts.py
@@ -193,7 +195,10 @@ bench: package build bench/.venv/.locked ## Measure how fast it is, as packaged,
 	@cargo build --locked --quiet --workspace --example statements
 	@$(BIN)/python bench/bench.py $(ARGS)
 
-versus: package build bench/.venv/.locked ## Measure it beside what one would take in its place, into docs/PERFORMANCE.md
+# Only what it measures is built: two functions, and the broker.
+versus: setup $(VENV)/.packaging bench/.venv/.locked ## Measure it beside what one would take in its place, into docs/PERFORMANCE.md
+	@$(BIN)/python packaging/package.py --function archive-quotes --function load-quotes --arch $(ARCH)
+	@cargo build --locked -p broker --bin kafka-broker
 	@$(BIN)/python bench/versus.py $(ARGS)
 
 test-bench: setup build web ## Run make bench and make versus in their short form: seconds, no limits

@@ -414,10 +414,10 @@ class Executables:
     zips: dict[str, Path] = field(default_factory=dict)
 
     @classmethod
-    def packaged(cls, folder: Path) -> Executables:
-        """Unpack the zips that `make package` has built for this machine into `folder`."""
+    def packaged(cls, folder: Path, names: Sequence[str] = FUNCTIONS) -> Executables:
+        """Unpack the zips of these functions, which `make package` has built for this machine, into `folder`."""
         arch = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-        zips = {name: ROOT / "target" / "package" / arch / f"{name}.zip" for name in FUNCTIONS}
+        zips = {name: ROOT / "target" / "package" / arch / f"{name}.zip" for name in names}
         if missing := [str(path) for path in zips.values() if not path.exists()]:
             raise BenchError(f"missing: {', '.join(missing)}; run: make package")
         functions = {}
@@ -428,8 +428,6 @@ class Executables:
                 functions[name].write_bytes(archive.read("bootstrap"))
             functions[name].chmod(0o755)
         examples = ROOT / "target" / "package" / ".examples"
-        if not examples.exists():
-            raise BenchError(f"missing: {examples}; run: make bench")
         return cls(functions, ROOT / "target" / "debug", examples, "release, as packaged", zips)
 
     @classmethod

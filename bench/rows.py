@@ -898,7 +898,7 @@ def row_7_flow(bench: Bench) -> Iterator[Figure]:
             wait_until(lambda report=report: report()["latency_ms"].get("gold_row"), "quote in gold", 300, 0.5)
             clients = Clients.of(report())
             sent = produce_at(rate, seconds, clients.kafka)
-            yield from flow_figures(rate, seconds, report, clients, sent, first, bench.size(180, 30))
+            yield from flow_figures(rate, seconds, report, clients, sent, first, bench.size(60, 30))
 
 
 def produce_at(rate: int, seconds: int, address: str) -> set[str]:

@@ -746,7 +746,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="quoteflow-versus-") as name:
         folder = Path(name)
         try:
-            programs = Executables.of_tests() if options.short else Executables.packaged(folder)
+            functions = [one.executable for one in OBJECTS + ROWS if issubclass(one, Lambda)]
+            programs = Executables.of_tests() if options.short else Executables.packaged(folder, functions)
         except BenchError as error:
             sys.exit(f"error: {error}")
         for kind, kinds in (("objects", OBJECTS), ("rows", ROWS)):

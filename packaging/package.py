@@ -72,20 +72,20 @@ def run(command: list[str]) -> None:
         sys.exit(code)
 
 
-def build(arch: str, features: list[str]) -> dict[str, Path]:
-    """Compile every function for `arch` with `features`; return the executables by function."""
-    names = functions()
+def build(arch: str, names: list[str], features: list[str]) -> dict[str, Path]:
+    """Compile these functions for `arch` with `features`; return the executables by function."""
     out = PACKAGES / ".bin" / arch
     run(command(arch, names, features, out))
     return {name: out / name / "bootstrap" for name in names}
 
 
 def command(arch: str, packages: list[str], features: list[str], out: Path) -> list[str]:
-    """Return the command that compiles `packages` for `arch` with `features` into `out`."""
+    """Return the command that compiles `packages` for `arch`, with those of `features` that are theirs, into `out`."""
     arguments = ["cargo", "lambda", "build", "--release", "--locked", "--target", TRIPLES[arch]]
     # Its own optimizations abort on a panic: the process would end without a report to Lambda. Cargo.toml has ours.
     arguments += ["--disable-optimizations"]
     arguments += [argument for name in packages for argument in ("--package", name)]
+    features = [feature for feature in features if feature.partition("/")[0] in packages]
     return [*arguments, "--features", ",".join(features), "--lambda-dir", str(out)]
 
 
@@ -160,6 +160,7 @@ def main() -> None:
     """Build everything and print the sizes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", choices=TRIPLES, action="append", help="only this (default: all that can be built)")
+    parser.add_argument("--function", choices=functions(), action="append", help="only this one's zip (default: all)")
     parser.add_argument("--otel", action="store_true", help="let the functions export spans by OTLP: larger zips")
     parser.add_argument("--example", action="append", help="compile this example instead, for this machine")
     options = parser.parse_args()
@@ -167,6 +168,7 @@ def main() -> None:
         build_examples(options.example)
         return
     wanted = options.arch
+    names = options.function or functions()
     features = FEATURES + (OTEL_FEATURES if options.otel else [])
     installed = installed_triples()
     for arch, triple in TRIPLES.items():
@@ -180,12 +182,13 @@ def main() -> None:
     for arch, triple in TRIPLES.items():
         if triple not in installed or (wanted and arch not in wanted):
             continue
-        for name, executable in build(arch, features).items():
+        for name, executable in build(arch, names, features).items():
             package = PACKAGES / arch / f"{name}.zip"
             write_zip(executable, package)
             sizes.append((str(package.relative_to(ROOT)), package.stat().st_size, executable.stat().st_size))
-    context = PACKAGES / "transform-quotes"
-    sizes.append((str(context.relative_to(ROOT)), write_image_context(context), None))
+    if not options.function:
+        context = PACKAGES / "transform-quotes"
+        sizes.append((str(context.relative_to(ROOT)), write_image_context(context), None))
 
     width = max(len(path) for path, _, _ in sizes)
     print(f"\n{'package':{width}}  {'MB':>6}  {'unpacked':>8}")

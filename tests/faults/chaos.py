@@ -6,6 +6,8 @@ make chaos ARGS="--seed 1 --seconds 180"
 import argparse
 import random
 import shutil
+import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +21,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="decides the faults and their order")
     parser.add_argument("--seconds", type=float, default=180, help="how long faults are injected (default 180)")
     options = parser.parse_args()
+    # So that the servers end with this process. What can be looked at stays.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     chance = random.Random(options.seed)  # noqa: S311 - a seeded sequence
     # What failed can be looked at: the folder is removed after a success only.
     directory = Path(tempfile.mkdtemp(prefix="chaos-"))

@@ -441,6 +441,10 @@ class Stores:
             S3_DATA_DIR=str(self.directory / "s3"),
             PERSIST_STATE="1",
             STATE_DIR=str(self.directory / "aws"),
+            # AWS retries a failed event after a minute, with the function's present variables. The stand-in retries it
+            # after a second with its old variables, in a process that then serves later events, too.
+            LAMBDA_ASYNC_RETRY_BASE_SECONDS="60",
+            LAMBDA_ASYNC_RETRY_MAX_SECONDS="60",
         )
 
     def start_bigquery(self) -> None:
