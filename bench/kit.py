@@ -474,7 +474,7 @@ def s3_server(folder: Path, *, stand_in: bool = False) -> Iterator[S3]:
         data.mkdir(parents=True)
         options = dict(zip(("-s3.port", "-master.port", "-volume.port", "-filer.port"), ports, strict=True))
         grpc = {f"{name}.grpc": free_port() for name in options}
-        # A bucket takes seven volumes, and `make versus` has some thirty buckets.
+        # A bucket takes seven volumes, and `make versus` has some twenty buckets.
         command = [weed, "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-volume.max=1000"]
         command += [f"{name}={port}" for name, port in (options | grpc).items()]
         server = process(command, folder / "seaweedfs-run")

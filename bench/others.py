@@ -34,7 +34,7 @@ def quix_objects(bootstrap: str, topic: str, group: str, s3_url: str, bucket: st
 
     # https://quix.io/docs/quix-streams/connectors/sinks/amazon-s3-sink.html: rarer commits, larger files, compressed.
     is_tuned = kind == "throughput"
-    app = application(bootstrap, group, **({"commit_every": 10_000, "commit_interval": 30.0} if is_tuned else {}))
+    app = application(bootstrap, group, **({"commit_every": 10_000, "commit_interval": 10.0} if is_tuned else {}))
     sink = S3FileSink(
         bucket=bucket,
         aws_access_key_id="bench",

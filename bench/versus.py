@@ -26,7 +26,7 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -411,7 +411,7 @@ class QuixObjects(Program, ToBucket):
 class QuixObjectsTuned(QuixObjects):
     """quixstreams' S3 file sink for throughput."""
 
-    name = "quixstreams 3.28.1, S3FileSink, rarer commits, gzip"
+    name = "quixstreams 3.28.1, S3FileSink, commits each 10 s, gzip"
     kind = "throughput"
 
 
@@ -568,30 +568,34 @@ class Source:
 
 
 def measure_cpu(
-    make: Callable[[str, str], System], place: Place, size: int, count: int, label: str
-) -> dict[str, float]:
-    """Send a system `count` quotes at once. Return records a CPU second, without its start, and its memory."""
+    make: Callable[[str, str], System], place: Place, sizes: Iterable[int], count: int, label: str
+) -> Iterator[tuple[str, float]]:
+    """Send a system `count` quotes of each size at once. Yield records a CPU second without its start, and its memory."""
     topic = f"{label}-topic"
     system = make(topic, label)
     system.prepare()
     # The first records show that it is running. The CPU seconds until then are its start.
-    Source(place, topic, [system]).send(quotes(50, size=size, since=1_700_000_000))
+    Source(place, topic, [system]).send(quotes(50, size=250, since=1_700_000_000))
     system.start()
     try:
-        wait_until(lambda: len(system.ids()) >= 50, f"record of {system.name}", pause=0.3)
-        before = system.cpu()
+        expected = 50
+        wait_until(lambda: len(system.ids()) >= expected, f"record of {system.name}", pause=0.3)
         source = Source(place, topic, [system])
-        messages = quotes(count, size=size, since=1_700_100_000)
-        for first in range(0, count, 500):
-            source.send(messages[first : first + 500])
-        # Polled seldom, because polling slows the store.
-        wait_until(lambda: len(system.ids()) >= 50 + count, f"last record of {system.name}", patience=240, pause=1)
-        return {"records_a_cpu_second": count / (system.cpu() - before), "memory_mb": system.memory()}
+        for number, size in enumerate(sizes, 1):
+            before = system.cpu()
+            messages = quotes(count, size=size, since=1_700_000_000 + number * 100_000)
+            for first in range(0, count, 500):
+                source.send(messages[first : first + 500])
+            expected += count
+            # Polled seldom, because polling slows the store.
+            wait_until(lambda: len(system.ids()) >= expected, f"last record of {system.name}", patience=240, pause=1)
+            yield f"cpu_{size}", count / (system.cpu() - before)
+        yield "memory_mb", system.memory()
     finally:
         system.stop()
 
 
-def measure_latency(make: Callable[[str, str], System], place: Place, label: str) -> dict[str, float]:
+def measure_latency(make: Callable[[str, str], System], place: Place, label: str) -> Iterator[tuple[str, float]]:
     """Send 10 quotes a second and look for each in the store. The figure includes the time of the look-up."""
     topic = f"{label}-topic"
     system = make(topic, label)
@@ -602,7 +606,7 @@ def measure_latency(make: Callable[[str, str], System], place: Place, label: str
     try:
         wait_until(lambda: len(system.ids()) >= 5, f"record of {system.name}", pause=0.3)
         source.sent.clear()
-        count = place.size(150, 5)
+        count = 150
         came: dict[str, float] = {}
 
         def send() -> None:
@@ -624,7 +628,8 @@ def measure_latency(make: Callable[[str, str], System], place: Place, label: str
         if len(came) < count:
             raise BenchError(f"{count - len(came)} of {count} records of {system.name} are missing after two minutes")
         took = [(at - source.sent[quote_id]) * 1000 for quote_id, at in came.items()]
-        return {"p50_ms": percentile(took, 0.5), "p99_ms": percentile(took, 0.99)}
+        yield "p50_ms", percentile(took, 0.5)
+        yield "p99_ms", percentile(took, 0.99)
     finally:
         system.stop()
 
@@ -656,7 +661,7 @@ def kill_rounds(kinds: list[type[System]], place: Place, rounds: int, name: str)
         time.sleep(place.size(15, 5))
         done = Counter[str]()
         while min(done[system.label] for system in systems) < rounds:
-            time.sleep(random.uniform(0.2, place.size(3, 1)))
+            time.sleep(random.uniform(0.2, place.size(2, 1)))
             for system in systems:
                 system.restart_if_ended()
             system = random.choice([one for one in systems if done[one.label] < rounds])
@@ -782,8 +787,7 @@ def compare(
     with ExitStack() as stack:
         s3 = stack.enter_context(s3_server(folder, stand_in=short))
         labels = [f"{kind}-{number}" for number in range(len(kinds))]
-        steps = ("c250", "c1200", "lat")
-        topics = [f"{label}-{step}-topic:3" for label in labels for step in steps] + [f"{kind}-kill:3"]
+        topics = [f"{label}-{step}-topic:3" for label in labels for step in ("cpu", "lat")] + [f"{kind}-kill:3"]
         address = stack.enter_context(kafka(programs.programs, folder, " ".join(topics)))
         big = stack.enter_context(bigquery_server(folder))
         place = Place(folder, programs, s3, address, big, short=short)
@@ -811,28 +815,20 @@ def measure(one: dict[str, Any], system: type[System], place: Place, label: str)
     count = place.size(3000 if one["kind"] == "objects" else 2000, 50)
     # One load a file is so slow that fewer files give the same result.
     count = min(count, 150) if system is PlainLoader else count
-    steps: dict[str, Callable[[], dict[str, float]]] = {
-        "250 B": lambda: measure_cpu(make, place, 250, count, f"{label}-c250"),
-        "1.2 kB": lambda: measure_cpu(make, place, 1200, count, f"{label}-c1200"),
-        "latency": lambda: measure_latency(make, place, f"{label}-lat"),
-    }
-    for step, measured in list(steps.items())[: 1 if place.short else None]:
+    sizes = (250,) if place.short else (250, 1200)
+    steps: dict[str, Iterator[tuple[str, float]]] = {"CPU": measure_cpu(make, place, sizes, count, f"{label}-cpu")}
+    if not place.short:
+        steps["latency"] = measure_latency(make, place, f"{label}-lat")
+    for step, measured in steps.items():
         try:
-            figures = measured()
+            for name, value in measured:
+                one[name] = value
+                print(f"{one['system']}: {name} {report.number(value)}", flush=True)
         except Exception as error:
             if not isinstance(error, BenchError):
                 traceback.print_exc()
             one["troubles"].append(f"{step}: {error}")
             print(f"{one['system']}: {step}: {error}", flush=True)
-            continue
-        if step == "250 B":
-            one |= {"cpu_250": figures["records_a_cpu_second"], "memory_mb": figures["memory_mb"]}
-        elif step == "1.2 kB":
-            one["cpu_1200"] = figures["records_a_cpu_second"]
-        else:
-            one |= figures
-        told = ", ".join(f"{name} {report.number(value)}" for name, value in figures.items())
-        print(f"{one['system']}: {step}: {told}", flush=True)
 
 
 if __name__ == "__main__":
