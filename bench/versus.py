@@ -570,7 +570,7 @@ class Source:
 def measure_cpu(
     make: Callable[[str, str], System], place: Place, sizes: Iterable[int], count: int, label: str
 ) -> Iterator[tuple[str, float]]:
-    """Send a system `count` quotes of each size at once. Yield records a CPU second without its start, and its memory."""
+    """Send a system `count` quotes of each size at once. Yield records a CPU second after its start, and its memory."""
     topic = f"{label}-topic"
     system = make(topic, label)
     system.prepare()
@@ -578,17 +578,16 @@ def measure_cpu(
     Source(place, topic, [system]).send(quotes(50, size=250, since=1_700_000_000))
     system.start()
     try:
-        expected = 50
-        wait_until(lambda: len(system.ids()) >= expected, f"record of {system.name}", pause=0.3)
+        wait_until(lambda: len(system.ids()) >= 50, f"record of {system.name}", pause=0.3)
         source = Source(place, topic, [system])
         for number, size in enumerate(sizes, 1):
             before = system.cpu()
             messages = quotes(count, size=size, since=1_700_000_000 + number * 100_000)
             for first in range(0, count, 500):
                 source.send(messages[first : first + 500])
-            expected += count
             # Polled seldom, because polling slows the store.
-            wait_until(lambda: len(system.ids()) >= expected, f"last record of {system.name}", patience=240, pause=1)
+            come = lambda total=50 + number * count: len(system.ids()) >= total  # noqa: E731
+            wait_until(come, f"last record of {system.name}", patience=240, pause=1)
             yield f"cpu_{size}", count / (system.cpu() - before)
         yield "memory_mb", system.memory()
     finally:
