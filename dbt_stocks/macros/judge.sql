@@ -17,8 +17,8 @@ WITH typed AS (
     WHERE {{ condition }}
 )
 
--- Each rule looks at this one row, so a quote is judged alike whenever and in whatever order it is loaded. The clock counts only
--- for a quote whose load is said to be in the future, too: see verdict_is_final.
+-- Each rule uses only this row, so the verdict does not depend on when and in which order quotes are loaded. The clock matters
+-- only if a quote's load time is in the future, too: see verdict_is_final.
 SELECT
     * EXCEPT (lacks_id, latest_now, latest_loaded),
     DATETIME(market_time_utc, 'America/New_York') AS market_time_us,

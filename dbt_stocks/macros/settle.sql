@@ -46,7 +46,8 @@ SELECT ARRAY_AGG(PARSE_DATE('%Y%m%d', partition_id))
 FROM `{{ target.project }}`.{{ target.dataset }}.INFORMATION_SCHEMA.PARTITIONS
 WHERE
     table_name = 'bronze_stock_quotes_raw'
-    -- Not __NULL__ and its like: a day is told in digits. Not loaded_since: bqemulator knows no variable here.
+    -- A day's id begins with a digit; this leaves out __NULL__ and the like. bqemulator accepts no variable here, so loaded_since is
+    -- not used.
     AND partition_id < 'A'
     AND last_modified_time >= ({{ since }})
 {%- else -%}

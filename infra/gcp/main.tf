@@ -54,8 +54,8 @@ resource "time_sleep" "apis" {
   depends_on = [google_project_service.this]
 }
 
-# The bill's ceiling: what each account may read in a day, whoever opens the public page how often. BigQuery refuses what
-# is above until midnight in California.
+# The bill's ceiling: how much each account may read in a day, however often the public page is opened. Above it BigQuery
+# refuses each query until midnight in California.
 resource "google_cloud_quotas_quota_preference" "reads" {
   count = var.daily_read_gib_per_account == null ? 0 : 1
 

@@ -72,7 +72,7 @@ def seen(new_data_dir: Callable[[str], Path]) -> Seen:
             with clients.producer() as producer:
                 for value in (HOSTILE[0], HOSTILE[1], FOREIGN, HOSTILE[2]):
                     producer.send(TOPIC, key=b"AAPL", value=value, partition=partition).get(10)
-            # Good ones come behind them, and then none any more: only so can the stores be compared.
+            # Good ones follow, and then no others: the stores can be compared only when nothing changes.
             enough = server.served + 2 * len(SYMBOLS)
             wait_until(lambda: server.served >= enough, "quotes behind the hostile ones")
             with server.lock:

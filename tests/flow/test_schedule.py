@@ -15,7 +15,7 @@ SYMBOL = "AAPL"
 INTERVAL_SECONDS = 1
 # A poll between two offsets may count for either, at each of two gaps.
 ROUNDED = 2
-# How long a minute of polls may go on after a late beginning, and its log.
+# How long a minute of polls, and its log, may take after a late beginning.
 LIMIT_SECONDS = 200
 
 
@@ -69,5 +69,5 @@ def test_a_scheduler_that_is_late_once_loses_no_poll_that_is_not_counted(
             flow.interrupt()
     assert gone >= 5, "the scheduler was not late"
     assert abs(missed(report)["late"] - gone) <= ROUNDED, (missed(report), gone)
-    # Once it was late, and not again in the minute after.
+    # It was late once. In the next minute it was not.
     assert lost([at for at in seen if at > late + 62]) < 10, seen

@@ -70,7 +70,7 @@ MUTATIONS = (
         r'      \{ actions = \["sqs:DeleteMessage", [^\n]*archived_queue\.arn\] \},\n',
         "",
     ),
-    # The review took ListBucket of the quarantine, which only the removed destination of the trigger needed.
+    # The reviewed version also had ListBucket of the quarantine, for a destination of the trigger that was removed.
     Mutation(
         "archive-quotes may not write to the quarantine",
         ROOT,

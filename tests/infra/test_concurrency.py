@@ -51,7 +51,7 @@ class Day:
         self.service.at(moment, lambda: self.service.invoke_event(self.functions[name], event))
 
     def _fetch(self, minute: int, now: float) -> float:
-        # What is over by then polls nothing; otherwise from the next offset on, ten polls.
+        # An event whose minute is over polls nothing. Otherwise it polls from the next offset on, ten times.
         if now >= (minute + 1) * MINUTE:
             return 0.5
         for poll, _ in itertools.product(range(POLLS_A_MINUTE), range(SYMBOLS)):

@@ -83,7 +83,7 @@ def test_checkov_passes_and_read_every_file(findings: dict) -> None:
         f"{one['check_id']} {one['resource']} {one['check_name']}" for one in findings["results"]["failed_checks"]
     ]
     assert failed == []
-    # A file that it cannot read is one that it did not check.
+    # Checkov skips a file that it cannot read.
     assert findings["results"]["parsing_errors"] == []
     assert findings["summary"]["passed"] > 150
 

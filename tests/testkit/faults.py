@@ -37,9 +37,9 @@ from testkit.flow import (
 KEY = "fault-tests"
 # A message that load-quotes did not acknowledge is delivered again after this time. In `quoteflow` it is a minute.
 VISIBILITY_SECONDS = 15
-# A fault may cost a message several of these times, and the stand-in gives load-quotes 10 messages at once.
+# A message may be delivered several times because of a fault, and the stand-in gives load-quotes 10 messages at once.
 HEALED_SECONDS = 600
-# A function invoked by a killed run continues for its 90 s, with invalid addresses. The next event is a minute later.
+# When a killed run starts again, the minute's polls may be lost, and the next event is a minute later.
 INVOKED_SECONDS = 240
 
 

@@ -157,7 +157,7 @@ def test_without_any_figures_an_outage_shows_nothing_but_itself(api: FakeApi, op
     api.unavailable = True
     page = open_page(api.url, color_scheme="dark")
     expect(page.locator(".notice")).to_contain_text("There are no figures to show.")
-    # The server does answer: that it may not run would be a wrong hint.
+    # The server answers, so a hint that it may not be running would be wrong.
     expect(page.locator(".notice")).not_to_contain_text("make local")
     expect(page.locator("main .panel")).to_have_count(0)
     top = page.locator(".top").bounding_box() or {}

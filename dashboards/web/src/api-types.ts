@@ -180,7 +180,7 @@ export interface components {
             quotes: number;
             /** @description The candle's key: a date for 1d, epoch seconds for the others. */
             time: string | number;
-            /** @description Mean of the prices observed on the candle's New York date, for intervals below a day up to the candle's end; null where it is not known. In the instrument's currency. */
+            /** @description Mean of the prices observed on the candle's New York date, for intervals below a day up to the candle's end; null if unknown. In the instrument's currency. */
             trend: number | null;
         };
         /** @description A symbol's candles, oldest first. */
@@ -190,7 +190,7 @@ export interface components {
             /** @description The latest candle's day; null without candles. */
             day: components["schemas"]["Day"] | null;
             interval: components["schemas"]["Interval"];
-            /** @description The range that is shown; null where an interval alone was asked for. */
+            /** @description The range that is shown; null if only an interval was requested. */
             range: components["schemas"]["Range"] | null;
             symbol: components["schemas"]["Symbol"];
         };
@@ -201,7 +201,7 @@ export interface components {
              * @description New York date.
              */
             date: string;
-            /** @description Mean of the day's observed prices; null where it is not known. In the instrument's currency. */
+            /** @description Mean of the day's observed prices; null if unknown. In the instrument's currency. */
             trend_line: number | null;
         };
         /** @description How fresh the warehouse is. */
@@ -221,7 +221,7 @@ export interface components {
         };
         /** @description One quote. */
         HistoryPoint: {
-            /** @description Change since the previous close in percent; null where the source gives none. */
+            /** @description Change since the previous close in percent; null if the source has none. */
             change_percent: number | null;
             /**
              * Format: date-time
@@ -238,9 +238,9 @@ export interface components {
         Interval: "1m" | "5m" | "15m" | "1h" | "1d";
         /** @description A symbol's latest quote by the time it was fetched. */
         Kpi: {
-            /** @description Price less the previous close, in the instrument's currency; null where the source gives none. */
+            /** @description Price less the previous close, in the instrument's currency; null if the source has none. */
             change: number | null;
-            /** @description Change in percent of the previous close; null where the source gives none. */
+            /** @description Change in percent of the previous close; null if the source has none. */
             change_percent: number | null;
             /** @description Highest price of the day, in the instrument's currency; 0 is unknown. */
             day_high: number;
@@ -268,7 +268,7 @@ export interface components {
              * @example 2019-02-15T15:59:58
              */
             market_time_us: string;
-            /** @description The previous trading day's last price, in the instrument's currency; null where it is not known. */
+            /** @description The previous trading day's last price, in the instrument's currency; null if unknown. */
             prev_close: number | null;
             /** @description Price of the latest trade. In the instrument's currency. */
             price: number;
@@ -419,37 +419,37 @@ export interface components {
         Symbol: string;
         /** @description The state of one symbol's quotes. */
         SymbolHealth: {
-            /** @description Age of that quote now, in whole seconds; null where it is not known. A snapshot leaves it out. */
+            /** @description Age of that quote now, in whole seconds; null if unknown. A snapshot leaves it out. */
             freshness_seconds?: number | null;
             /**
              * Format: date-time
-             * @description When its latest valid quote was fetched; of a symbol that never had one, its latest quote; null where it is not known. RFC 3339, UTC.
+             * @description When its latest valid quote was fetched; of a symbol that never had one, its latest quote; null if unknown. RFC 3339, UTC.
              */
             last_fetched_at: string | null;
             /**
              * Format: date-time
-             * @description When that quote was loaded into bronze; null where it has no valid one. RFC 3339, UTC.
+             * @description When that quote was loaded into bronze; null if it has no valid one. RFC 3339, UTC.
              */
             last_loaded_at: string | null;
             /**
              * Format: date-time
-             * @description When that quote's price was traded; null where it has no valid one. RFC 3339, UTC.
+             * @description When that quote's price was traded; null if it has no valid one. RFC 3339, UTC.
              */
             last_market_time: string | null;
-            /** @description Quotes a minute over the latest minutes; null where it is not known. */
+            /** @description Quotes a minute over the latest minutes; null if unknown. */
             quotes_per_minute: number | null;
             /** @description Why the status is unknown; else null. */
             reason: string | null;
-            /** @description Share of its latest quotes that broke a rule, from 0 to 1; null where there are none. */
+            /** @description Share of its latest quotes that broke a rule, from 0 to 1; null if there are none. */
             rejected_share: number | null;
             status: components["schemas"]["Status"];
             symbol: components["schemas"]["Symbol"];
         };
         /** @description A symbol's latest New York date that has quotes. */
         Tile: {
-            /** @description Mean of the day's observed prices, in the instrument's currency; null where it is not known. */
+            /** @description Mean of the day's observed prices, in the instrument's currency; null if unknown. */
             avg_price: number | null;
-            /** @description Change since the previous close in percent; null where it is not known. */
+            /** @description Change since the previous close in percent; null if unknown. */
             change_percent: number | null;
             /**
              * Format: date
@@ -458,10 +458,10 @@ export interface components {
             date: string;
             /** @description The day's latest price. In the instrument's currency. */
             price: number;
-            /** @description Volatility divided by the mean of the same prices; no unit; null where it is not known. */
+            /** @description Volatility divided by the mean of the same prices; no unit; null if unknown. */
             relative_volatility: number | null;
             symbol: components["schemas"]["Symbol"];
-            /** @description Population standard deviation of the prices observed over the latest days (dbt's variable says how many), in the instrument's currency; null where it is not known. */
+            /** @description Population standard deviation of the prices observed over the latest days (dbt's variable says how many), in the instrument's currency; null if unknown. */
             volatility: number | null;
         };
         /** @description Each symbol's day change and volatility. */

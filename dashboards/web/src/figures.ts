@@ -72,7 +72,7 @@ export function useFigures(asked: AskedFor): [Figures, () => void] {
   const poller = useRef<Poller>(undefined);
   const path = snapshotPath(asked);
 
-  // Not useEffect: it runs later, and until then an answer to the former question would count as one to this.
+  // useEffect would run too late: until then an answer to the last question would be taken for this one's.
   useLayoutEffect(() => {
     const current = new Poller(async (signal) => {
       try {

@@ -21,7 +21,7 @@ export function delayAfter(
 ): number {
   if (failures === 0) {
     const asked = maxAgeSeconds === undefined ? INTERVAL_MS : maxAgeSeconds * 1_000;
-    // A little later, each page at another moment: their answers expire at the same one.
+    // A random delay spreads the pages' requests, because their answers expire at the same moment.
     return Math.min(Math.max(asked, SHORTEST_MS), LONGEST_MS) + 250 * random;
   }
   const backOff = Math.min(1_000 * 2 ** failures, LONGEST_MS) * (0.75 + 0.25 * random);

@@ -23,7 +23,7 @@ sightings AS (
     FROM {{ ref('bronze_symbol_watermarks') }}
 ),
 
--- A time that is still to come says nothing of how old the data is.
+-- A time in the future does not show how old the data is.
 symbols AS (
     SELECT
         symbol,

@@ -400,7 +400,7 @@ impl Run {
         self.outcome.fetched += 1;
         self.outcome.partial += u64::from(quote.completeness() == Completeness::Partial);
         let traded_at = quote.market_time().ok().flatten();
-        // Other markets have hours of their own, which Finnhub does not tell.
+        // Other markets have hours of their own, which Finnhub does not report.
         let untraded_before = self.untraded_before.filter(|_| !quote.symbol().has_exchange());
         let is_untraded =
             traded_at.zip(untraded_before).is_some_and(|(traded_at, before)| traded_at < before);

@@ -117,7 +117,7 @@ impl Pace {
             let free_at = {
                 let now = Instant::now();
                 let mut state = lock(&self.state);
-                // What is left for retries is not waited for: others stand behind in the queue.
+                // A retry without budget is given up at once: to wait for budget would delay the symbols behind it.
                 if now >= until || (which == Try::Again && state.retries.free_at(now) > now) {
                     return None;
                 }

@@ -64,7 +64,7 @@ impl Cloud {
             "regional_cred_verification_url":
                 "https://sts.{region}.amazonaws.com?Action=GetCallerIdentity&Version=2011-06-15",
             // As `gcloud iam workload-identity-pools create-cred-config --aws --enable-imdsv2` writes them. Lambda
-            // has no such service: whoever asks it waits in vain.
+            // has no such service, so a request to it would time out.
             "region_url": "http://127.0.0.1:1/placement", "url": "http://127.0.0.1:1/credentials",
             "imdsv2_session_token_url": "http://127.0.0.1:1/token",
         });

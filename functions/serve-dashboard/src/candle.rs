@@ -25,7 +25,7 @@ pub struct Candle {
     /// Last price observed. In the instrument's currency.
     pub close: f64,
     /// Mean of the prices observed on the candle's New York date, for intervals below a day up to the candle's end;
-    /// null where it is not known. In the instrument's currency.
+    /// null if unknown. In the instrument's currency.
     pub trend: Option<f64>,
     /// How many quotes it is made of.
     pub quotes: u64,

@@ -1,10 +1,10 @@
 # A private bucket: encrypted, versioned, over TLS only.
 
 resource "aws_s3_bucket" "this" {
-  # checkov:skip=CKV_AWS_18:Access logs would outnumber the objects; CloudTrail's data events show who read what, if that is needed
+  # checkov:skip=CKV_AWS_18:Access logs would outnumber the objects; CloudTrail's data events can show who read what
   # checkov:skip=CKV_AWS_144:Objects can be fetched from Kafka again while it keeps them, and bronze has their content
   # checkov:skip=CKV_AWS_145:SSE-S3; a customer-managed key costs a request an object and protects public prices no better
-  # checkov:skip=CKV2_AWS_62:The module's user adds the notification, where the bucket has one
+  # checkov:skip=CKV2_AWS_62:The root module adds the notification, if the bucket has one
   bucket        = var.name
   force_destroy = var.is_destroyed_with_objects
 }

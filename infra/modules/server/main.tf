@@ -1,6 +1,6 @@
-# The cheap way: one small server with Apache Kafka in KRaft mode, which is the way to the internet for fetch-quotes and the
-# trigger's pollers as well, in place of a NAT gateway. While it is away no quotes are fetched; those on its disk, which
-# outlives it, wait. What was archived before is in S3, so there are no snapshots.
+# The cheap way: one small server with Apache Kafka in KRaft mode. It also replaces a NAT gateway for fetch-quotes and the
+# trigger's pollers. While it is down, no quotes are fetched. Its disk outlives it, so quotes that were not archived wait
+# there. Archived quotes are in S3, so the disk needs no snapshots.
 
 locals {
   port = 9092
@@ -191,7 +191,7 @@ resource "aws_instance" "this" {
   iam_instance_profile = aws_iam_instance_profile.this.name
   ebs_optimized        = true
 
-  # A new one would format nothing: the data's volume has its file system.
+  # Safe, because a new server does not format the data's volume if it has a file system.
   user_data_replace_on_change = true
   user_data = templatefile("${path.module}/start.sh", {
     address         = aws_network_interface.this.private_ip

@@ -150,6 +150,6 @@ async fn polls_between_a_run_and_an_event_that_is_sent_again_are_counted() {
     let mut context = Context::default();
     context.deadline = 1000 * epoch();
     let outcome = function.handle(LambdaEvent { payload, context }).await.unwrap();
-    // Due in a minute, and the event of three minutes on is the first to come: two polls of five symbols.
+    // The event is due in a minute, and the first to come is that of three minutes later: two polls of five symbols.
     assert_eq!(outcome.failed.get("late"), Some(&10));
 }

@@ -80,7 +80,7 @@ pub struct CandlesAnswer {
     #[cfg_attr(test, schemars(with = "crate::openapi::Symbol"))]
     pub symbol: Symbol,
     pub interval: Interval,
-    /// The range that is shown; null where an interval alone was asked for.
+    /// The range that is shown; null if only an interval was requested.
     pub range: Option<Range>,
     /// Only buckets with quotes: closed hours have none. Ascending; empty for a symbol without quotes.
     pub candles: Vec<Candle>,
@@ -94,7 +94,7 @@ pub struct CandlesAnswer {
 pub struct Day {
     /// New York date.
     pub date: Date,
-    /// Mean of the day's observed prices; null where it is not known. In the instrument's currency.
+    /// Mean of the day's observed prices; null if unknown. In the instrument's currency.
     #[cfg_attr(test, schemars(extend("exclusiveMinimum" = 0)))]
     pub trend_line: Option<f64>,
 }

@@ -125,20 +125,20 @@ pub struct SymbolHealth {
     status: Status,
     /// Why the status is unknown; else null.
     reason: Option<&'static str>,
-    /// When its latest valid quote was fetched; of a symbol that never had one, its latest quote; null where it is not known.
+    /// When its latest valid quote was fetched; of a symbol that never had one, its latest quote; null if unknown.
     /// RFC 3339, UTC.
     last_fetched_at: Option<Timestamp>,
-    /// When that quote was loaded into bronze; null where it has no valid one. RFC 3339, UTC.
+    /// When that quote was loaded into bronze; null if it has no valid one. RFC 3339, UTC.
     last_loaded_at: Option<Timestamp>,
-    /// When that quote's price was traded; null where it has no valid one. RFC 3339, UTC.
+    /// When that quote's price was traded; null if it has no valid one. RFC 3339, UTC.
     last_market_time: Option<Timestamp>,
-    /// Age of that quote now, in whole seconds; null where it is not known. A snapshot leaves it out.
+    /// Age of that quote now, in whole seconds; null if unknown. A snapshot leaves it out.
     #[serde(skip_serializing_if = "Age::is_left_out")]
     #[cfg_attr(test, schemars(with = "Option<i64>"))]
     freshness_seconds: Age,
-    /// Quotes a minute over the latest minutes; null where it is not known.
+    /// Quotes a minute over the latest minutes; null if unknown.
     quotes_per_minute: Option<f64>,
-    /// Share of its latest quotes that broke a rule, from 0 to 1; null where there are none.
+    /// Share of its latest quotes that broke a rule, from 0 to 1; null if there are none.
     #[cfg_attr(test, schemars(range(max = 1)))]
     rejected_share: Option<f64>,
 }

@@ -40,7 +40,7 @@ pub struct HistoryPoint {
     market_time: Timestamp,
     /// The price. In the instrument's currency.
     price: f64,
-    /// Change since the previous close in percent; null where the source gives none.
+    /// Change since the previous close in percent; null if the source has none.
     change_percent: Option<f64>,
 }
 
@@ -120,8 +120,8 @@ fn first_date(daily: &[Candle], limit: u32) -> Option<Date> {
         quotes += day.quotes;
         quotes >= limit.into()
     });
-    // The dates have fewer than `limit` quotes: a symbol with few quotes a day.
     daily.last()?;
+    // If all dates together have fewer than `limit` quotes, all are read.
     Some(enough.map_or(jiff::civil::date(1, 1, 1), |day| day.date))
 }
 

@@ -34,9 +34,9 @@ pub struct Kpi {
     pub symbol: String,
     /// Price of the latest trade. In the instrument's currency.
     pub price: f64,
-    /// Price less the previous close, in the instrument's currency; null where the source gives none.
+    /// Price less the previous close, in the instrument's currency; null if the source has none.
     pub change: Option<f64>,
-    /// Change in percent of the previous close; null where the source gives none.
+    /// Change in percent of the previous close; null if the source has none.
     pub change_percent: Option<f64>,
     /// Highest price of the day, in the instrument's currency; 0 is unknown.
     pub day_high: f64,
@@ -44,7 +44,7 @@ pub struct Kpi {
     pub day_low: f64,
     /// The day's opening price, in the instrument's currency; 0 is unknown.
     pub day_open: f64,
-    /// The previous trading day's last price, in the instrument's currency; null where it is not known.
+    /// The previous trading day's last price, in the instrument's currency; null if unknown.
     pub prev_close: Option<f64>,
     /// When the price was traded. RFC 3339, UTC.
     pub market_time: Timestamp,

@@ -34,14 +34,14 @@ pub struct Tile {
     date: Date,
     /// The day's latest price. In the instrument's currency.
     price: f64,
-    /// Mean of the day's observed prices, in the instrument's currency; null where it is not known.
+    /// Mean of the day's observed prices, in the instrument's currency; null if unknown.
     avg_price: Option<f64>,
-    /// Change since the previous close in percent; null where it is not known.
+    /// Change since the previous close in percent; null if unknown.
     change_percent: Option<f64>,
     /// Population standard deviation of the prices observed over the latest days (dbt's variable says how many), in the
-    /// instrument's currency; null where it is not known.
+    /// instrument's currency; null if unknown.
     volatility: Option<f64>,
-    /// Volatility divided by the mean of the same prices; no unit; null where it is not known.
+    /// Volatility divided by the mean of the same prices; no unit; null if unknown.
     relative_volatility: Option<f64>,
 }
 
