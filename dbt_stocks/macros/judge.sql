@@ -18,7 +18,7 @@ WITH typed AS (
 )
 
 -- Each rule uses only this row, so the verdict does not depend on when and in which order quotes are loaded. The clock matters
--- only if a quote's load time is in the future, too: see verdict_is_final.
+-- only if the load time of a quote is in the future, too: see verdict_is_final.
 SELECT
     * EXCEPT (lacks_id, latest_now, latest_loaded),
     DATETIME(market_time_utc, 'America/New_York') AS market_time_us,
@@ -45,7 +45,7 @@ SELECT
                 IF(COALESCE(day_open, 0) <= 0, 'missing_open', NULL),
                 -- Finnhub sends 0 for a high or a low that it does not know.
                 IF({{ known('day_high') }} < {{ known('day_low') }}, 'high_below_low', NULL),
-                -- Before any arithmetic: one overflow would fail every symbol's statement.
+                -- Before any arithmetic: one overflow would fail the statement for every symbol.
                 IF(
                     EXISTS (
                         SELECT figure

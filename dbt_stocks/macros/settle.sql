@@ -46,8 +46,8 @@ SELECT ARRAY_AGG(PARSE_DATE('%Y%m%d', partition_id))
 FROM `{{ target.project }}`.{{ target.dataset }}.INFORMATION_SCHEMA.PARTITIONS
 WHERE
     table_name = 'bronze_stock_quotes_raw'
-    -- A day's id begins with a digit; this leaves out __NULL__ and the like. bqemulator accepts no variable here, so loaded_since is
-    -- not used.
+    -- The id of a day begins with a digit; this leaves out __NULL__ and the like. bqemulator accepts no variable here, so
+    -- loaded_since is not used.
     AND partition_id < 'A'
     AND last_modified_time >= ({{ since }})
 {%- else -%}

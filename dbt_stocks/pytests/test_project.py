@@ -56,6 +56,18 @@ def graph(manifest) -> Graph:
     return graph
 
 
+def test_no_comment_in_sql_has_a_quotation_mark():
+    """The stand-in, bqemulator 1.4.0, would take it for a string's beginning, and change decimals in real strings."""
+    comments = [
+        f"{path.relative_to(ROOT)}: {comment}"
+        for folder in ("models", "macros", "tests")
+        for path in sorted((ROOT / "dbt_stocks" / folder).rglob("*.sql"))
+        for comment in re.findall(r"--(?! depends_on:).*", path.read_text())
+    ]
+    assert comments
+    assert [comment for comment in comments if "'" in comment or '"' in comment] == []
+
+
 def test_the_dictionary_is_what_the_manifest_tells(manifest):
     kept = (ROOT / "dbt_stocks" / "DICTIONARY.md").read_text()
     assert kept == dictionary(manifest), "run `make dictionary`"

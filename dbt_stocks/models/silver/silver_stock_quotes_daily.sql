@@ -16,7 +16,7 @@ days AS (
 
 SELECT
     *,
-    -- After a split, Finnhub's previous close is in new shares, and the day before was observed in old ones.
+    -- After a split, the previous close at Finnhub is in new shares, and the day before was observed in old ones.
     IF(
         ABS(prev_close / LAG(close_price) OVER (PARTITION BY symbol ORDER BY market_date) - 1)
         > {{ var('split_gap_percent') }} / 100,
