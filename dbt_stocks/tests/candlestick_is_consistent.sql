@@ -1,4 +1,5 @@
--- The body and the trend line of a candle lie within its wick. A mean of equal prices may differ from them in the last bits.
+-- The body and the trend line of a candle lie within its wick. A mean of equal prices may differ from them in the
+-- last bits.
 SELECT
     symbol,
     candle_date
