@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -270,7 +271,16 @@ class Servers:
         (root / "emulator.auto.tfvars.json").write_text(json.dumps(given | variables))
         credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
         applied = Terraform(root, AWS_ENDPOINT_URL=self.stores.aws, **credentials)
-        applied.succeed("apply", "-auto-approve")
+        try:
+            applied.succeed("apply", "-auto-approve")
+        except AssertionError as error:
+            # The provider repeats a CreateSchedule whose answer was lost. AWS recognises it by its client token; the
+            # emulator refuses it.
+            if not (repeated := re.findall(r"Schedule (\S+) already exists", str(error))):
+                raise
+            for schedule in repeated:
+                self.account.client("scheduler").delete_schedule(Name=schedule)
+            applied.succeed("apply", "-auto-approve")
         return Deployment(name, applied, self, applied.outputs())
 
 
