@@ -43,6 +43,8 @@ def test_every_statement_of_the_flow_is_read_and_billed_to_who_sent_it(run: tupl
     for client, usage in clients.items():
         assert "unknown" not in usage["statements"], f"{client}: {printed}"
         assert usage["bytes_billed"] == usage["tables"] * 10 * 2**20
+    # Each view of gold reads bronze, the settled rows and the watermark.
+    assert clients["serve-dashboard"]["tables"] >= 3 * clients["serve-dashboard"]["statements"]["select"], printed
 
 
 def test_the_bill_has_each_service_and_its_sum_and_is_printed(run: tuple[dict[str, Any], str]) -> None:

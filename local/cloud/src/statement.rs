@@ -47,7 +47,8 @@ pub struct Statement {
     pub kind: Kind,
     /// The table or view that it changes or creates.
     pub target: Option<TableName>,
-    /// The billed tables and views: those that it reads, and the target of a `MERGE`, `UPDATE` or `DELETE`.
+    /// The tables and views that it reads, and the target of a `MERGE`, `UPDATE` or `DELETE`. They are billed, except
+    /// those of a `CREATE VIEW`, which its readers read.
     pub reads: BTreeSet<TableName>,
 }
 
@@ -103,7 +104,9 @@ fn read(statement: &Ast, names: Names<'_>) -> Vec<Statement> {
     let of_query = |query: &Option<Box<Query>>| tables(&|relations| query.visit(relations));
     let (kind, target, reads) = match statement {
         Ast::Query(_) => (Kind::Select, None, whole()),
-        Ast::CreateView(CreateView { name, .. }) => (Kind::CreateView, target(name, names), BTreeSet::new()),
+        Ast::CreateView(CreateView { name, query, .. }) => {
+            (Kind::CreateView, target(name, names), tables(&|relations| query.visit(relations)))
+        }
         Ast::CreateTable(CreateTable { name, query: query @ Some(_), .. }) => {
             (Kind::CreateTableAs, target(name, names), of_query(query))
         }
@@ -244,7 +247,7 @@ mod tests {
             ),
             (
                 "CREATE OR REPLACE VIEW y.v OPTIONS(description='''x''') AS SELECT * FROM t",
-                one(Kind::CreateView, "p.y.v", &[]),
+                one(Kind::CreateView, "p.y.v", &["p.d.t"]),
             ),
             (
                 "CREATE OR REPLACE TABLE y.n PARTITION BY DATE(x) CLUSTER BY k OPTIONS(expiration_timestamp=TIMESTAMP '2030-01-01') AS (SELECT * FROM t)",

@@ -14,7 +14,7 @@ use crate::{
     statement::{Kind, Names, Statement, TableName, statements},
 };
 
-/// The stand-in's catalogue entry of each name, until a statement defines it again.
+/// What is known of each name: from the stand-in's catalogue, or from the statement that created a view.
 pub(crate) struct Tables {
     http: Client,
     upstream: String,
@@ -32,14 +32,21 @@ impl Tables {
         Self { http, upstream, known: Mutex::default() }
     }
 
-    /// Forgets the names that the job's statements define, so that they are requested again.
-    pub(crate) fn forget(&self, statements: &[Statement]) {
+    /// Notes what the statements of a job define, whether it has succeeded or not. The catalogue of BigQuery has the text
+    /// of a view, and that of the stand-in does not, so a view is known by the statement that created it. Other names
+    /// are requested again.
+    pub(crate) fn note(&self, statements: &[Statement]) {
         let mut known = lock(&self.known);
-        for statement in statements {
-            if let (Kind::CreateView | Kind::CreateTableAs | Kind::Define, Some(target)) =
-                (statement.kind, &statement.target)
-            {
-                known.remove(target);
+        for Statement { kind, target, reads } in statements {
+            let Some(name) = target else { continue };
+            match kind {
+                Kind::CreateView => {
+                    known.insert(name.clone(), Entry::View(reads.clone()));
+                }
+                Kind::CreateTableAs | Kind::Define => {
+                    known.remove(name);
+                }
+                _ => {}
             }
         }
     }
