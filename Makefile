@@ -9,8 +9,6 @@ AT_ONCE ?= 2
 # Those that mostly wait come beside those that compute.
 TESTS := test-flow test-infra test-dbt test-transform test-faults test-runs test-rust test-web test-stack test-bench
 WEB := dashboards/web
-# Lambda's name for this machine's architecture.
-ARCH := $(patsubst aarch64,arm64,$(shell uname -m))
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(WEB)
 # Runs verbs beside each other, with BUILT set: then they do not build what they stand on once more.
 PARTS := $(PYTHON) setup/parts.py
@@ -197,7 +195,7 @@ bench: package build bench/.venv/.locked ## Measure how fast it is, as packaged,
 
 # Only what it measures is built: two functions, and the broker.
 versus: setup $(VENV)/.packaging bench/.venv/.locked ## Measure it beside what one would take in its place, into docs/PERFORMANCE.md
-	@$(BIN)/python packaging/package.py --function archive-quotes --function load-quotes --arch $(ARCH)
+	@$(BIN)/python packaging/package.py --function archive-quotes --function load-quotes --native
 	@cargo build --locked -p broker --bin kafka-broker
 	@$(BIN)/python bench/versus.py $(ARGS)
 

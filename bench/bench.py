@@ -40,6 +40,8 @@ def main() -> int:
         try:
             whole = report.newest() if options.rows and options.write else None
             programs = Executables.of_tests() if options.short else Executables.packaged(Path(folder))
+            if not programs.examples.exists():
+                raise BenchError(f"missing: {programs.examples}; run: make bench")
         except BenchError as error:
             sys.exit(f"error: {error}")
         bench = Bench(Path(folder), programs, options.short)

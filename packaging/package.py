@@ -37,6 +37,11 @@ def functions() -> list[str]:
     return sorted(manifest.parent.name for manifest in (ROOT / "functions").glob("*/Cargo.toml"))
 
 
+def native() -> str:
+    """Return Lambda's name for this machine's architecture."""
+    return "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+
+
 def installed_triples() -> set[str]:
     """List the targets whose standard library is installed; without rustup, only the machine's own target."""
     if shutil.which("rustup"):
@@ -91,7 +96,7 @@ def command(arch: str, packages: list[str], features: list[str], out: Path) -> l
 
 def build_examples(names: list[str]) -> None:
     """Compile examples for this machine exactly as the functions are compiled, for `make bench`."""
-    arch = next(arch for arch, triple in TRIPLES.items() if triple.startswith(platform.machine()))
+    arch = native()
     features = [*FEATURES, "function-kit/s3"]
     examples = [argument for name in names for argument in ("--example", name)]
     out = PACKAGES / ".bin" / "examples"
@@ -160,6 +165,7 @@ def main() -> None:
     """Build everything and print the sizes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", choices=TRIPLES, action="append", help="only this (default: all that can be built)")
+    parser.add_argument("--native", action="store_const", const=[native()], dest="arch", help="only this machine's")
     parser.add_argument("--function", choices=functions(), action="append", help="only this one's zip (default: all)")
     parser.add_argument(
         "--otel", action="store_true", help="let the functions export spans by OTLP; zips have no limit then"
